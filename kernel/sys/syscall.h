@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+//
+// System calls: Linux x86-64 numbers and semantics. Each family decodes its arguments in a file of
+// its own; table.c lists every call that there is.
+#pragma once
+
+#include "kernel/lib/errno.h"
+#include "kernel/lib/types.h"
+
+struct trapframe;
+
+struct syscall_args {
+	u64 a[6];             // rdi rsi rdx r10 r8 r9
+	struct trapframe *tf; // the caller's registers (fork, execve, sigreturn)
+};
+
+// 0 or positive result, or -errno.
+typedef s64 (*syscall_fn)(const struct syscall_args *args);
+
+enum syscall_status { SYSCALL_ABSENT, SYSCALL_PARTIAL, SYSCALL_FULL };
+
+#define SYSCALL_MAX 512
+
+struct syscall {
+	const char *name;
+	syscall_fn fn;
+	enum syscall_status status;
+};
+extern const struct syscall syscall_table[SYSCALL_MAX];
+
+// Hooks the table into x86's entry and makes /proc/syscalls.
+void syscall_init(void);

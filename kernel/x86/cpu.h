@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+//
+// The CPU: features, and the per-CPU block that GS points at in kernel mode.
+#pragma once
+
+#include "kernel/lib/types.h"
+#include "kernel/x86/asm.h"
+
+#define CPU_MAX 64
+
+struct thread;
+struct aspace;
+
+// Offsets of the first fields are known to assembly (kernel/x86/entry.asm).
+struct cpu {
+	struct cpu *self;         // gs:0
+	u64 syscall_user_rsp;     // gs:8  scratch of the entry code
+	u64 kernel_rsp;           // gs:16 top of the current thread's kernel stack
+	struct thread *current;   // gs:24
+	u32 preempt_count;        // gs:32 nesting of preempt_disable
+	u32 need_resched;         // gs:36
+	u32 index;                // 0 .. cpu_count() - 1; 0 is the boot CPU
+	u32 apic_id;
+	u32 irq_depth;            // > 0: in an interrupt handler
+	u32 online;               // set by the CPU itself when it can take interrupts
+	u64 idle_since_ns;
+	struct aspace *loaded_as; // whose tables CR3 holds; NULL: the kernel's own
+	u64 lock_ranks;           // bit set of spinlock ranks held, debug check
+	void *arch;               // GDT, TSS and the like (kernel/x86/gdt.c)
+} __cacheline;
+
+extern struct cpu cpus[CPU_MAX];
+
+static inline struct cpu *this_cpu(void)
+{
+	return asm_gs_self();
+}
+
+// CPUs that run. Constant after smp_start().
+unsigned cpu_count(void);
+
+// From CPUID, once, on the boot CPU; a feature is used only if its bit is set here, never by trying.
+struct cpu_features {
+	bool nx, smep, smap, umip, pge, pcid, gib_pages, rdtscp, la57, fsgsbase;
+	bool clflush, clflushopt, clwb, invariant_tsc, x2apic, tsc_deadline, hypervisor, mce;
+	u8 phys_bits, virt_bits;
+	char vendor[13], brand[49];
+};
+extern struct cpu_features cpu_features;

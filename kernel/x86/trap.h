@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+//
+// Traps, interrupts and system call entry: the register frame and the tables of handlers. Upper
+// layers register themselves here; x86 calls nobody by name.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+// What every entry stub leaves on the kernel stack (lowest address first). The hardware pushes the
+// last five words (SDM 3A, 6.14.2); a system call builds the same frame.
+struct trapframe {
+	u64 r15, r14, r13, r12, rbp, rbx;
+	u64 r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+	u64 vector;    // 0-255; 256 for a system call
+	u64 error;     // error code; for a system call the original rax
+	u64 rip, cs, rflags, rsp, ss;
+};
+
+#define TRAP_SYSCALL 256
+#define TRAP_PAGE_FAULT 14
+
+// Page fault error code (SDM 3A, 4.7).
+#define PF_PRESENT  BIT(0)
+#define PF_WRITE    BIT(1)
+#define PF_USER     BIT(2)
+#define PF_RESERVED BIT(3)
+#define PF_EXEC     BIT(4)
+
+static inline bool trap_from_user(const struct trapframe *tf)
+{
+	return (tf->cs & 3) == 3;
+}
+
+typedef void (*trap_handler)(struct trapframe *tf);
+
+// Exceptions 0-31 and software-chosen vectors. Handlers of exceptions run with interrupts as they
+// were (page faults: enabled again if they were enabled), those of interrupts with interrupts off.
+void trap_set_handler(u8 vector, trap_handler fn);
+
+// An exception in user mode that nobody handled; set by kernel/proc (sends the signal).
+void trap_set_user_fault(trap_handler fn);
+// System calls; set by kernel/sys.
+void trap_set_syscall(trap_handler fn);
+// Last thing before every return to user mode, interrupts on: pending signals. Set by kernel/proc.
+void trap_set_user_return(trap_handler fn);
+// Preemption: called at the end of an interrupt if the interrupted code is preemptible. Set by sched.
+void trap_set_preempt(void (*fn)(void));
+
+// Device interrupts: route the ISA interrupt `irq` (0-15, with the MADT's overrides) to the boot CPU
+// and call fn with interrupts off. 0, or -EBUSY if taken, -ENODEV if the IOAPIC has no such input.
+int irq_register(unsigned irq, void (*fn)(void *arg), void *arg) __must_check;
+
+// Exception-table fixup: code that may fault on a user address names where to continue. True if
+// tf->rip was in the table and has been redirected.
+bool trap_fixup(struct trapframe *tf);

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT
+//
+// User address spaces: a tree of VMAs over one page table; map, unmap, protect, brk, fork, faults.
+#pragma once
+
+#include "kernel/lib/list.h"
+#include "kernel/lib/pte.h"
+#include "kernel/sched/lock.h"
+
+struct trapframe;
+struct vm_object;
+
+// mmap's bits (Linux values, asm-generic/mman-common.h), and ours (docs/abi.md).
+#define PROT_NONE  0u
+#define PROT_READ  1u
+#define PROT_WRITE 2u
+#define PROT_EXEC  4u
+
+#define MAP_SHARED          0x01u
+#define MAP_PRIVATE         0x02u
+#define MAP_SHARED_VALIDATE 0x03u
+#define MAP_TYPE            0x0fu
+#define MAP_FIXED           0x10u
+#define MAP_ANONYMOUS       0x20u
+#define MAP_POPULATE        0x8000u
+#define MAP_SYNC            0x80000u
+#define MAP_FIXED_NOREPLACE 0x100000u
+#define MAP_DAXVM_BATCHING  0x200000u
+#define MAP_DAXVM           0x400000u
+#define MAP_DAXVM_NOSYNC    0x800000u
+#define MAP_DAXVM_EPHEMERAL 0x4000000u
+
+struct aspace {
+	struct mutex lock;      // RANK_ASPACE: VMAs, brk, structure of the page table's user half
+	phys_t root;            // PML4
+	pte_t *root_table;
+	void *vmas;             // root of the VMA tree [lock]; see mm/vma.h
+	unsigned nr_vmas;       // [lock]
+	u64 brk_start, brk_end; // [lock]
+	u64 mmap_top;           // where the search for free addresses begins, downwards
+	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
+	u64 limit_bytes;        // RLIMIT_AS
+	u64 cpus_loaded;        // bit per CPU that has it in CR3 [atomic]; see aspace_switch
+	u32 refs;               // threads and borrowers (vfork) [atomic]
+	u64 faults;             // page faults taken [atomic], /proc/PID/stat
+};
+
+struct aspace *aspace_create(void); // one reference; NULL when memory is short
+void aspace_get(struct aspace *as);
+void aspace_put(struct aspace *as); // the last one unmaps everything; may sleep
+
+// fork: private pages become copy-on-write, shared ones stay shared. NULL when memory is short.
+struct aspace *aspace_fork(struct aspace *parent);
+
+// What to map. `object` NULL: anonymous.
+struct map_request {
+	uva_t addr;       // hint, or the place itself with MAP_FIXED
+	u64 len;          // bytes; rounded up to pages
+	unsigned prot;    // PROT_*; already checked against the descriptor
+	unsigned may_prot; // the most that mprotect may grant later
+	unsigned flags;   // MAP_*
+	struct vm_object *object; // a reference is taken
+	u64 offset;       // bytes, page aligned
+};
+
+// All sleep and take as->lock. -EINVAL, -ENOMEM, -EEXIST (NOREPLACE), -EACCES, -EOPNOTSUPP.
+int aspace_map(struct aspace *as, const struct map_request *req, uva_t *out) __must_check;
+int aspace_unmap(struct aspace *as, uva_t addr, u64 len) __must_check;
+int aspace_protect(struct aspace *as, uva_t addr, u64 len, unsigned prot) __must_check;
+// New break, or the present one if `want` cannot be had (brk(2) as Linux does it).
+uva_t aspace_brk(struct aspace *as, uva_t want);
+
+// Load `as` (NULL: the kernel's own tables) on this CPU. Preemption off. Called by the scheduler.
+void aspace_switch(struct aspace *as);
+
+// Make [addr, addr+len) usable for `write` or read by taking the faults now (get_user-like; used by
+// exec to fill pages and by calls that retry after a short copy). -EFAULT.
+int aspace_fault_in(struct aspace *as, uva_t addr, u64 len, bool write) __must_check;
+
+// The page-fault handler; registers itself with x86. Sends nothing itself: an unresolved user fault
+// goes to the function set here (kernel/proc): signal number, si_code, faulting address.
+void fault_init(void);
+void fault_set_signal(void (*fn)(struct trapframe *tf, int sig, int code, uva_t addr));

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+//
+// User memory: reached by these functions and by no others. They run between STAC and CLAC and
+// recover from faults by the exception table. A page that is not there yet is faulted in, unless the
+// thread has faults disabled (uaccess_faults_off), in which case the copy is cut short.
+//
+// Context: thread, no spinlock held (faults may sleep) unless faults are off.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+// 0 or -EFAULT. Ranges outside user space are -EFAULT before anything is touched.
+int copy_from_user(void *dst, uva_t src, size_t bytes) __must_check;
+int copy_to_user(uva_t dst, const void *src, size_t bytes) __must_check;
+int clear_user(uva_t dst, size_t bytes) __must_check;
+
+// Bytes NOT copied (0: all). For callers that go on after a short copy.
+size_t copy_from_user_partial(void *dst, uva_t src, size_t bytes) __must_check;
+size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes) __must_check;
+
+// Copies a NUL-terminated string. Its length without the NUL, -EFAULT, or -ENAMETOOLONG if no NUL
+// within `bytes`.
+ssize strncpy_from_user(char *dst, uva_t src, size_t bytes) __must_check;
+
+// Copies inside file-system locks run with faults disabled; nests.
+void uaccess_faults_off(void);
+void uaccess_faults_on(void);

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+//
+// What can be mapped: the meeting point of file systems (below) and address spaces (above).
+//
+// A file system embeds a vm_object in its in-DRAM inode. The VM asks it for pages (plain mmap: one
+// fault, one page) or for its stored page table (MAP_DAXVM: one attach, one store); the file system
+// asks the VM to revoke translations before it frees blocks.
+//
+// Locking: map_lock is the "inode mapping lock". Held shared from reading the file's table to
+// installing what was read in a private table (faults, attach, split), exclusively while blocks leave
+// the file (truncate, unlink, punch), so a revoke is never overtaken. Order: aspace lock, map_lock,
+// inode lock, allocator.
+#pragma once
+
+#include "kernel/lib/list.h"
+#include "kernel/lib/pte.h"
+#include "kernel/sched/lock.h"
+
+struct vm_object;
+
+#define VM_DIRECT_BLOCKS 8 // blocks that a file keeps in its inode (ptfs.md, "Inodes and small files")
+
+enum vm_table_kind {
+	VM_TABLE_NONE,   // cannot be attached (not ready, read-only at a foreign base): use faults
+	VM_TABLE_ROOT,   // `entry` of `level`: a table pointer or a 2 MiB leaf
+	VM_TABLE_DIRECT, // `direct[]`: up to eight 4 KiB leaves (0: hole)
+};
+
+struct vm_table {
+	enum vm_table_kind kind;
+	int level;   // of `entry`: PT_PMD names a PTE page (or is a 2 MiB leaf), PT_PUD a PMD page, ...
+	pte_t entry; // address and P; rights are all-open, the private entry narrows them
+	pte_t direct[VM_DIRECT_BLOCKS];
+};
+
+struct vm_page {
+	phys_t pa;     // of the 4 KiB page asked for
+	int level;     // PT_PTE, or PT_PMD when the page is inside an aligned 2 MiB leaf
+	bool hole;     // nothing there: map the zero page read-only; pa is not set
+	bool refcounted; // RAM frame with a reference taken for the caller (ramfs); PMem: false
+};
+
+struct vm_object_ops {
+	// The page at byte offset `off` (page aligned). With `write`, a hole is allocated, zeroed and
+	// published first. Called with map_lock held shared. 0, -ENOSPC, -EUCLEAN, -EIO, -ENOMEM;
+	// -ENXIO for a page wholly at or beyond the end of the file.
+	int (*page)(struct vm_object *o, u64 off, bool write, struct vm_page *out);
+	// The stored table, verified and ready, or VM_TABLE_NONE. NULL: cannot be attached. Called
+	// with map_lock held shared. 0 or -EUCLEAN.
+	int (*table)(struct vm_object *o, struct vm_table *out);
+	// Durability of [off, off+len) (msync). NULL: nothing to do.
+	int (*sync)(struct vm_object *o, u64 off, u64 len);
+	u64 (*size)(struct vm_object *o); // bytes, at this moment
+	// A mapping holds the object; called when it comes and goes.
+	void (*get)(struct vm_object *o);
+	void (*put)(struct vm_object *o);
+	// "dev inode path" facts for /proc/PID/maps.
+	void (*describe)(struct vm_object *o, u64 *dev, u64 *ino, char *path, size_t path_bytes);
+};
+
+struct vm_object {
+	const struct vm_object_ops *ops;
+	struct rwlock map_lock;     // RANK_MAPPING
+	struct spinlock vmas_lock;  // RANK_OBJECT
+	struct list vmas;           // all mappings of it, of every address space [vmas_lock]
+	u32 revoking;               // raised while a revoke runs [atomic]
+	bool ever_mapped;           // sticky: a file that never was needs no revoke
+};
+
+void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
+
+// Revoke, the only way a file loses blocks. Caller holds map_lock exclusively around the pair, clears
+// the entries in the file's own table between the two, and frees blocks and tables only after
+// vm_revoke_finish has returned: then no CPU holds a translation that came from them.
+//   begin   raises `revoking`
+//   finish  clears every private copy that covers [off, off+len) of the file (attached roots, copied
+//           direct entries, PTEs of plain mappings), flushes all CPUs that might hold them, lowers
+//           `revoking`. Mappings stay; the next touch faults and sees the file as it is then.
+void vm_revoke_begin(struct vm_object *o);
+void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
