@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT
+//
+// The only functions that write persistent memory. Everything goes through them, so that a test can
+// record every store, write-back and fence. The region is read-only in the direct map; these write
+// through an alias of their own (PMEM_ALIAS_BASE).
+//
+// Durable = stored, written back (pmem_flush), fenced (pmem_fence). pmem_memcpy_nt needs the fence
+// only. Where the platform keeps CPU caches persistent, pmem_flush does nothing.
+// Context: any. `dst` lies in a registered, writable region; anything else is a bug (panic).
+#pragma once
+
+#include "kernel/lib/types.h"
+
+void pmem_store8(phys_t dst, u64 value); // dst 8-byte aligned; one atomic store
+// Atomic compare-and-swap; returns the value found (== old: it was replaced).
+u64 pmem_cas8(phys_t dst, u64 old, u64 value);
+void pmem_flush(phys_t start, u64 len);
+void pmem_fence(void);
+// Non-temporal copy; any alignment and length. Partial 8-byte words at the edges are read, merged and
+// written back (cached store + flush). src is kernel memory.
+void pmem_memcpy_nt(phys_t dst, const void *src, size_t len);
+void pmem_memset_nt(phys_t dst, u8 byte, size_t len);
+// From user memory: bytes NOT copied (0: all). Faults are not taken: a missing page cuts it short.
+size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len) __must_check;
+
+// Choose the write-back instruction from CPUID and the platform's capabilities; logs it. Once.
+void pmem_ops_init(bool caches_persistent);
