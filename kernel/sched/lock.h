@@ -5,6 +5,8 @@
 // Order: a thread takes locks in rising rank only. Two locks of one rank may be held together only
 // where the rank's comment says in which order. Checked at run time.
 //
+// They work from the first instruction of main() on: GS must point at cpus[0] by then.
+//
 // Spinlocks disable preemption while held; those that an interrupt handler takes too are taken with
 // the _irqsave variants everywhere. Nobody sleeps with a spinlock held. Mutexes and rwlocks sleep.
 #pragma once
@@ -67,11 +69,14 @@ struct CAPABILITY("spinlock") spinlock {
 	u32 owner; // ticket being served
 	u32 holder; // CPU number + 1 while held, 0 when free: for assertions and panic reports
 	u16 rank;
+	u16 in_irq; // an interrupt handler took it once: never take it with interrupts on
 };
 #define SPINLOCK_INIT(r) { .rank = (r) }
 
 void spin_init(struct spinlock *l, enum lock_rank rank);
 void spin_lock(struct spinlock *l) ACQUIRE(l);
+// A second lock of a rank that is held already; the rank's comment says in which order.
+void spin_lock_nested(struct spinlock *l) ACQUIRE(l);
 bool spin_trylock(struct spinlock *l) TRY_ACQUIRE(true, l);
 void spin_unlock(struct spinlock *l) RELEASE(l);
 // Returns the interrupt flag to give back to spin_unlock_irqrestore.

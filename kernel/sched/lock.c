@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+//
+// What: ticket spinlocks, the preemption count, and the run-time check of the lock order.
+// Not here: locks that sleep (kernel/sched/mutex.c); ranks and contracts (kernel/sched/lock.h).
+//
+// Invariants:
+//   I1  While a CPU holds a spinlock its preemption count is above zero: the holder keeps its CPU.
+//   I2  A CPU takes spinlocks in rising rank. Interrupt handlers are outside of this bookkeeping:
+//       they interrupt anywhere, and give back what they took before they return.
+//   I3  A lock that an interrupt handler ever took is never taken with interrupts on: the handler
+//       would wait for the code that it interrupted.
+// Locking: `held` belongs to its CPU, interrupts off or on, as handlers leave it alone (I2).
+#include "kernel/sched/lock.h"
+
+#include "kernel/panic.h"
+#include "kernel/sched/sched_internal.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+
+// Spins after which a lock is called stuck. A PAUSE costs some 50-100 ns under emulation: a quarter
+// of a minute or more, longer than any host keeps a virtual CPU from running.
+#define SPIN_LIMIT (1u << 28)
+
+// Locks of each rank that this CPU holds. lock_ranks in struct cpu is its summary.
+static struct {
+	u8 held[RANK_COUNT];
+} __cacheline lock_cpu[CPU_MAX];
+
+_Static_assert(RANK_COUNT <= 64, "lock_ranks has one bit a rank");
+
+void preempt_disable(void)
+{
+	asm_gs_preempt_inc();
+}
+
+void preempt_enable(void)
+{
+	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched()) && irq_enabled())
+		sched_preempt();
+}
+
+bool preemptible(void)
+{
+	u64 flags = irq_save();
+	bool yes = this_cpu()->preempt_count == 0 && this_cpu()->irq_depth == 0;
+
+	irq_restore(flags);
+	return yes && (flags & RFLAGS_IF);
+}
+
+static void check_order(struct spinlock *l, struct cpu *c, bool nested)
+{
+	if (c->irq_depth) {
+		l->in_irq = 1;
+		return;
+	}
+	if (unlikely(l->holder == c->index + 1))
+		panic("spinlock %p of rank %u taken twice", (void *)l, l->rank);
+	// Nested: one of the same rank is held already, and the caller knows the order of the two.
+	if (unlikely(c->lock_ranks >> (l->rank + nested)))
+		panic("spinlock %p of rank %u taken out of order: ranks held %#llx", (void *)l,
+		      l->rank, (unsigned long long)c->lock_ranks);
+	if (unlikely(l->in_irq && irq_enabled()))
+		panic("spinlock %p of rank %u: an interrupt handler takes it, and interrupts are on",
+		      (void *)l, l->rank);
+}
+
+static void note_taken(struct spinlock *l, struct cpu *c)
+{
+	WRITE_ONCE(l->holder, c->index + 1);
+	if (c->irq_depth)
+		return;
+	lock_cpu[c->index].held[l->rank]++;
+	c->lock_ranks |= BIT(l->rank);
+}
+
+static void note_released(struct spinlock *l, struct cpu *c)
+{
+	if (unlikely(l->holder != c->index + 1))
+		panic("spinlock %p of rank %u released by CPU %u, holder is %d", (void *)l,
+		      l->rank, c->index, (int)l->holder - 1);
+	WRITE_ONCE(l->holder, 0);
+	if (c->irq_depth)
+		return;
+	if (--lock_cpu[c->index].held[l->rank] == 0)
+		c->lock_ranks &= ~BIT(l->rank);
+}
+
+// Preemption is off: the CPU stays the same throughout.
+static void acquire(struct spinlock *l, bool nested)
+{
+	struct cpu *c = this_cpu();
+	u32 ticket, spins = 0;
+
+	check_order(l, c, nested);
+	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket) {
+		cpu_relax();
+		if (unlikely(++spins == SPIN_LIMIT))
+			panic("spinlock %p of rank %u stuck, holder CPU %d", (void *)l, l->rank,
+			      (int)READ_ONCE(l->holder) - 1);
+	}
+	note_taken(l, c);
+}
+
+void spin_init(struct spinlock *l, enum lock_rank rank)
+{
+	*l = (struct spinlock)SPINLOCK_INIT(rank);
+}
+
+NO_TSA void spin_lock(struct spinlock *l)
+{
+	preempt_disable();
+	acquire(l, false);
+}
+
+NO_TSA void spin_lock_nested(struct spinlock *l)
+{
+	preempt_disable();
+	acquire(l, true);
+}
+
+NO_TSA bool spin_trylock(struct spinlock *l)
+{
+	u32 ticket;
+
+	preempt_disable();
+	ticket = __atomic_load_n(&l->owner, __ATOMIC_RELAXED);
+	if (!__atomic_compare_exchange_n(&l->next, &ticket, ticket + 1, false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED)) {
+		preempt_enable();
+		return false;
+	}
+	// No order check: who does not wait cannot deadlock.
+	note_taken(l, this_cpu());
+	return true;
+}
+
+static void release(struct spinlock *l)
+{
+	note_released(l, this_cpu());
+	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+}
+
+NO_TSA void spin_unlock(struct spinlock *l)
+{
+	release(l);
+	preempt_enable();
+}
+
+NO_TSA u64 spin_lock_irqsave(struct spinlock *l)
+{
+	u64 flags = irq_save();
+
+	preempt_disable();
+	acquire(l, false);
+	return flags;
+}
+
+NO_TSA void spin_unlock_irqrestore(struct spinlock *l, u64 flags)
+{
+	release(l);
+	// Interrupts first, so that a due switch happens here and not only at the next tick.
+	irq_restore(flags);
+	preempt_enable();
+}
+
+bool spin_is_held(const struct spinlock *l)
+{
+	return READ_ONCE(l->holder) == this_cpu()->index + 1;
+}
