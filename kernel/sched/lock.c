@@ -28,6 +28,11 @@ static struct {
 
 _Static_assert(RANK_COUNT <= 64, "lock_ranks has one bit a rank");
 
+static bool irqs_on(void)
+{
+	return asm_rflags() & RFLAGS_IF;
+}
+
 void preempt_disable(void)
 {
 	asm_gs_preempt_inc();
@@ -35,16 +40,16 @@ void preempt_disable(void)
 
 void preempt_enable(void)
 {
-	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched()) && irq_enabled())
+	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched()) && irqs_on())
 		sched_preempt();
 }
 
 bool preemptible(void)
 {
-	u64 flags = irq_save();
+	u64 flags = asm_irq_save();
 	bool yes = this_cpu()->preempt_count == 0 && this_cpu()->irq_depth == 0;
 
-	irq_restore(flags);
+	asm_irq_restore(flags);
 	return yes && (flags & RFLAGS_IF);
 }
 
@@ -60,7 +65,7 @@ static void check_order(struct spinlock *l, struct cpu *c, bool nested)
 	if (unlikely(c->lock_ranks >> (l->rank + nested)))
 		panic("spinlock %p of rank %u taken out of order: ranks held %#llx", (void *)l,
 		      l->rank, (unsigned long long)c->lock_ranks);
-	if (unlikely(l->in_irq && irq_enabled()))
+	if (unlikely(l->in_irq && irqs_on()))
 		panic("spinlock %p of rank %u: an interrupt handler takes it, and interrupts are on",
 		      (void *)l, l->rank);
 }
@@ -95,7 +100,7 @@ static void acquire(struct spinlock *l, bool nested)
 	check_order(l, c, nested);
 	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
 	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket) {
-		cpu_relax();
+		asm_pause();
 		if (unlikely(++spins == SPIN_LIMIT))
 			panic("spinlock %p of rank %u stuck, holder CPU %d", (void *)l, l->rank,
 			      (int)READ_ONCE(l->holder) - 1);
@@ -150,7 +155,7 @@ NO_TSA void spin_unlock(struct spinlock *l)
 
 NO_TSA u64 spin_lock_irqsave(struct spinlock *l)
 {
-	u64 flags = irq_save();
+	u64 flags = asm_irq_save();
 
 	preempt_disable();
 	acquire(l, false);
@@ -161,7 +166,7 @@ NO_TSA void spin_unlock_irqrestore(struct spinlock *l, u64 flags)
 {
 	release(l);
 	// Interrupts first, so that a due switch happens here and not only at the next tick.
-	irq_restore(flags);
+	asm_irq_restore(flags);
 	preempt_enable();
 }
 

@@ -8,16 +8,10 @@
 struct cpu;
 struct thread;
 
-static inline struct cpu *asm_gs_self(void)
-{
-	struct cpu *c;
-
-	__asm__ volatile("mov %%gs:0, %0" : "=r"(c));
-	return c;
-}
-
-// ---- per-CPU block fields that must change in one instruction: between reading a pointer to the
-// block and using it, the thread might move to another CPU. Offsets as in kernel/x86/cpu.h.
+// ---- The per-CPU block's fields that must change in one instruction -----------------------------
+//
+// Between reading a pointer to the block and using it, the thread might move to another CPU. Offsets
+// as in kernel/x86/cpu.h.
 
 static inline struct thread *asm_gs_current(void)
 {
@@ -49,55 +43,7 @@ static inline u32 asm_gs_need_resched(void)
 	return v;
 }
 
-// ---- interrupts, spinning, idling
-
-static inline void cpu_relax(void)
-{
-	__asm__ volatile("pause" : : : "memory");
-}
-
-#define RFLAGS_IF BIT(9)
-
-// Interrupts off; returns RFLAGS as they were.
-static inline u64 irq_save(void)
-{
-	u64 flags;
-
-	__asm__ volatile("pushfq; popq %0; cli" : "=r"(flags) : : "memory");
-	return flags;
-}
-
-static inline void irq_restore(u64 flags)
-{
-	if (flags & RFLAGS_IF)
-		__asm__ volatile("sti" : : : "memory");
-}
-
-static inline bool irq_enabled(void)
-{
-	u64 flags;
-
-	__asm__ volatile("pushfq; popq %0" : "=r"(flags));
-	return flags & RFLAGS_IF;
-}
-
-static inline void irq_enable(void)
-{
-	__asm__ volatile("sti" : : : "memory");
-}
-
-static inline void irq_disable(void)
-{
-	__asm__ volatile("cli" : : : "memory");
-}
-
-// STI holds interrupts back for one instruction (SDM 2B, STI), so none is lost before the HLT.
-static inline void irq_enable_halt(void)
-{
-	__asm__ volatile("sti; hlt" : : : "memory");
-}
-
-// ---- SSE state, 512 bytes, 16-byte aligned (SDM 1, 10.5)
+// ---- SSE state: 512 bytes, 16-byte aligned (SDM 1, 10.5) ----------------------------------------
 
 static inline void asm_fxsave(u8 *area)
 {
@@ -109,19 +55,217 @@ static inline void asm_fxrstor(const u8 *area)
 	__asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
 }
 
-static inline u64 asm_rdtsc(void)
-{
-	u32 lo, hi;
-
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
-	return lo | (u64)hi << 32;
-}
-
-// False: no random number available at this moment. Only where CPUID.1:ECX.RDRAND says so.
+// False: no random number at this moment. Only where CPUID.1:ECX bit 30 is set.
 static inline bool asm_rdrand(u64 *out)
 {
 	bool ok;
 
 	__asm__ volatile("rdrand %0" : "=r"(*out), "=@ccc"(ok));
 	return ok;
+}
+
+static inline struct cpu *asm_gs_self(void)
+{
+	struct cpu *c;
+
+	__asm__ volatile("mov %%gs:0, %0" : "=r"(c));
+	return c;
+}
+
+// ---- Compiler and CPU order ---------------------------------------------------------------------
+
+// The compiler neither keeps values in registers nor moves accesses across.
+static inline void asm_barrier(void)
+{
+	__asm__ volatile("" : : : "memory");
+}
+
+// In every spin loop: saves power, and under -icount hands the turn to the other CPU.
+static inline void asm_pause(void)
+{
+	__asm__ volatile("pause" : : : "memory");
+}
+
+static inline void asm_mfence(void)
+{
+	__asm__ volatile("mfence" : : : "memory");
+}
+
+// ---- Block memory -------------------------------------------------------------------------------
+//
+// REP string instructions: fast microcode on CPUs since 2013, and (being opaque) they keep the
+// compiler from turning memcpy's body into a call of memcpy.
+
+static inline void asm_rep_movsb(void *dst, const void *src, size_t n)
+{
+	__asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
+}
+
+static inline void asm_rep_movsq(void *dst, const void *src, size_t words)
+{
+	__asm__ volatile("rep movsq" : "+D"(dst), "+S"(src), "+c"(words) : : "memory");
+}
+
+static inline void asm_rep_stosb(void *dst, u8 byte, size_t n)
+{
+	__asm__ volatile("rep stosb" : "+D"(dst), "+c"(n) : "a"(byte) : "memory");
+}
+
+static inline void asm_rep_stosq(void *dst, u64 word, size_t words)
+{
+	__asm__ volatile("rep stosq" : "+D"(dst), "+c"(words) : "a"(word) : "memory");
+}
+
+// ---- Ports --------------------------------------------------------------------------------------
+
+static inline void asm_outb(u16 port, u8 v)
+{
+	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline void asm_outw(u16 port, u16 v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline void asm_outl(u16 port, u32 v)
+{
+	__asm__ volatile("outl %0, %1" : : "a"(v), "Nd"(port));
+}
+
+static inline u8 asm_inb(u16 port)
+{
+	u8 v;
+
+	__asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline u16 asm_inw(u16 port)
+{
+	u16 v;
+
+	__asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+static inline u32 asm_inl(u16 port)
+{
+	u32 v;
+
+	__asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port));
+	return v;
+}
+
+// ---- Interrupt flag -----------------------------------------------------------------------------
+
+#define RFLAGS_IF BIT(9)
+
+static inline void asm_cli(void)
+{
+	__asm__ volatile("cli" : : : "memory");
+}
+
+static inline void asm_sti(void)
+{
+	__asm__ volatile("sti" : : : "memory");
+}
+
+static inline void asm_hlt(void)
+{
+	__asm__ volatile("hlt" : : : "memory");
+}
+
+// STI takes effect after the next instruction: an interrupt that comes in between wakes the HLT.
+static inline void asm_sti_hlt(void)
+{
+	__asm__ volatile("sti; hlt" : : : "memory");
+}
+
+static inline u64 asm_rflags(void)
+{
+	u64 f;
+
+	__asm__ volatile("pushfq; pop %0" : "=r"(f) : : "memory");
+	return f;
+}
+
+// Returns the flags to give back to asm_irq_restore().
+static inline u64 asm_irq_save(void)
+{
+	u64 f = asm_rflags();
+
+	asm_cli();
+	return f;
+}
+
+static inline void asm_irq_restore(u64 flags)
+{
+	if (flags & RFLAGS_IF)
+		asm_sti();
+}
+
+// ---- Control and model-specific registers -------------------------------------------------------
+
+#define ASM_CONTROL_REGISTER(cr)                                                                   \
+	static inline u64 asm_read_##cr(void)                                                      \
+	{                                                                                          \
+		u64 v;                                                                             \
+		__asm__ volatile("mov %%" #cr ", %0" : "=r"(v) : : "memory");                      \
+		return v;                                                                          \
+	}                                                                                          \
+	static inline void asm_write_##cr(u64 v)                                                   \
+	{                                                                                          \
+		__asm__ volatile("mov %0, %%" #cr : : "r"(v) : "memory");                          \
+	}
+ASM_CONTROL_REGISTER(cr0)
+ASM_CONTROL_REGISTER(cr2)
+ASM_CONTROL_REGISTER(cr3)
+ASM_CONTROL_REGISTER(cr4)
+
+static inline u64 asm_rdmsr(u32 msr)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(msr) : "memory");
+	return (u64)hi << 32 | lo;
+}
+
+static inline void asm_wrmsr(u32 msr, u64 v)
+{
+	__asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)v), "d"((u32)(v >> 32)) : "memory");
+}
+
+static inline void asm_invlpg(u64 va)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(va) : "memory");
+}
+
+struct cpuid {
+	u32 eax, ebx, ecx, edx;
+};
+
+static inline struct cpuid asm_cpuid(u32 leaf, u32 subleaf)
+{
+	struct cpuid r;
+
+	__asm__ volatile("cpuid"
+			 : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+			 : "a"(leaf), "c"(subleaf));
+	return r;
+}
+
+static inline u64 asm_rdtsc(void)
+{
+	u32 lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
+	return (u64)hi << 32 | lo;
+}
+
+// Not executed before all earlier instructions (SDM 2B, RDTSC): for measuring.
+static inline u64 asm_rdtsc_ordered(void)
+{
+	__asm__ volatile("lfence" : : : "memory");
+	return asm_rdtsc();
 }
