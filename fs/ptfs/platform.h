@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+//
+// What ptfs needs from its home. The core is compiled once for the kernel (fs/ptfs_glue/) and once for
+// the host (user/ptfs/); the two differ by what is linked. This is the only header from outside that
+// the core includes.
+//
+// "ptfs_home.h" is found by include path and belongs to the home. It declares memcpy, memmove, memset,
+// memcmp and strlen, and defines
+//   struct ptfs_mutex       a sleeping lock, not recursive
+//   struct ptfs_home_inode  what the home keeps inside each in-core inode: at least the mapping lock
+//                           (kernel: the vm_object, whose map_lock it is, and the VFS inode)
+//   struct ptfs_iter        where the bytes of a read go to, or those of a write come from
+#pragma once
+
+#include "kernel/lib/crc32c.h"
+#include "kernel/lib/errno.h"
+#include "kernel/lib/list.h"
+#include "kernel/lib/ptcursor.h"
+#include "kernel/lib/types.h"
+#include "ptfs_home.h"
+
+#define PTFS_CPU_MAX 64u
+
+// ---- Persistent memory: the only way in which the medium changes ----
+//
+// These are the functions of drivers/nvdimm/pmem.h, and the same names on the host. Durable = stored,
+// written back (pmem_flush) and fenced (pmem_fence); pmem_memcpy_nt and pmem_memset_nt need the
+// fence only. `dst` lies inside a region that was mounted writable.
+
+void pmem_store8(phys_t dst, u64 value);
+u64 pmem_cas8(phys_t dst, u64 old, u64 value); // the value found; == old: it was replaced
+void pmem_flush(phys_t start, u64 len);
+void pmem_fence(void);
+void pmem_memcpy_nt(phys_t dst, const void *src, size_t len);
+void pmem_memset_nt(phys_t dst, u8 byte, size_t len);
+
+// ---- Moving a caller's bytes ----
+//
+// Called with file-system locks held, so they take no page faults: they stop at a page that is not
+// there and return what they did. The core then ends the call with a short count, or -EFAULT if
+// nothing was moved; the home, holding no locks, faults the page in and calls again for the rest.
+
+size_t ptfs_iter_to_medium(struct ptfs_iter *from, phys_t dst, size_t bytes); // needs a fence only
+size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes);
+size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes);
+
+// ---- Memory ----
+
+void *ptfs_alloc(size_t bytes) __must_check; // at most 128 KiB; NULL: none
+void *ptfs_zalloc(size_t bytes) __must_check;
+void ptfs_free(void *p); // NULL is fine
+
+// ---- Locks, outermost first; nothing is taken twice within one rank ----
+
+enum ptfs_rank {
+	PTFS_RANK_INODE, // an inode's size and times (kernel: RANK_INODE)
+	PTFS_RANK_OUTER, // inode cache, inode allocator, transactions (RANK_FS_ALLOC)
+	PTFS_RANK_INNER, // space and claims (RANK_FS_INNER)
+};
+
+void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank);
+void ptfs_mutex_destroy(struct ptfs_mutex *m);
+void ptfs_mutex_lock(struct ptfs_mutex *m);
+void ptfs_mutex_unlock(struct ptfs_mutex *m);
+
+// The inode's part that belongs to the home, and its mapping lock (outside PTFS_RANK_INODE).
+void ptfs_home_inode_init(struct ptfs_home_inode *h);
+void ptfs_home_inode_destroy(struct ptfs_home_inode *h);
+void ptfs_map_lock_shared(struct ptfs_home_inode *h);
+void ptfs_map_unlock_shared(struct ptfs_home_inode *h);
+void ptfs_map_lock(struct ptfs_home_inode *h);
+void ptfs_map_unlock(struct ptfs_home_inode *h);
+
+// Revoke, around the clearing of entries, with the mapping lock held exclusively (an inode that is being
+// evicted has no users: then without). After `begin` no new copy of this file's entries is made;
+// `finish` clears every copy that covers [off, off + len) of the file and returns when no CPU
+// holds a translation, upper levels included, that came from them. Blocks are freed only after it.
+void ptfs_revoke_begin(struct ptfs_home_inode *h);
+void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len);
+
+// ---- The rest ----
+
+u64 ptfs_time_ns(void);  // since 1970
+unsigned ptfs_cpu(void); // < PTFS_CPU_MAX; only a hint for locality
+
+enum ptfs_log_level { PTFS_LOG_ERROR, PTFS_LOG_WARN, PTFS_LOG_INFO };
+void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
+	__printf(2, 3); // one line, no newline
+
+// An invariant of the core is broken. Never reached through user input or the medium.
+void ptfs_bug(const char *file, int line, const char *what) __noreturn;
+#define ptfs_assert(cond)                                    \
+	do {                                                 \
+		if (unlikely(!(cond)))                       \
+			ptfs_bug(__FILE__, __LINE__, #cond); \
+	} while (0)
+
+// Failure injection: true makes the allocation of a block or chunk fail with -ENOSPC. The kernel's
+// home answers false.
+bool ptfs_inject_nospace(void);

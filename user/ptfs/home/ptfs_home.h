@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT
+//
+// The host home's types (fs/ptfs/platform.h says what they are for).
+#pragma once
+
+#include <pthread.h>
+#include <string.h>
+
+#include "kernel/lib/types.h"
+
+struct ptfs_mutex {
+	pthread_mutex_t m;
+};
+
+struct ptfs_home_inode {
+	pthread_rwlock_t map_lock;
+	u32 revokes; // how often blocks left the file, for tests
+};
+
+// Bytes in ordinary memory, in order.
+struct ptfs_iter {
+	u8 *at;
+	u64 left;
+};

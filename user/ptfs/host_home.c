@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the host's side of fs/ptfs/platform.h that has no medium in it: memory, locks, log, clock, bytes.
+// Not here: images and the pmem functions (host_pmem.c).
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "user/ptfs/host_home.h"
+
+// A countdown to one failure.
+struct injector {
+	u64 left;
+	bool hit;
+};
+
+static struct {
+	void (*log)(void *ctx, enum ptfs_log_level level, const char *line);
+	void *log_ctx;
+	enum ptfs_log_level log_max;
+	struct injector memory, space;
+	u64 allocs;
+	u64 clock_ns;
+} home = { .log_max = PTFS_LOG_WARN };
+
+static bool inject(struct injector *i)
+{
+	if (!i->left || --i->left)
+		return false;
+	i->hit = true;
+	return true;
+}
+
+void host_fail_memory_at(u64 nth)
+{
+	home.memory = (struct injector){ .left = nth };
+}
+
+void host_fail_space_at(u64 nth)
+{
+	home.space = (struct injector){ .left = nth };
+}
+
+bool host_memory_failed(void)
+{
+	return home.memory.hit;
+}
+
+bool host_space_failed(void)
+{
+	return home.space.hit;
+}
+
+bool ptfs_inject_nospace(void)
+{
+	return inject(&home.space);
+}
+
+u64 host_allocs_live(void)
+{
+	return home.allocs;
+}
+
+void *ptfs_alloc(size_t bytes)
+{
+	void *p;
+
+	ptfs_assert(bytes <= KIB(128));
+	p = inject(&home.memory) ? NULL : malloc(bytes);
+	home.allocs += p != NULL;
+	return p;
+}
+
+void *ptfs_zalloc(size_t bytes)
+{
+	void *p = ptfs_alloc(bytes);
+
+	return p ? memset(p, 0, bytes) : NULL;
+}
+
+void ptfs_free(void *p)
+{
+	home.allocs -= p != NULL;
+	free(p);
+}
+
+void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank)
+{
+	(void)rank;
+	pthread_mutex_init(&m->m, NULL);
+}
+
+void ptfs_mutex_destroy(struct ptfs_mutex *m)
+{
+	pthread_mutex_destroy(&m->m);
+}
+
+void ptfs_mutex_lock(struct ptfs_mutex *m)
+{
+	pthread_mutex_lock(&m->m);
+}
+
+void ptfs_mutex_unlock(struct ptfs_mutex *m)
+{
+	pthread_mutex_unlock(&m->m);
+}
+
+void ptfs_home_inode_init(struct ptfs_home_inode *h)
+{
+	h->revokes = 0;
+	pthread_rwlock_init(&h->map_lock, NULL);
+}
+
+void ptfs_home_inode_destroy(struct ptfs_home_inode *h)
+{
+	pthread_rwlock_destroy(&h->map_lock);
+}
+
+void ptfs_map_lock_shared(struct ptfs_home_inode *h)
+{
+	pthread_rwlock_rdlock(&h->map_lock);
+}
+
+void ptfs_map_unlock_shared(struct ptfs_home_inode *h)
+{
+	pthread_rwlock_unlock(&h->map_lock);
+}
+
+void ptfs_map_lock(struct ptfs_home_inode *h)
+{
+	pthread_rwlock_wrlock(&h->map_lock);
+}
+
+void ptfs_map_unlock(struct ptfs_home_inode *h)
+{
+	pthread_rwlock_unlock(&h->map_lock);
+}
+
+// Nothing on the host maps a file through its table, so there is nothing to clear.
+void ptfs_revoke_begin(struct ptfs_home_inode *h)
+{
+	h->revokes++;
+}
+
+void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len)
+{
+	(void)h;
+	(void)off;
+	(void)len;
+}
+
+void host_clock_set(u64 ns)
+{
+	home.clock_ns = ns;
+}
+
+u64 ptfs_time_ns(void)
+{
+	struct timespec t;
+
+	if (home.clock_ns)
+		return home.clock_ns;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (u64)t.tv_sec * 1000000000ull + (u64)t.tv_nsec;
+}
+
+unsigned ptfs_cpu(void)
+{
+	return 0;
+}
+
+void host_log_to(void (*fn)(void *ctx, enum ptfs_log_level level, const char *line), void *ctx)
+{
+	home.log = fn;
+	home.log_ctx = ctx;
+}
+
+void host_log_level(enum ptfs_log_level level)
+{
+	home.log_max = level;
+}
+
+void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	if (home.log)
+		home.log(home.log_ctx, level, line);
+	else if (level <= home.log_max)
+		fprintf(stderr, "%s\n", line);
+}
+
+void ptfs_bug(const char *file, int line, const char *what)
+{
+	fprintf(stderr, "%s:%d: broken invariant: %s\n", file, line, what);
+	abort();
+}
+
+struct ptfs_iter host_iter(void *p, u64 bytes)
+{
+	return (struct ptfs_iter){ .at = p, .left = bytes };
+}
+
+size_t ptfs_iter_to_medium(struct ptfs_iter *from, phys_t dst, size_t bytes)
+{
+	size_t n = min(bytes, (size_t)from->left);
+
+	pmem_memcpy_nt(dst, from->at, n);
+	from->at += n;
+	from->left -= n;
+	return n;
+}
+
+size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)
+{
+	size_t n = min(bytes, (size_t)to->left);
+
+	memcpy(to->at, src, n);
+	to->at += n;
+	to->left -= n;
+	return n;
+}
+
+size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes)
+{
+	size_t n = min(bytes, (size_t)to->left);
+
+	memset(to->at, 0, n);
+	to->at += n;
+	to->left -= n;
+	return n;
+}
