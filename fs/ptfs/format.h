@@ -122,7 +122,7 @@ struct ptfs_super {
 	le64_t ro_compat; // feature bits; unknown ones forbid writing
 	le64_t created_ns;
 	u8 label[32]; // NUL-padded
-	u8 reserved0[60];
+	u8 reserved0[76];
 	le32_t crc; // crc32c of the bytes before it
 	// 256: changes in place
 	le64_t generation;   // goes up by one before the first write of each mount
