@@ -38,11 +38,18 @@ extern struct bootinfo bootinfo;
 
 // Fill `bootinfo` from the loader's structure. `magic` is what the entry code found in EAX
 // (multiboot2) or 0 (PVH), `info` the physical address of the structure. Called once, first of
-// all, on the boot page table (first 4 GiB identity- and direct-mapped).
+// all, on the boot page table (first 4 GiB identity- and direct-mapped). Prints nothing.
 void bootinfo_init(u32 magic, phys_t info);
+// Log lines about loader and memory map, once there is a console.
+void bootinfo_report(void);
 
-// Boot parameters: one table in bootparam.c parses and documents them.
-// The value of `name=value` on the command line, or NULL. "name" alone gives "".
-const char *bootparam(const char *name);
-// Copies the value into buf (cut at len); false if absent.
+// Boot parameters: words `name=value` or `name` on the command line. The table in bootparam.c
+// documents them. All usable from bootinfo_init() on; where a name comes twice, the last one counts.
+
+bool bootparam_present(const char *name);
+// Copies the value ("" if there is none) into buf, cut at len - 1 bytes; false if absent.
 bool bootparam_get(const char *name, char *buf, size_t len);
+// A number, with suffix K, M, G or T; false if absent or malformed.
+bool bootparam_u64(const char *name, u64 *out);
+// One log line for each parameter that the table does not know.
+void bootparam_check(void);

@@ -269,3 +269,21 @@ static inline u64 asm_rdtsc_ordered(void)
 	__asm__ volatile("lfence" : : : "memory");
 	return asm_rdtsc();
 }
+
+// ---- The end ------------------------------------------------------------------------------------
+
+// With a table of no entries the next exception becomes a triple fault: the CPU resets.
+static inline void asm_load_empty_idt(void)
+{
+	static const struct __attribute__((packed)) {
+		u16 limit;
+		u64 base;
+	} empty;
+
+	__asm__ volatile("lidt %0" : : "m"(empty));
+}
+
+static inline void asm_ud2(void)
+{
+	__asm__ volatile("ud2");
+}

@@ -36,6 +36,10 @@ static inline struct cpu *this_cpu(void)
 	return asm_gs_self();
 }
 
+// Make GS of the running CPU point at `c`. The first thing that each CPU does in C: locks and the
+// log need this_cpu().
+void cpu_init_gs(struct cpu *c);
+
 // CPUs that run. Constant after smp_start().
 unsigned cpu_count(void);
 

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT
+//
+// 16550 UARTs: COM1 (ttyS0) and COM2 (ttyS1), 115200 8N1. Sending is polled, so that it works in any
+// context from the first instruction on; receiving is by interrupt.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+enum { SERIAL_COM1, SERIAL_COM2, SERIAL_PORTS };
+
+// Find and set up the ports. Before that, and for a port that is not there, sending does nothing.
+void serial_init(void);
+bool serial_present(unsigned port);
+
+// Send bytes as they are (no CR is added). Any context, no locks: callers that care about whole
+// lines serialise themselves.
+void serial_write(unsigned port, const char *bytes, size_t len);

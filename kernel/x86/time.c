@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT
+//
+// What: time from the TSC, calibrated once against the PIT, and wall time from the CMOS clock.
+//
+// Not here: who sleeps until when (kernel/sched), the LAPIC's registers and its tick (lapic.c).
+//
+// Invariants:
+//   I1 time_now_ns() is the TSC since boot in nanoseconds: monotonic on a CPU. All TSCs start
+//      together at reset (SDM 3B, 17.17.3), as the emulators' do; dax64 does not correct them.
+//   I2 after time_init() everything here is constant.
+#include "kernel/x86/time.h"
+
+#include "kernel/console.h"
+#include "kernel/x86/asm.h"
+
+#define NS_PER_SEC 1000000000ull
+
+// The PIT's channel 2, gated and read back through port 61h (Intel 8254 data sheet).
+#define PIT_HZ           1193182u
+#define PORT_PIT_CH2     0x42
+#define PORT_PIT_COMMAND 0x43
+#define PORT_GATE        0x61
+#define PIT_CH2_ONESHOT  0xb0 // channel 2, low then high byte, mode 0
+#define GATE_CH2         0x01
+#define GATE_SPEAKER     0x02
+#define GATE_CH2_OUT     0x20
+#define CALIBRATE_HZ     200  // 5 ms
+#define CALIBRATE_SPINS  10000000
+
+#define PORT_CMOS_INDEX 0x70
+#define PORT_CMOS_DATA  0x71
+enum { CMOS_SECOND = 0, CMOS_MINUTE = 2, CMOS_HOUR = 4, CMOS_DAY = 7, CMOS_MONTH = 8, CMOS_YEAR = 9,
+       CMOS_STATUS_A = 10, CMOS_STATUS_B = 11 };
+
+static u64 tsc_hz;           // 0 until calibrated
+static u64 ns_per_tsc_32;    // nanoseconds per tick, 32 fraction bits
+static u64 tsc_at_start;
+static u64 wall_at_start_ns; // 1970-based
+
+static u64 tsc_to_ns(u64 tsc)
+{
+	return (u64)(((unsigned __int128)tsc * ns_per_tsc_32) >> 32);
+}
+
+u64 time_now_ns(void)
+{
+	return tsc_hz ? tsc_to_ns(asm_rdtsc() - tsc_at_start) : 0;
+}
+
+u64 time_wall_ns(void)
+{
+	return wall_at_start_ns + time_now_ns();
+}
+
+u64 time_tsc_hz(void)
+{
+	return tsc_hz;
+}
+
+void udelay(u64 us)
+{
+	u64 start = asm_rdtsc(), ticks = us * tsc_hz / 1000000;
+
+	while (asm_rdtsc() - start < ticks)
+		asm_pause();
+}
+
+// TSC ticks while the PIT counts down 1/CALIBRATE_HZ s. If it never ends (no PIT), the spins do, and
+// a guess of 1 GHz makes clocks wrong but nothing hang.
+static u64 calibrate(void)
+{
+	unsigned count = PIT_HZ / CALIBRATE_HZ, spins = 0;
+	u8 gate = asm_inb(PORT_GATE) & (u8)~(GATE_CH2 | GATE_SPEAKER);
+	u64 start, end;
+
+	asm_outb(PORT_GATE, gate);
+	asm_outb(PORT_PIT_COMMAND, PIT_CH2_ONESHOT);
+	asm_outb(PORT_PIT_CH2, (u8)count);
+	asm_outb(PORT_PIT_CH2, (u8)(count >> 8));
+	asm_outb(PORT_GATE, gate | GATE_CH2);
+	start = asm_rdtsc_ordered();
+	while (!(asm_inb(PORT_GATE) & GATE_CH2_OUT)) {
+		if (++spins == CALIBRATE_SPINS) {
+			log_warn("time: the PIT does not count; taking the TSC for 1 GHz");
+			return NS_PER_SEC;
+		}
+	}
+	end = asm_rdtsc_ordered();
+	asm_outb(PORT_GATE, gate);
+	return (end - start) * PIT_HZ / count;
+}
+
+static u8 cmos_read(u8 index)
+{
+	asm_outb(PORT_CMOS_INDEX, index);
+	return asm_inb(PORT_CMOS_DATA);
+}
+
+struct civil {
+	unsigned second, minute, hour, day, month, year;
+};
+
+static struct civil cmos_fields(void)
+{
+	while (cmos_read(CMOS_STATUS_A) & 0x80) // the chip is counting up at this moment
+		asm_pause();
+	return (struct civil){
+		cmos_read(CMOS_SECOND), cmos_read(CMOS_MINUTE), cmos_read(CMOS_HOUR),
+		cmos_read(CMOS_DAY),    cmos_read(CMOS_MONTH),  cmos_read(CMOS_YEAR),
+	};
+}
+
+static unsigned from_bcd(unsigned v)
+{
+	return (v >> 4) * 10 + (v & 15);
+}
+
+// Days from 1970-01-01 in the Gregorian calendar. The year is made to begin in March, so that the
+// leap day is its last.
+static u64 days_since_1970(unsigned year, unsigned month, unsigned day)
+{
+	unsigned y = month > 2 ? year : year - 1;
+	unsigned m = month > 2 ? month - 3 : month + 9;
+
+	return 365ull * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719468;
+}
+
+static u64 cmos_ns(void)
+{
+	struct civil c = cmos_fields();
+	u8 b = cmos_read(CMOS_STATUS_B);
+	bool pm = c.hour & 0x80;
+
+	c.hour &= 0x7f;
+	if (!(b & 0x04))
+		c = (struct civil){ from_bcd(c.second), from_bcd(c.minute), from_bcd(c.hour),
+				    from_bcd(c.day),    from_bcd(c.month),  from_bcd(c.year) };
+	if (!(b & 0x02)) // 12-hour clock
+		c.hour = c.hour % 12 + (pm ? 12 : 0);
+	return (days_since_1970(2000 + c.year, c.month, c.day) * 86400 + c.hour * 3600 +
+		c.minute * 60 + c.second) * NS_PER_SEC;
+}
+
+void time_init(void)
+{
+	tsc_at_start = asm_rdtsc();
+	wall_at_start_ns = cmos_ns();
+	tsc_hz = calibrate();
+	ns_per_tsc_32 = (NS_PER_SEC << 32) / tsc_hz;
+	log_info("time: TSC runs at %lu.%03lu MHz", tsc_hz / 1000000, tsc_hz / 1000 % 1000);
+}

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+#
+# Turns `nm -n` of the kernel into the symbol table that is linked into it (kernel/symbols.c): the
+# count, sorted pairs (offset from text_start, offset of the name), and the names.
+
+# Of the low 32 bits: the upper half is the same for the whole kernel.
+function hex(s,   i, v) {
+	v = 0
+	s = substr(s, 9)
+	for (i = 1; i <= length(s); i++)
+		v = v * 16 + index("0123456789abcdef", substr(s, i, 1)) - 1
+	return v
+}
+
+$3 == "text_start" { base = hex($1); next }
+$3 == "text_end"   { base = 0 }
+base && tolower($2) == "t" && $3 !~ /\.\.@/ {
+	addr[n] = hex($1) - base
+	name[n++] = $3
+}
+
+END {
+	print "section .ksyms progbits alloc noexec nowrite align=8"
+	print "global ksym_table"
+	printf "ksym_table:\n\tdq %d\n", n
+	for (i = 0; i < n; i++) {
+		printf "\tdd %d, %d\n", addr[i], at
+		at += length(name[i]) + 1
+	}
+	for (i = 0; i < n; i++)
+		printf "\tdb '%s', 0\n", name[i]
+}
