@@ -6,7 +6,7 @@
 
 #include "fs/vfs.h"
 
-#define FD_MAX 1024
+#define FD_MAX 1024 // the most that RLIMIT_NOFILE can be
 
 struct credentials {
 	u32 uid, euid, suid, fsuid;
@@ -18,17 +18,31 @@ struct credentials {
 struct fs_context; // fs/fs_context.c
 
 // A context at "/" with no descriptors (init), or a copy (fork): descriptors share their open files.
+// One reference. NULL when memory is short.
 struct fs_context *fs_context_create(void);
-struct fs_context *fs_context_copy(const struct fs_context *from);
-void fs_context_free(struct fs_context *c); // closes everything
+struct fs_context *fs_context_copy(struct fs_context *from);
+// One more thread that uses it, one less: the last one closes everything (may sleep).
+struct fs_context *fs_context_get(struct fs_context *c);
+void fs_context_free(struct fs_context *c);
 void fs_context_exec(struct fs_context *c); // close-on-exec, set-uid comes here later
 struct credentials *fs_credentials(struct fs_context *c);
+// RLIMIT_NOFILE, at most FD_MAX.
+unsigned fs_nofile(struct fs_context *c);
+void fs_set_nofile(struct fs_context *c, unsigned limit);
 
 // The current thread's context; kernel threads use a boot context at "/" with root's credentials.
 struct fs_context *fs_current(void);
 
-// Descriptor -> open file with a reference, or NULL (EBADF).
+// The working directory and the root, with references (dentry_put in fs/dcache.h).
+struct dentry *fs_cwd(struct fs_context *c);
+struct dentry *fs_root(struct fs_context *c);
+
+// Descriptor -> open file with a reference, or NULL (EBADF). Descriptors opened with O_PATH count.
 struct file *fd_get(int fd);
+// The same in another process's table (/proc/PID/fd).
+struct file *fd_get_of(struct fs_context *c, int fd);
+// The lowest open descriptor >= fd, or -1.
+int fd_next_of(struct fs_context *c, int fd);
 // Puts `f` (reference consumed on success) at the lowest free descriptor >= min; or -EMFILE.
 int fd_install(struct file *f, int min, bool cloexec) __must_check;
 int fd_close(int fd) __must_check;

@@ -35,6 +35,7 @@
 enum lock_rank {
 	RANK_NONE = 0,
 	RANK_MOUNT,      // fs: mount table
+	RANK_FILE_POS,   // fs: an open file's position
 	RANK_RENAME,     // fs: directory renames (one global lock)
 	RANK_DIR,        // fs: a directory's contents; parent before child, else by address
 	RANK_ASPACE,     // mm: an address space (its VMAs)
@@ -53,6 +54,7 @@ enum lock_rank {
 	RANK_SHOOTDOWN,  // mm: TLB shootdown mailbox
 	RANK_SIGNAL,     // proc: pending signals (spin)
 	RANK_TTY,        // tty input ring (spin, irq)
+	RANK_POLL,       // fs: pollers of one object (spin, irq)
 	RANK_WAITQ,      // sched: wait queues (spin, irq)
 	RANK_TIMER,      // sched: timer heap (spin, irq)
 	RANK_RUNQ,       // sched: run queues (spin, irq); two: by CPU number
