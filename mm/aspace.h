@@ -7,6 +7,8 @@
 #include "kernel/lib/pte.h"
 #include "kernel/sched/lock.h"
 
+#include "mm/vma.h"
+
 struct trapframe;
 struct vm_object;
 
@@ -31,16 +33,15 @@ struct vm_object;
 #define MAP_DAXVM_EPHEMERAL 0x4000000u
 
 struct aspace {
-	struct mutex lock;      // RANK_ASPACE: VMAs, brk, structure of the page table's user half
+	struct rwlock lock;     // RANK_ASPACE: the VMAs and brk. Faults hold it shared.
+	struct spinlock pt_lock; // RANK_PT: every entry of the private tables
 	phys_t root;            // PML4
-	pte_t *root_table;
-	void *vmas;             // root of the VMA tree [lock]; see mm/vma.h
-	unsigned nr_vmas;       // [lock]
+	pte_t *root_table;      // [pt_lock] below USER_END
+	struct vma_tree vmas;   // [lock]
 	u64 brk_start, brk_end; // [lock]
 	u64 mmap_top;           // where the search for free addresses begins, downwards
 	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
 	u64 limit_bytes;        // RLIMIT_AS
-	u64 cpus_loaded;        // bit per CPU that has it in CR3 [atomic]; see aspace_switch
 	u32 refs;               // threads and borrowers (vfork) [atomic]
 	u64 faults;             // page faults taken [atomic], /proc/PID/stat
 };
@@ -69,6 +70,18 @@ int aspace_unmap(struct aspace *as, uva_t addr, u64 len) __must_check;
 int aspace_protect(struct aspace *as, uva_t addr, u64 len, unsigned prot) __must_check;
 // New break, or the present one if `want` cannot be had (brk(2) as Linux does it).
 uva_t aspace_brk(struct aspace *as, uva_t want);
+
+// More of mmap's family, as in Linux's manual pages; called by kernel/sys/sys_mm.c.
+int aspace_remap(struct aspace *as, uva_t old, u64 old_len, u64 new_len, unsigned flags, uva_t to,
+		 uva_t *out) __must_check;
+int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice) __must_check;
+int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags) __must_check;
+// One byte per page into `vec`: bit 0 set if resident. -ENOMEM: part of the range is not mapped.
+int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec) __must_check;
+
+// Calls fn for each mapping in rising order, as->lock held shared; stops when it returns false.
+// `vma` fields are in mm/vma.h. For /proc/PID/maps.
+void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma), void *ctx);
 
 // Load `as` (NULL: the kernel's own tables) on this CPU. Preemption off. Called by the scheduler.
 void aspace_switch(struct aspace *as);

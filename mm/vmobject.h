@@ -21,15 +21,19 @@ struct vm_object;
 #define VM_DIRECT_BLOCKS 8 // blocks that a file keeps in its inode (ptfs.md, "Inodes and small files")
 
 enum vm_table_kind {
-	VM_TABLE_NONE,   // cannot be attached (not ready, read-only at a foreign base): use faults
-	VM_TABLE_ROOT,   // `entry` of `level`: a table pointer or a 2 MiB leaf
-	VM_TABLE_DIRECT, // `direct[]`: up to eight 4 KiB leaves (0: hole)
+	VM_TABLE_NONE,   // cannot be attached (a hole, beyond the end, not ready, read-only at a
+			 // foreign base): use faults
+	VM_TABLE_ENTRY,  // `entry` of `level`: a table pointer or a 2 MiB leaf
+	VM_TABLE_DIRECT, // `direct[]`: up to eight 4 KiB leaves (0: hole) of the file's first 32 KiB
 };
 
+// The stored subtree that covers one place of the file. An entry of `level` covers the bytes
+// [ALIGN_DOWN(off, pt_span(level)), + pt_span(level)) of the file.
 struct vm_table {
 	enum vm_table_kind kind;
-	int level;   // of `entry`: PT_PMD names a PTE page (or is a 2 MiB leaf), PT_PUD a PMD page, ...
-	pte_t entry; // address and P; rights are all-open, the private entry narrows them
+	int level;   // of `entry`: PT_PMD names a PTE page (or is a 2 MiB leaf), PT_PUD a PMD page,
+		     // PT_PML4 a PUD page
+	pte_t entry; // address, PS and P; rights are all-open, the private entry narrows them
 	pte_t direct[VM_DIRECT_BLOCKS];
 };
 
@@ -45,9 +49,13 @@ struct vm_object_ops {
 	// published first. Called with map_lock held shared. 0, -ENOSPC, -EUCLEAN, -EIO, -ENOMEM;
 	// -ENXIO for a page wholly at or beyond the end of the file.
 	int (*page)(struct vm_object *o, u64 off, bool write, struct vm_page *out);
-	// The stored table, verified and ready, or VM_TABLE_NONE. NULL: cannot be attached. Called
-	// with map_lock held shared. 0 or -EUCLEAN.
-	int (*table)(struct vm_object *o, struct vm_table *out);
+	// The highest ready subtree that covers byte `off` and stands at most at `max_level`
+	// (PT_PMD .. PT_PML4): the root itself where that is low enough, else an entry found on the
+	// way down from it. A file system that readies tables lazily readies what it names here (one
+	// PTE page, say). Everything below the entry may be read through the direct map while
+	// map_lock is held. NULL: cannot be attached. Called with map_lock held shared, from a
+	// mapping or from a fault. 0 or -EUCLEAN.
+	int (*table)(struct vm_object *o, u64 off, int max_level, struct vm_table *out);
 	// Durability of [off, off+len) (msync). NULL: nothing to do.
 	int (*sync)(struct vm_object *o, u64 off, u64 len);
 	u64 (*size)(struct vm_object *o); // bytes, at this moment
@@ -64,6 +72,7 @@ struct vm_object {
 	struct spinlock vmas_lock;  // RANK_OBJECT
 	struct list vmas;           // all mappings of it, of every address space [vmas_lock]
 	u32 revoking;               // raised while a revoke runs [atomic]
+	u32 zero_maps;              // sticky: zero pages were ever mapped for holes [atomic]
 	bool ever_mapped;           // sticky: a file that never was needs no revoke
 };
 
@@ -78,3 +87,9 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 //           `revoking`. Mappings stay; the next touch faults and sees the file as it is then.
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
+
+// A hole in [off, off+len) got a block by another way than a fault in a mapping (write(), fallocate):
+// takes the zero page out of every mapping that shows it there. Call after the entry was published
+// (P set), any number of blocks at once; cheap when no mapping shows holes. Thread context, no
+// spinlock held; sleeping locks may be held.
+void vm_hole_filled(struct vm_object *o, u64 off, u64 len);

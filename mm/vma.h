@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+//
+// The mappings of an address space: one record (VMA) per mapping in a balanced tree by address, with
+// the search for free addresses. Pure: no page tables, no locks (the owner's: aspace.lock).
+//
+//        lo      start                 end        hi
+//        |.........|#####################|.........|
+//         reserved    what was asked for   reserved
+//
+// A mapping that attaches a file's own table covers whole units of that table: what it keeps others
+// out of (lo..hi) is rounded out to them, what it reports and is charged for is what was asked for.
+// Every other mapping has lo = start and hi = end.
+#pragma once
+
+#include "kernel/lib/avltree.h"
+#include "kernel/lib/list.h"
+
+struct aspace;
+struct vm_object;
+
+struct vma {
+	struct avl_node node;  // by lo
+	struct list object_node; // in object->vmas [object->vmas_lock]
+	struct aspace *as;
+	// The bounds are changed under aspace.lock held exclusively, and, while the VMA is in its
+	// object's list, under object->vmas_lock too: a revoke reads them there.
+	u64 lo, start, end, hi;
+	u64 offset;            // of `start` in the object, bytes [as the bounds]
+	struct vm_object *object; // a reference is held; NULL: anonymous and private
+	u32 flags;             // MAP_SHARED or MAP_PRIVATE, MAP_DAXVM..., as given to mmap
+	u8 prot, may_prot;     // PROT_*
+	u8 unit_level;         // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
+	u8 attach_level;       // highest level attached so far; 0: none (shown in /proc/PID/maps)
+	bool split;            // part of what was attached went private: never fold again
+	u64 max_gap;           // largest gap before any node of this subtree [vma.c]
+	u64 gap;               // free bytes between the node before and lo [vma.c]
+};
+
+struct vma_tree {
+	struct avl_tree avl;
+	unsigned count;
+	u64 floor; // addresses below are never given out
+};
+
+void vma_tree_init(struct vma_tree *t, u64 floor);
+// `v` overlaps nothing in the tree.
+void vma_tree_insert(struct vma_tree *t, struct vma *v);
+void vma_tree_remove(struct vma_tree *t, struct vma *v);
+// The bounds of `v` were changed in place (order in the tree stays).
+void vma_tree_resized(struct vma_tree *t, struct vma *v);
+
+// The VMA with lo <= addr < hi, or NULL.
+struct vma *vma_find(const struct vma_tree *t, u64 addr);
+// The first VMA with hi > addr, or NULL.
+struct vma *vma_find_from(const struct vma_tree *t, u64 addr);
+struct vma *vma_first(const struct vma_tree *t);
+struct vma *vma_next(const struct vma *v);
+struct vma *vma_prev(const struct vma *v);
+
+// The highest free place for `len` bytes that begins at a multiple of `align` (a power of two) plus
+// `skew` (< align) and ends at or below `top`. 0: there is none.
+u64 vma_find_gap(const struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top);
+
+// Whether [lo, hi) is free.
+bool vma_range_free(const struct vma_tree *t, u64 lo, u64 hi);
+
+// Order, gaps, bounds: sound. O(n), for tests.
+bool vma_tree_verify(const struct vma_tree *t);
