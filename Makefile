@@ -43,7 +43,7 @@ KCFLAGS := -std=gnu17 -ffreestanding -mcmodel=kernel -mno-red-zone -mgeneral-reg
 
 KSRC_C   := $(wildcard kernel/*.c kernel/*/*.c mm/*.c fs/*.c fs/ptfs/*.c fs/ptfs_glue/*.c \
 	drivers/*.c drivers/*/*.c)
-KSRC_ASM := $(wildcard boot/*.asm kernel/x86/*.asm)
+KSRC_ASM := $(wildcard boot/*.asm kernel/*/*.asm)
 KOBJ     := $(KSRC_ASM:%.asm=$(BUILD)/k/%.asm.o) $(KSRC_C:%.c=$(BUILD)/k/%.o)
 
 kernel: $(BUILD)/dax64.elf ## the kernel ELF (multiboot2 and PVH)

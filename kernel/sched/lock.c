@@ -55,12 +55,12 @@ bool preemptible(void)
 
 static void check_order(struct spinlock *l, struct cpu *c, bool nested)
 {
+	if (unlikely(READ_ONCE(l->holder) == c->index + 1))
+		panic("spinlock %p of rank %u taken twice", (void *)l, l->rank);
 	if (c->irq_depth) {
 		l->in_irq = 1;
 		return;
 	}
-	if (unlikely(l->holder == c->index + 1))
-		panic("spinlock %p of rank %u taken twice", (void *)l, l->rank);
 	// Nested: one of the same rank is held already, and the caller knows the order of the two.
 	if (unlikely(c->lock_ranks >> (l->rank + nested)))
 		panic("spinlock %p of rank %u taken out of order: ranks held %#llx", (void *)l,

@@ -19,6 +19,19 @@ void sched_block(void);
 // Let `t` run again if it sleeps. Any context; `t` must not be freed meanwhile.
 void sched_wake(struct thread *t);
 
+// The new thread's half of a context switch: drops the run queue lock, frees a thread that ended.
+void sched_finish_switch(void);
+// First placement of a thread that was just made.
+void sched_enqueue_new(struct thread *t);
+// The calling thread is over.
+void sched_exit_current(void) __noreturn;
+// Frees a thread that no CPU runs any more (kernel/sched/thread.c).
+void thread_free(struct thread *t);
+unsigned thread_count(void);
+
+void timer_init_cpu(void);
+void timer_run(void); // from the tick
+
 // Run-time check of the order of sleeping locks (lock.h). No-ops before the scheduler runs.
 void lock_rank_check_sleeping(unsigned rank, const void *lock);
 void lock_rank_take_sleeping(unsigned rank);

@@ -6,6 +6,7 @@
 #include "kernel/lib/list.h"
 #include "kernel/lib/types.h"
 #include "kernel/sched/lock.h"
+#include "kernel/x86/asm.h"
 
 struct aspace;     // mm/aspace.h
 struct fs_context; // fs/fs_context.h: root, cwd, umask, credentials, descriptors
@@ -19,30 +20,43 @@ enum thread_state { THREAD_RUNNABLE, THREAD_RUNNING, THREAD_SLEEPING, THREAD_DEA
 struct thread {
 	u32 tid;
 	char name[16];
-	u16 state;         // enum thread_state [runqueue lock of `cpu`]
-	u16 cpu;           // whose run queue it is on, or ran on last
-	u32 locks_held;    // spin- and sleeping locks, for assertions
+	u8 state;          // enum thread_state [run queue lock of `cpu`]
+	bool on_runq;      // linked by runq_node [run queue lock of `cpu`]
+	bool interruptible; // the present sleep may be ended by a signal [run queue lock of `cpu`]
+	u16 cpu;           // whose run queue it is on, or ran on last [run queue lock of the old one]
+	u64 affinity;      // bit per CPU that it may run on
+	u32 signal_pending; // an unblocked signal waits: interruptible sleeps end at once [atomic]
+	u32 locks_held;    // sleeping locks, for assertions
+	u32 sleep_ranks;   // bit per rank of sleeping lock held
+	u8 sleep_held[RANK_SLEEPING_LAST]; // how many of each
 	u64 saved_rsp;     // kernel stack pointer while not running
-	void *kstack;      // lowest address of the stack
+	void *kstack;      // lowest address of the stack; NULL: idle thread, on the CPU's boot stack
 	struct trapframe *user_frame; // user registers, at the top of the stack; NULL: kernel thread
 	u8 *fpu;           // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
 	u64 fs_base, gs_base; // user TLS bases
 	u32 faults_disabled; // > 0: user copies do not handle faults, they return short
-	struct list runq_node; // [runqueue lock]
+	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]
-	u64 wake_ns;       // deadline of a timed sleep
-	int wake_result;   // why it woke: 0, -ETIMEDOUT, -EINTR
-	bool interruptible; // the present sleep may be ended by a signal
+	struct list proc_node; // threads of a process [kernel/proc]
+	void (*fn)(void *arg); // kernel thread: what it runs
+	void *arg;
 	// Who it works for; all NULL in a kernel thread.
 	struct aspace *as;
 	struct fs_context *fs;
 	struct process *proc;
-	u64 utime_ns, stime_ns, slice_start_ns;
+	struct signal_state *sig; // blocked and pending signals of this thread (kernel/proc/signal.h)
+	u64 run_ns;        // CPU time up to slice_start_ns
+	u64 stime_ns;      // part of it spent in system calls
+	u64 slice_start_ns;
 	u64 minor_faults;  // page faults taken on behalf of this thread
+	u64 switches_voluntary, switches_preempted;
 };
 
-// The running thread. Any context.
-struct thread *thread_current(void);
+// The running thread; NULL before sched_init_cpu(). Any context.
+static inline struct thread *thread_current(void)
+{
+	return asm_gs_current();
+}
 
 // A kernel thread, runnable at once; NULL when memory is short. `fn` returning ends the thread.
 struct thread *thread_create(const char *name, void (*fn)(void *arg), void *arg);
@@ -52,7 +66,10 @@ struct thread *thread_create(const char *name, void (*fn)(void *arg), void *arg)
 struct thread *thread_create_user(const char *name, const struct trapframe *tf);
 void thread_start(struct thread *t);
 
-// End the calling thread. Its stack is freed by the CPU that switches away from it.
+// Gives back a thread that was never started.
+void thread_destroy(struct thread *t);
+
+// End the calling thread: no lock held, no address space (t->as is NULL and not loaded). Its stack is freed by the CPU that switches away from it.
 void thread_exit(void) __noreturn;
 
 void thread_yield(void);
@@ -67,6 +84,24 @@ void preempt_disable(void);
 void preempt_enable(void);
 bool preemptible(void);
 
-// Set up this CPU's run queue and idle thread (each CPU once), then enter the scheduler.
+// The SSE state that a program begins with (SDM 1, 10.5; psABI 3.4.1) into a 512-byte area.
+void fpu_init_area(u8 *area);
+
+// CPU time of a thread so far, the present slice included if it is the caller.
+u64 thread_run_ns(const struct thread *t);
+
+// Set up this CPU's run queue and idle thread, which the caller becomes (each CPU once; the boot CPU
+// after time_init()). Threads may be created from then on. Nobody is switched to, and the caller must
+// not sleep, before it enters the scheduler by sched_start().
 void sched_init_cpu(void);
 void sched_start(void) __noreturn;
+
+struct sched_stats {
+	u64 switches;
+	u64 idle_ns;       // of all CPUs
+	unsigned runnable; // threads that run or could run
+	unsigned threads;
+};
+struct sched_stats sched_stats(void);
+// Nanoseconds that CPU `index` was idle.
+u64 sched_idle_ns(unsigned index);

@@ -43,6 +43,10 @@ void cpu_init_gs(struct cpu *c);
 // CPUs that run. Constant after smp_start().
 unsigned cpu_count(void);
 
+// The kernel stack that the next entry from user mode uses on this CPU: kernel_rsp above and
+// TSS.RSP0. Preemption off. Called by the scheduler.
+void cpu_set_kernel_stack(u64 top);
+
 // From CPUID, once, on the boot CPU; a feature is used only if its bit is set here, never by trying.
 struct cpu_features {
 	bool nx, smep, smap, umip, pge, pcid, gib_pages, rdtscp, la57, fsgsbase;

@@ -50,6 +50,10 @@ void trap_set_preempt(void (*fn)(void));
 // and call fn with interrupts off. 0, or -EBUSY if taken, -ENODEV if the IOAPIC has no such input.
 int irq_register(unsigned irq, void (*fn)(void *arg), void *arg) __must_check;
 
+// Leave for user mode with the registers in `tf`, which is at the very top of the current kernel
+// stack; the user-return handler above runs first. A new user thread begins by this. Interrupts on.
+void trap_return_user(struct trapframe *tf) __noreturn;
+
 // Exception-table fixup: code that may fault on a user address names where to continue. True if
 // tf->rip was in the table and has been redirected.
 bool trap_fixup(struct trapframe *tf);
