@@ -49,6 +49,8 @@ void bootinfo_report(void);
 bool bootparam_present(const char *name);
 // Copies the value ("" if there is none) into buf, cut at len - 1 bytes; false if absent.
 bool bootparam_get(const char *name, char *buf, size_t len);
+// The value of the n-th occurrence (0: the first), for parameters that may come several times.
+bool bootparam_nth(const char *name, unsigned n, char *buf, size_t len);
 // A number, with suffix K, M, G or T; false if absent or malformed.
 bool bootparam_u64(const char *name, u64 *out);
 // One log line for each parameter that the table does not know.

@@ -18,7 +18,7 @@ static const struct {
 	{ "loglevel", "0-7: which log lines go to the console (6: all but debugging)" },
 	{ "nomount", "do not mount persistent memory at /pmem" },
 	{ "nosmp", "use the boot CPU only" },
-	{ "pmem", "SIZE@ADDR: carve persistent memory out of RAM" },
+	{ "pmem", "SIZE@ADDR: carve persistent memory out of RAM; may come several times" },
 	{ "testexit", "end QEMU through isa-debug-exit, with a status" },
 };
 
@@ -44,21 +44,31 @@ static size_t name_length(const char *word, size_t len)
 	return eq ? (size_t)(eq - word) : len;
 }
 
-// The last one wins, so that an appended option overrides.
-static const char *find(const char *name, size_t *value_len)
+// The value of occurrence `nth`, or of the last one up to it.
+static const char *find_nth(const char *name, unsigned nth, size_t *value_len, unsigned *count)
 {
 	const char *at = bootinfo.cmdline, *word, *found = NULL;
 	size_t len, want = strlen(name);
 
-	while ((word = next_word(&at, &len))) {
+	*count = 0;
+	while (*count <= nth && (word = next_word(&at, &len))) {
 		size_t n = name_length(word, len);
 
 		if (n != want || memcmp(word, name, n) != 0)
 			continue;
 		found = n == len ? word + n : word + n + 1;
 		*value_len = (size_t)(word + len - found);
+		++*count;
 	}
 	return found;
+}
+
+// The last one wins, so that an appended option overrides.
+static const char *find(const char *name, size_t *value_len)
+{
+	unsigned count;
+
+	return find_nth(name, ~0u - 1, value_len, &count);
 }
 
 bool bootparam_get(const char *name, char *buf, size_t len)
@@ -67,6 +77,18 @@ bool bootparam_get(const char *name, char *buf, size_t len)
 	const char *value = find(name, &value_len);
 
 	if (!value)
+		return false;
+	strlcpy(buf, value, min(len, value_len + 1));
+	return true;
+}
+
+bool bootparam_nth(const char *name, unsigned n, char *buf, size_t len)
+{
+	size_t value_len = 0;
+	unsigned count;
+	const char *value = find_nth(name, n, &value_len, &count);
+
+	if (count != n + 1)
 		return false;
 	strlcpy(buf, value, min(len, value_len + 1));
 	return true;

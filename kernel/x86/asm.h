@@ -91,6 +91,59 @@ static inline void asm_mfence(void)
 	__asm__ volatile("mfence" : : : "memory");
 }
 
+// ---- Write-back to persistent memory (SDM 1, 11.4.4; SDM 2A, CLWB) ------------------------------
+//
+// The jump begins a new translation block, so that an emulator's trace plugin sees the address that
+// the write-back uses; it costs nothing beside a write-back. Only where CPUID has the instruction.
+
+#define ASM_WRITE_BACK(insn)                                                                       \
+	static inline void asm_##insn(const void *line)                                            \
+	{                                                                                          \
+		__asm__ volatile("jmp 1f\n1: " #insn " (%0)" : : "r"(line) : "memory");            \
+	}
+ASM_WRITE_BACK(clwb)       // writes the line back and may keep it in the cache
+ASM_WRITE_BACK(clflushopt) // writes the line back and drops it
+ASM_WRITE_BACK(clflush)    // the same, and waits its turn behind every other one
+
+// Earlier write-backs and non-temporal stores are durable (or on their way in a domain that is)
+// before any later store is visible.
+static inline void asm_sfence(void)
+{
+	__asm__ volatile("sfence" : : : "memory");
+}
+
+// A store that goes past the caches. dst is 8-byte aligned.
+static inline void asm_movnti(void *dst, u64 v)
+{
+	__asm__ volatile("movnti %1, %0" : "=m"(*(u64 *)dst) : "r"(v) : "memory");
+}
+
+// A whole cache line from any kernel address. dst is 64-byte aligned.
+static inline void asm_movnti_line(void *dst, const void *src)
+{
+	u64 a, b;
+
+	__asm__ volatile("mov   (%3), %0; mov  8(%3), %1; movnti %0,   (%2); movnti %1,  8(%2)\n"
+			 "mov 16(%3), %0; mov 24(%3), %1; movnti %0, 16(%2); movnti %1, 24(%2)\n"
+			 "mov 32(%3), %0; mov 40(%3), %1; movnti %0, 32(%2); movnti %1, 40(%2)\n"
+			 "mov 48(%3), %0; mov 56(%3), %1; movnti %0, 48(%2); movnti %1, 56(%2)"
+			 : "=&r"(a), "=&r"(b)
+			 : "r"(dst), "r"(src)
+			 : "memory");
+}
+
+// A whole cache line of one word.
+static inline void asm_movnti_fill(void *dst, u64 v)
+{
+	__asm__ volatile("movnti %1,   (%0); movnti %1,  8(%0)\n"
+			 "movnti %1, 16(%0); movnti %1, 24(%0)\n"
+			 "movnti %1, 32(%0); movnti %1, 40(%0)\n"
+			 "movnti %1, 48(%0); movnti %1, 56(%0)"
+			 :
+			 : "r"(dst), "r"(v)
+			 : "memory");
+}
+
 // ---- Block memory -------------------------------------------------------------------------------
 //
 // REP string instructions: fast microcode on CPUs since 2013, and (being opaque) they keep the
