@@ -5,6 +5,18 @@
 #   V=1               show the commands
 #   CROSS_COMPILE=    prefix of the tools (x86_64-linux-gnu-)
 #   BUILD=            where everything that is made goes (build)
+#   DEPS=no           do not install missing packages
+#
+# For run, exec and gdb:
+#   SMP= MEM=         number of CPUs (1), RAM (512M)
+#   IMAGE=            content of the DIMM (build/pmem.img); several: several DIMMs; none: no DIMM
+#   BASE=             the DIMM's address
+#   APPEND=           further kernel parameters
+#   ACCEL=kvm         the host's CPU instead of the emulated one
+# For exec:
+#   CMD=              a command line for the guest's shell
+#   PUT=              files of the host that the guest finds in /put
+#   ICOUNT=1          exact instruction counting: the clock ticks once per instruction
 
 BUILD         ?= build
 CROSS_COMPILE ?= x86_64-linux-gnu-
@@ -13,22 +25,42 @@ LD            := $(CROSS_COMPILE)ld
 NM            := $(CROSS_COMPILE)nm
 NASM          ?= nasm
 MUSL_CC       ?= musl-gcc
-BUSYBOX       ?= $(firstword $(wildcard /usr/bin/busybox /bin/busybox))
+BUSYBOX       ?= /bin/busybox
 Q             := $(if $(V),,@)
-say            = $(if $(V),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@))
+# Progress goes to stderr: the output of `make exec` is the guest's.
+say            = $(if $(V),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@) >&2)
+goal           = $(filter $(1),$(or $(MAKECMDGOALS),all))
+export BUILD
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
-.PHONY: all help clean kernel user initrd
+.PHONY: all help clean kernel user initrd iso image deps run exec exec-run gdb bochs bochs-debug \
+	check-host check test test-long bench lint format docs
 
 all: kernel user initrd ## everything that a boot needs
 
 help: ## this list
+	@sed -n '3,$${/^#/!q;s/^# \{0,1\}//p;}' $(firstword $(MAKEFILE_LIST)); echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 clean: ## remove build/ except the persistent-memory images
 	$(Q)find $(BUILD) -mindepth 1 ! -name 'pmem*.img' -delete 2>/dev/null || true
+
+# ---- Packages: included files are made before anything else, so nothing is built without them -----
+
+deps: ## install the packages that are missing (done by itself before all targets; DEPS=no: never)
+	$(Q)tools/deps build lint bochs
+
+DEPS_GROUPS := $(if $(filter-out help clean deps,$(call goal,%)),build) $(if $(call goal,lint format),lint) \
+	$(if $(call goal,bochs bochs-debug test-long),bochs)
+ifneq ($(DEPS),no)
+-include $(patsubst %,$(BUILD)/deps-%.stamp,$(DEPS_GROUPS))
+endif
+
+$(BUILD)/deps-%.stamp: tools/deps
+	$(Q)tools/deps $*
+	$(Q)mkdir -p $(@D); touch $@
 
 # ---- Kernel --------------------------------------------------------------------------------------
 
@@ -95,19 +127,146 @@ $(BUILD)/user/%: user/%.c Makefile
 	$(Q)mkdir -p $(@D)
 	$(Q)$(MUSL_CC) $(UCFLAGS) -o $@ $<
 
+# ---- On the host: pure modules and ptfs, for the tests (under sanitizers) and for the tools ------
+
+# Everything that compiles outside the kernel. Programs link what they use.
+HSRC  := kernel/lib/ptcursor.c kernel/lib/crc32c.c drivers/nvdimm/nfit.c \
+	$(filter-out %_test.c,$(wildcard fs/ptfs/*.c)) $(wildcard user/ptfs/*.c)
+HMAIN := $(wildcard user/ptfs/mkfs.c user/ptfs/ptfs.c user/ptfs/fsck.c)
+HLIB  := $(filter-out $(HMAIN),$(HSRC))
+HCFLAGS := -std=gnu17 -g -pthread $(WARN) -I. -Iuser/ptfs/home -MMD -MP
+SAN   := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+
+HTEST := $(patsubst tests/host/%.c,$(BUILD)/host/%,$(wildcard tests/host/*_test.c))
+
+$(BUILD)/san/%.o: %.c Makefile
+	$(call say,HOSTCC)
+	$(Q)mkdir -p $(@D); gcc $(HCFLAGS) $(SAN) -c -o $@ $<
+
+$(BUILD)/san/lib.a: $(HLIB:%.c=$(BUILD)/san/%.o)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/host/%: $(BUILD)/san/tests/host/%.o $(BUILD)/san/lib.a
+	$(call say,HOSTLD)
+	$(Q)mkdir -p $(@D); gcc $(SAN) -pthread -o $@ $^ -lcmocka
+
+# The tools are static musl programs: the same binaries run here and in the guest.
+HTOOL := $(HMAIN:user/ptfs/%.c=$(BUILD)/bin/%.ptfs)
+HTOOL := $(HTOOL:%/ptfs.ptfs=%/ptfs)
+
+$(BUILD)/u/%.o: %.c Makefile
+	$(call say,UCC)
+	$(Q)mkdir -p $(@D); $(MUSL_CC) $(HCFLAGS) -O2 -c -o $@ $<
+
+$(BUILD)/u/lib.a: $(HLIB:%.c=$(BUILD)/u/%.o)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/bin/%.ptfs $(BUILD)/bin/%: $(BUILD)/u/user/ptfs/%.o $(BUILD)/u/lib.a
+	$(call say,ULD)
+	$(Q)mkdir -p $(@D); $(MUSL_CC) -static -pthread -o $@ $^
+
+# Tests of the system calls: on Linux first, which is the oracle, then in the guest.
+ABITEST := $(patsubst tests/abi/%.c,$(BUILD)/abi/%,$(wildcard tests/abi/*_test.c))
+
+$(BUILD)/abi/%: tests/abi/%.c Makefile
+	$(call say,UCC)
+	$(Q)mkdir -p $(@D); $(MUSL_CC) $(UCFLAGS) -o $@ $<
+
 # ---- Initial RAM disk: busybox and our programs --------------------------------------------------
 
 initrd: $(BUILD)/initrd.cpio
 
-$(BUILD)/initrd.cpio: $(UPROG) $(BUSYBOX) Makefile
+$(BUILD)/initrd.cpio: $(UPROG) $(HTOOL) $(BUSYBOX) Makefile
 	$(call say,CPIO)
 	$(Q)rm -rf $(BUILD)/initrd
 	$(Q)mkdir -p $(addprefix $(BUILD)/initrd/,bin sbin dev proc tmp etc run pmem)
 	$(Q)cp $(BUSYBOX) $(BUILD)/initrd/bin/busybox
-	$(Q)for p in $(UPROG); do cp $$p $(BUILD)/initrd/bin/; done
+	$(Q)for p in $(UPROG) $(HTOOL); do cp $$p $(BUILD)/initrd/bin/; done
 	$(Q)if [ -e $(BUILD)/initrd/bin/init ]; then mv $(BUILD)/initrd/bin/init $(BUILD)/initrd/sbin/; fi
 	$(Q)echo 'root:x:0:0:root:/:/bin/sh' >$(BUILD)/initrd/etc/passwd
 	$(Q)echo 'root:x:0:' >$(BUILD)/initrd/etc/group
 	$(Q)cd $(BUILD)/initrd && find . | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0 >../initrd.cpio
 
--include $(KOBJ:.o=.d) $(UPROG:=.d)
+# ---- Bootable ISO: GRUB, for BIOS and UEFI -------------------------------------------------------
+
+iso: $(BUILD)/dax64.iso ## the hybrid ISO
+
+GRUB_MODULES := multiboot2 normal part_msdos part_gpt iso9660 boot all_video
+
+$(BUILD)/%.iso: $(BUILD)/%.cfg $(BUILD)/dax64.elf $(BUILD)/initrd.cpio
+	$(call say,ISO)
+	$(Q)rm -rf $@.d; mkdir -p $@.d/boot/grub
+	$(Q)cp $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $@.d/boot/; cp $< $@.d/boot/grub/grub.cfg
+	$(Q)grub-mkrescue --install-modules="$(GRUB_MODULES)" --locales= --fonts= --themes= \
+		-o $@ $@.d 2>$@.log || { cat $@.log >&2; exit 1; }
+
+# Rewritten when the kernel parameters are others than last time. Bochs has no NVDIMM.
+$(BUILD)/dax64.cfg: PARAMETERS = $(APPEND)
+$(BUILD)/bochs.cfg: PARAMETERS = pmem=64M@0x10000000 $(APPEND)
+$(BUILD)/%.cfg: FORCE
+	$(Q)mkdir -p $(@D); sed 's|@PARAMETERS@|$(PARAMETERS)|' tools/grub.cfg >$@.new; \
+	if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
+
+# ---- Persistent memory: made once, kept by `make clean` ------------------------------------------
+
+IMAGE ?= $(if $(filter user/ptfs/mkfs.c,$(HMAIN)),$(BUILD)/pmem.img,none)
+
+image: $(BUILD)/pmem.img ## the sample image (only if there is none)
+
+$(BUILD)/pmem.img: | $(BUILD)/bin/mkfs.ptfs $(BUILD)/dax64.elf
+	$(call say,MKFS)
+	$(Q)tools/sample-image $@
+
+# ---- Running it ----------------------------------------------------------------------------------
+
+RUN_OPTIONS = $(if $(SMP),--smp $(SMP)) $(if $(MEM),--mem $(MEM)) $(IMAGE:%=--image %) \
+	$(if $(BASE),--base $(BASE)) $(if $(ACCEL),--accel $(ACCEL)) --append='$(APPEND)'
+NEEDED_IMAGE = $(filter $(BUILD)/pmem.img,$(IMAGE))
+
+run: $(BUILD)/dax64.iso $(NEEDED_IMAGE) ## boot the ISO; the console is this terminal
+	$(Q)tests/run console $(RUN_OPTIONS)
+
+# GNU make answers 2 to any failure. What the user asks for is the guest's status: a function loaded
+# into make ends it with that.
+ifneq ($(call goal,exec),)
+-load $(BUILD)/make_exit.so
+endif
+
+$(BUILD)/make_exit.so: tools/make_exit.c
+	$(Q)mkdir -p $(@D); $(CC) -shared -fPIC -O2 $(WARN) -o $@ $<
+
+exec: exec-run ## run CMD='...' in the guest's shell: its output, its status
+	$(Q)$(exit-with $(file <$(BUILD)/exec.status))
+
+exec-run: export DAX64_CMD = $(value CMD)
+exec-run: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE)
+	$(Q)tests/run exec $(RUN_OPTIONS) $(if $(ICOUNT),--icount) $(PUT:%=--put %); \
+	echo $$? >$(BUILD)/exec.status
+
+gdb: export DAX64_CMD = $(value CMD)
+gdb: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## GDB on a stopped guest that will run CMD; GDBFLAGS=
+	$(Q)gdb -q -x tools/gdb/dax64.gdb -ex 'target remote | tests/run gdb $(RUN_OPTIONS)' \
+		$(value GDBFLAGS) $(BUILD)/dax64.elf
+
+bochs: $(BUILD)/bochs.iso ## boot in Bochs, with persistent memory carved out of RAM
+	$(Q)tools/bochs $<
+
+bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
+	$(Q)tools/bochs --debug $<
+
+# ---- Tests: all of them speak TAP and are run by prove -------------------------------------------
+
+check-host: $(HTEST) ## host tests only
+	$(Q)tests/prove $(HTEST)
+
+test: $(HTEST) $(ABITEST) $(BUILD)/dax64.iso $(HTOOL) ## all suites
+	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t)
+
+test-long: test ## and those that take minutes
+	$(Q)tests/prove $(wildcard tests/long/*.t)
+
+bench: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## instructions per operation
+	$(Q)tools/bench
+
+-include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
+	$(HSRC:%.c=$(BUILD)/u/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d)

@@ -36,8 +36,8 @@ static inline bool is(long got, long expected, const char *name)
 	bool good = ok(got == expected, "%s", name);
 
 	if (!good)
-		printf("# got %ld (0x%lx), expected %ld (0x%lx), errno %d\n", got, (unsigned long)got,
-		       expected, (unsigned long)expected, errno);
+		fprintf(stderr, "# got %ld (0x%lx), expected %ld (0x%lx), errno %d\n", got,
+			(unsigned long)got, expected, (unsigned long)expected, errno);
 	return good;
 }
 
@@ -49,7 +49,7 @@ static inline bool fails(long result, int expected_errno, const char *name)
 	bool good = ok(result == -1 && found == expected_errno, "%s", name);
 
 	if (!good)
-		printf("# result %ld, errno %d, expected errno %d\n", result, found, expected_errno);
+		fprintf(stderr, "# result %ld, errno %d, expected errno %d\n", result, found, expected_errno);
 	return good;
 }
 

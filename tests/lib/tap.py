@@ -31,7 +31,7 @@ def skip(name, why):
 
 def diag(text):
     for line in str(text).splitlines():
-        print(f"# {line}", flush=True)
+        print(f"# {line}", file=sys.stderr, flush=True)
 
 
 def attempt(name, function, *args):
@@ -63,7 +63,7 @@ def forward(lines, prefix):
             else:
                 ok(good, prefix + name)
         elif line.startswith("#"):
-            print(line, flush=True)
+            diag(line[1:].strip())
     return plan is not None and plan == seen
 
 
