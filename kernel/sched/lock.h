@@ -62,6 +62,7 @@ enum lock_rank {
 	RANK_FRAME,      // mm: buddy (spin, irq)
 	RANK_KMAP,       // mm: kernel map and device windows
 	RANK_IRQ,        // x86: interrupt routing
+	RANK_RANDOM,     // random numbers (spin, irq)
 	RANK_CONSOLE,    // log ring and serial port (spin, irq)
 	RANK_COUNT
 };
