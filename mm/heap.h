@@ -14,11 +14,13 @@ void *kmalloc(size_t bytes) __must_check; // 16-byte aligned; 64-byte aligned fr
 void *kzalloc(size_t bytes) __must_check;
 void kfree(void *p); // NULL is fine
 
-// A cache of objects of one size. Lives for ever. `name` is kept by pointer.
+// A cache of objects of one size (at most 2 KiB; align at most 64). Lives for ever. `name` is kept by
+// pointer. NULL when memory is short.
 struct slab_cache *slab_create(const char *name, size_t bytes, size_t align);
 void *slab_alloc(struct slab_cache *c) __must_check;
 void slab_free(struct slab_cache *c, void *p);
 
 u64 heap_objects_in_use(void); // for leak checks
+void heap_init(void);          // registers the leak check; allocation works before
 
 char *kstrdup(const char *s) __must_check;

@@ -7,7 +7,8 @@
 //   ffff_8000_0000_0000  PHYSMAP: all RAM read-write, all PMem read-only, NX, global
 //   ffff_c000_0000_0000  KSTACK: kernel stacks, each between unmapped guard pages
 //   ffff_d000_0000_0000  PMEM_ALIAS: PMem, writable, used by the pmem functions alone
-//   ffff_e000_0000_0000  IOMAP: device registers, uncached
+//   ffff_e000_0000_0000  IOMAP: device registers, uncached, at this base plus physical address
+//   ffff_f000_0000_0000  FIRMWARE: tables of the firmware, read-only, likewise
 //   ffff_ffff_8000_0000  the kernel image: text RX, rodata R, data RW
 #pragma once
 
@@ -20,7 +21,11 @@
 #define KSTACK_BASE     0xffffc00000000000ull
 #define PMEM_ALIAS_BASE 0xffffd00000000000ull
 #define IOMAP_BASE      0xffffe00000000000ull
+#define FIRMWARE_BASE   0xfffff00000000000ull
 #define KERNEL_BASE     0xffffffff80000000ull
+
+// Windows that lie at a base plus the physical address reach this far; nothing above is used.
+#define PHYS_LIMIT      0x00000f8000000000ull
 
 // The direct map. Only for RAM and for registered PMem (read-only there).
 static inline void *phys_to_virt(phys_t p)

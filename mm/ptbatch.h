@@ -1,36 +1,75 @@
 // SPDX-License-Identifier: MIT
 //
-// The change batch: every change to translations that a CPU may have cached goes through one. It
-// gathers cleared ranges and the frames that they led to; finishing it shoots down, then frees.
+// The change batch: every change to user translations that a CPU may have cached goes through one. It
+// gathers cleared ranges and the frames that they led to; flushing it shoots down, then frees.
 //
-// Order on finish (each step needs the one before it):
+// Order of a flush (each step needs the one before it):
 //   1. full fence: no CPU can load a cleared entry any more
-//   2. shoot down: INVLPG for up to 33 pages else CR3, IPI to the CPUs that have the space loaded
-//   3. free frames and tables: only now can nobody reach them
+//   2. which CPUs may hold translations? Those whose loaded_as is the address space, or SWITCHING
+//   3. shoot down: INVLPG for up to 33 pages else CR3; by IPI on those CPUs, directly on this one
+//   4. drop frames and tables: only now can nobody reach them
+//
+// and aspace_switch() does its half: loaded_as = SWITCHING, MOV CR3, loaded_as = new. A CPU whose
+// CR3 load comes before the fence of step 1 is seen in step 2; one that loads later finds the
+// entries cleared.
+//
+//	ptbatch_begin(&b, as);
+//	spin_lock(&as->pt_lock);
+//	... ptbatch_set(), ptbatch_drop(); when ptbatch_full(): unlock, ptbatch_flush(), lock ...
+//	spin_unlock(&as->pt_lock);
+//	ptbatch_finish(&b);
 #pragma once
 
 #include "kernel/lib/pte.h"
+#include "kernel/x86/smp.h"
 
 struct aspace;
 
 #define PTBATCH_INVLPG_MAX 33
 #define PTBATCH_FRAMES     64
+#define PTBATCH_RESERVE    8 // what is guaranteed to fit while not full
+
+// loaded_as of a CPU between two address spaces: counts for every one.
+#define AS_SWITCHING ((struct aspace *)1)
 
 struct ptbatch {
 	struct aspace *as;
-	u64 start, end;   // range to flush; start >= end: nothing yet
-	bool all;         // also upper-level entries changed: flush everything
+	u64 start, end;   // range to flush in `as`; start >= end: nothing yet
+	bool all;         // upper-level entries changed, or several spaces: flush everything
 	bool finished;
+	cpumask_t others; // CPUs that hold translations of spaces before `as` (ptbatch_switch)
 	unsigned nr_frames;
 	phys_t frames[PTBATCH_FRAMES]; // references to drop after the shootdown
 };
 
 void ptbatch_begin(struct ptbatch *b, struct aspace *as);
-// Replace the entry at `slot` (level, mapping `va`); notes the range if a present entry went away or
-// lost rights. Returns the old entry. A level > 1 table entry that goes sets `all`.
+
+// Replace the entry at `slot` (of `level`, mapping `va`) in a private table of b->as and note what has
+// to be flushed: the range, if a present leaf went away, moved or lost rights; everything, if a
+// present table did. Returns the old entry. Caller holds as->pt_lock.
 pte_t ptbatch_set(struct ptbatch *b, pte_t *slot, int level, u64 va, pte_t e);
-// Drop one reference of `frame` after the shootdown. May finish and restart the batch when full, so
-// the caller must be able to wait for other CPUs (no spinlock that an interrupt handler takes).
-void ptbatch_free(struct ptbatch *b, phys_t frame);
-// Fence, shoot down, free. Must be called before the batch goes out of scope; asserts otherwise.
+
+// Drop one reference of `frame` after the shootdown. Not when full.
+void ptbatch_drop(struct ptbatch *b, phys_t frame);
+
+static inline bool ptbatch_full(const struct ptbatch *b)
+{
+	return b->nr_frames > PTBATCH_FRAMES - PTBATCH_RESERVE;
+}
+
+// Whatever `as` may have cached is to be flushed, whether or not this batch finds an entry to clear:
+// another batch may have cleared it and not flushed yet.
+void ptbatch_flush_all(struct ptbatch *b);
+
+// From here on the entries are those of `as` (a revoke goes through many). Entries of the space
+// before are cleared by now; its CPUs are noted. Any lock held.
+void ptbatch_switch(struct ptbatch *b, struct aspace *as);
+
+// Fence, shoot down, drop; the batch is empty and can be used on. Thread context, interrupts on, no
+// spinlock held (other CPUs may wait for it with interrupts off), sleeping locks allowed.
+void ptbatch_flush(struct ptbatch *b);
+// The same for the last time; must be called before the batch goes out of scope.
 void ptbatch_finish(struct ptbatch *b);
+
+// Flush all translations of all CPUs, global ones too, after the kernel map changed. As ptbatch_flush.
+void ptbatch_flush_kernel(void);

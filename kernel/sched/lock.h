@@ -58,9 +58,9 @@ enum lock_rank {
 	RANK_WAITQ,      // sched: wait queues (spin, irq)
 	RANK_TIMER,      // sched: timer heap (spin, irq)
 	RANK_RUNQ,       // sched: run queues (spin, irq); two: by CPU number
+	RANK_KMAP,       // mm: kernel map, list of stacks (spin, irq)
 	RANK_HEAP,       // mm: slab caches (spin, irq)
 	RANK_FRAME,      // mm: buddy (spin, irq)
-	RANK_KMAP,       // mm: kernel map and device windows
 	RANK_IRQ,        // x86: interrupt routing
 	RANK_RANDOM,     // random numbers (spin, irq)
 	RANK_CONSOLE,    // log ring and serial port (spin, irq)

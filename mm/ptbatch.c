@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the change batch and the shootdown (ptbatch.h), and its other half, switching address spaces.
+// Not here: which entries to clear (mm/pagetable.c).
+//
+// Invariants
+//   I1  a frame or table is dropped only after every CPU that could have cached a way to it flushed.
+//   I2  cpu.loaded_as is SWITCHING from before CR3 changes until after it; user entries are never
+//       global, so the load of CR3 itself drops those of the space before.
+//   I3  no space but the kernel's own is loaded on an idle CPU or in a kernel thread (no lazy TLB).
+//
+// Locking: none of its own; loaded_as is written by its CPU alone.
+#include "mm/ptbatch.h"
+
+#include "kernel/panic.h"
+#include "kernel/sched/thread.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+#include "mm/aspace.h"
+#include "mm/frame.h"
+#include "mm/kmap.h"
+#include "mm/stat.h"
+
+#define CR4_PGE BIT(7)
+
+struct flush_order {
+	struct aspace *as;
+	u64 start, end;
+	bool all;
+};
+
+void ptbatch_begin(struct ptbatch *b, struct aspace *as)
+{
+	b->as = as;
+	b->start = ~0ull;
+	b->end = 0;
+	b->all = false;
+	b->finished = false;
+	b->others.bits = 0;
+	b->nr_frames = 0;
+}
+
+// May a CPU that cached `old` go on using it when the entry is `e`? Only if it would find the same
+// place with at least the rights that it cached.
+static bool still_true(pte_t old, pte_t e)
+{
+	const u64 grants = PTE_P | PTE_W | PTE_U;
+
+	return !(old.bits & ~e.bits & grants) && !(e.bits & ~old.bits & PTE_NX) &&
+	       pte_addr(old).pa == pte_addr(e).pa && !((old.bits ^ e.bits) & PTE_PS);
+}
+
+pte_t ptbatch_set(struct ptbatch *b, pte_t *slot, int level, u64 va, pte_t e)
+{
+	pte_t old = pte_exchange(slot, e);
+
+	if (!pte_present(old) || still_true(old, e))
+		return old;
+	if (pte_is_leaf(old, level)) {
+		b->start = min(b->start, va);
+		b->end = max(b->end, va + pt_span(level));
+	} else {
+		b->all = true;
+	}
+	return old;
+}
+
+void ptbatch_drop(struct ptbatch *b, phys_t frame)
+{
+	ASSERT(b->nr_frames < PTBATCH_FRAMES);
+	b->frames[b->nr_frames++] = frame;
+}
+
+void ptbatch_flush_all(struct ptbatch *b)
+{
+	b->all = true;
+}
+
+static bool is_dirty(const struct ptbatch *b)
+{
+	return b->all || b->start < b->end;
+}
+
+// The CPUs that may hold translations of `as`, this one too. Entries are cleared and fenced.
+static cpumask_t holders(const struct aspace *as)
+{
+	cpumask_t mask = { 0 };
+
+	for (unsigned i = 0; i < cpu_count(); i++) {
+		const struct aspace *loaded = READ_ONCE(cpus[i].loaded_as);
+
+		if (loaded == as || loaded == AS_SWITCHING)
+			mask.bits |= BIT(i);
+	}
+	return mask;
+}
+
+void ptbatch_switch(struct ptbatch *b, struct aspace *as)
+{
+	if (b->as && b->as != as && is_dirty(b)) {
+		asm_mfence();
+		b->others.bits |= holders(b->as).bits;
+		b->all = true; // one order for all CPUs
+	}
+	b->as = as;
+}
+
+// ---- Shootdown ----------------------------------------------------------------------------------
+
+static void flush_user(void)
+{
+	mm_count(flush_full);
+	asm_write_cr3(asm_read_cr3());
+}
+
+// On each CPU concerned, preemption off. A CPU found SWITCHING may still hold the old space's entries:
+// it flushes whatever it has.
+static void flush_here(void *arg)
+{
+	const struct flush_order *o = arg;
+
+	if (o->all || this_cpu()->loaded_as != o->as ||
+	    o->end - o->start > PTBATCH_INVLPG_MAX * PAGE_SIZE) {
+		flush_user();
+		return;
+	}
+	mm_count_many(MM_STAT_flush_pages, (o->end - o->start) / PAGE_SIZE);
+	for (u64 va = o->start; va < o->end; va += PAGE_SIZE)
+		asm_invlpg(va);
+}
+
+static void shoot_down(const struct ptbatch *b)
+{
+	struct flush_order order = { b->as, b->start, b->end, b->all };
+	cpumask_t mask, remote;
+	u64 self;
+
+	preempt_disable();
+	asm_mfence();
+	mask = b->others;
+	if (b->as)
+		mask.bits |= holders(b->as).bits;
+	self = BIT(this_cpu()->index);
+	remote.bits = mask.bits & ~self;
+	mm_count(shootdowns);
+	if (remote.bits) {
+		mm_count_many(MM_STAT_shootdown_ipis, (u64)__builtin_popcountll(remote.bits));
+		smp_call(remote, flush_here, &order);
+	}
+	if (mask.bits & self)
+		flush_here(&order);
+	preempt_enable();
+}
+
+void ptbatch_flush(struct ptbatch *b)
+{
+	if (is_dirty(b) || b->others.bits)
+		shoot_down(b);
+	for (unsigned i = 0; i < b->nr_frames; i++)
+		frame_put(b->frames[i]);
+	ptbatch_begin(b, b->as);
+}
+
+void ptbatch_finish(struct ptbatch *b)
+{
+	ASSERT(!b->finished);
+	ptbatch_flush(b);
+	b->finished = true;
+}
+
+static void flush_kernel_here(void *arg)
+{
+	u64 cr4 = asm_read_cr4();
+
+	(void)arg;
+	if (!(cr4 & CR4_PGE)) {
+		asm_write_cr3(asm_read_cr3());
+		return;
+	}
+	asm_write_cr4(cr4 & ~CR4_PGE); // drops global entries too (SDM 3A, 4.10.4.1)
+	asm_write_cr4(cr4);
+}
+
+void ptbatch_flush_kernel(void)
+{
+	preempt_disable();
+	asm_mfence();
+	smp_call(cpumask_all(), flush_kernel_here, NULL);
+	flush_kernel_here(NULL);
+	preempt_enable();
+}
+
+// ---- Switching ----------------------------------------------------------------------------------
+
+void aspace_switch(struct aspace *as)
+{
+	struct cpu *c = this_cpu();
+
+	if (c->loaded_as == as)
+		return;
+	// I2. MOV CR3 is serialising: the store before it is visible before the new tables are walked.
+	WRITE_ONCE(c->loaded_as, AS_SWITCHING);
+	asm_write_cr3(as ? as->root.pa : kmap_root().pa);
+	WRITE_ONCE(c->loaded_as, as);
+}

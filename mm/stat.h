@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// Counters of the memory system, per CPU, summed on read (/proc/daxvm/stat). One line adds one.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+#define MM_STATS(X)                                                                                \
+	X(attach_pte_page, "file tables attached: a PTE page at a PMD slot (2 MiB)")               \
+	X(attach_pmd_page, "... a PMD page at a PUD slot (1 GiB)")                                 \
+	X(attach_pud_page, "... a PUD page at a PML4 slot (512 GiB)")                              \
+	X(attach_leaf_2m, "2 MiB leaves attached at a PMD slot")                                   \
+	X(attach_direct, "files attached by copying their direct entries")                         \
+	X(attach_folds, "private tables replaced by an attachment above them")                     \
+	X(attach_splits, "attachments replaced by a private copy of the next level")               \
+	X(attach_fallbacks, "attachments that were not to be had: plain faults instead")           \
+	X(fault_anon_zero, "reads of untouched anonymous memory: zero page mapped")                \
+	X(fault_anon_new, "first writes to anonymous memory")                                      \
+	X(fault_cow_copy, "private pages copied on write")                                         \
+	X(fault_cow_reuse, "private pages written by their only owner: made writable")             \
+	X(fault_file_4k, "file pages mapped one by one")                                           \
+	X(fault_file_2m, "file pages mapped by a 2 MiB leaf")                                      \
+	X(fault_hole_read, "reads of holes: zero page mapped")                                     \
+	X(fault_hole_write, "writes to holes of attached files")                                   \
+	X(fault_attach, "faults that attached a table")                                            \
+	X(fault_spurious, "faults that found nothing to do")                                       \
+	X(fault_signal, "faults answered by SIGSEGV or SIGBUS")                                    \
+	X(fault_kernel, "faults of the kernel on user memory")                                     \
+	X(revokes, "revokes of file blocks")                                                       \
+	X(shootdowns, "TLB shootdowns finished")                                                   \
+	X(shootdown_ipis, "CPUs interrupted by them")                                              \
+	X(flush_full, "flushes of all user translations of a CPU")                                 \
+	X(flush_pages, "translations flushed one by one")
+
+#define MM_STAT_ENUM(name, text) MM_STAT_##name,
+enum mm_stat { MM_STATS(MM_STAT_ENUM) MM_STAT_COUNT };
+#undef MM_STAT_ENUM
+
+// Any context.
+void mm_count_many(enum mm_stat which, u64 n);
+#define mm_count(name) mm_count_many(MM_STAT_##name, 1)
+
+u64 mm_stat_read(enum mm_stat which); // over all CPUs
+const char *mm_stat_name(enum mm_stat which);
+const char *mm_stat_text(enum mm_stat which);
