@@ -9,6 +9,9 @@
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/machine.h"
 #include "kernel/x86/time.h"
+#include "mm/frame.h"
+#include "mm/heap.h"
+#include "mm/kmap.h"
 #include "mm/layout.h"
 
 // Until the scheduler is there nobody can be preempted.
@@ -26,5 +29,10 @@ void main(u32 magic, phys_t info)
 	time_init();
 	log_info("dax64: memory is the file interface");
 	bootinfo_report();
+	vga_init(NULL); // its window was in the boot tables
+	kmap_init();
+	vga_init(kmap_device(PHYS(VGA_PA), VGA_BYTES));
+	frame_init();
+	heap_init();
 	machine_exit(EXIT_TEST_PASS);
 }

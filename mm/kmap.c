@@ -26,6 +26,7 @@
 #include "kernel/x86/smp.h"
 #include "mm/bootmem.h"
 #include "mm/frame.h"
+#include "mm/kmap_internal.h"
 #include "mm/layout.h"
 #include "mm/ptbatch.h"
 

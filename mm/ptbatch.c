@@ -129,6 +129,15 @@ static void flush_here(void *arg)
 		asm_invlpg(va);
 }
 
+static unsigned count_cpus(cpumask_t mask)
+{
+	unsigned n = 0;
+
+	for (; mask.bits; mask.bits &= mask.bits - 1)
+		n++;
+	return n;
+}
+
 static void shoot_down(const struct ptbatch *b)
 {
 	struct flush_order order = { b->as, b->start, b->end, b->all };
@@ -144,7 +153,7 @@ static void shoot_down(const struct ptbatch *b)
 	remote.bits = mask.bits & ~self;
 	mm_count(shootdowns);
 	if (remote.bits) {
-		mm_count_many(MM_STAT_shootdown_ipis, (u64)__builtin_popcountll(remote.bits));
+		mm_count_many(MM_STAT_shootdown_ipis, count_cpus(remote));
 		smp_call(remote, flush_here, &order);
 	}
 	if (mask.bits & self)
@@ -199,7 +208,7 @@ void aspace_switch(struct aspace *as)
 	if (c->loaded_as == as)
 		return;
 	// I2. MOV CR3 is serialising: the store before it is visible before the new tables are walked.
-	WRITE_ONCE(c->loaded_as, AS_SWITCHING);
+	__atomic_store_n(&c->loaded_as, AS_SWITCHING, __ATOMIC_SEQ_CST);
 	asm_write_cr3(as ? as->root.pa : kmap_root().pa);
-	WRITE_ONCE(c->loaded_as, as);
+	__atomic_store_n(&c->loaded_as, as, __ATOMIC_SEQ_CST);
 }
