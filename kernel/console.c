@@ -62,25 +62,42 @@ static void store_line(const char *line, size_t len)
 	written += len;
 }
 
-void klog(enum log_level level, const char *fmt, ...)
+// Appends the text and the newline to `line`, which has `len` bytes already, and puts the line out.
+static void emit(char *line, size_t len, bool show, const char *fmt, va_list ap)
 {
-	char line[LINE_BYTES];
-	u64 now = time_now_ns() / 1000, flags;
-	size_t len;
-	va_list ap;
+	u64 flags;
 
-	len = ksnprintf(line, sizeof(line), "[%5lu.%06lu] ", now / 1000000, now % 1000000);
-	va_start(ap, fmt);
-	len += kvsnprintf(line + len, sizeof(line) - len, fmt, ap);
-	va_end(ap);
-	len = min(len, sizeof(line) - 2); // a longer line is cut
+	len += kvsnprintf(line + len, LINE_BYTES - len, fmt, ap);
+	len = min(len, (size_t)LINE_BYTES - 2); // a longer line is cut
 	line[len++] = '\n';
 
 	flags = lock();
 	store_line(line, len);
-	if (ready && level <= shown)
+	if (ready && show)
 		show_line(line, len);
 	unlock(flags);
+}
+
+void klog(enum log_level level, const char *fmt, ...)
+{
+	char line[LINE_BYTES];
+	u64 now = time_now_ns() / 1000;
+	size_t len = ksnprintf(line, sizeof(line), "[%5lu.%06lu] ", now / 1000000, now % 1000000);
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit(line, len, level <= shown, fmt, ap);
+	va_end(ap);
+}
+
+void klog_plain(const char *fmt, ...)
+{
+	char line[LINE_BYTES];
+	va_list ap;
+
+	va_start(ap, fmt);
+	emit(line, 0, true, fmt, ap);
+	va_end(ap);
 }
 
 void console_write(unsigned port, const char *bytes, size_t len)

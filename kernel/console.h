@@ -11,6 +11,9 @@ enum log_level { LOG_ERR = 3, LOG_WARN = 4, LOG_INFO = 6, LOG_DEBUG = 7 };
 
 void klog(enum log_level level, const char *fmt, ...) __printf(2, 3);
 
+// A line without the time, shown whatever the loglevel: what other programs parse (test results).
+void klog_plain(const char *fmt, ...) __printf(1, 2);
+
 #define log_err(...)   klog(LOG_ERR, __VA_ARGS__)
 #define log_warn(...)  klog(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  klog(LOG_INFO, __VA_ARGS__)

@@ -3,11 +3,17 @@
 // What: the boot order, one line a step. boot/boot.asm comes before; the init thread comes after.
 #include "kernel/main.h"
 
+#include "drivers/acpi/acpi.h"
 #include "drivers/platform/vga.h"
 #include "kernel/bootinfo.h"
 #include "kernel/console.h"
+#include "kernel/ktest.h"
+#include "kernel/panic.h"
+#include "kernel/sched/thread.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/irq.h"
 #include "kernel/x86/machine.h"
+#include "kernel/x86/smp.h"
 #include "kernel/x86/time.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
@@ -20,6 +26,25 @@ __attribute__((weak)) void sched_preempt(void)
 {
 }
 
+static struct apic_config apics;
+static const struct smp_stacks stacks = { kmap_stack_alloc, KSTACK_SIZE };
+
+// With `ktest=GLOB` the kernel runs its tests and ends.
+static void run_tests(void)
+{
+	char glob[64];
+
+	if (bootparam_get("ktest", glob, sizeof(glob)))
+		machine_exit(ktest_run(glob) ? EXIT_TEST_FAIL : EXIT_TEST_PASS);
+}
+
+static void ap_main(void)
+{
+	asm_sti();
+	for (;;)
+		asm_hlt();
+}
+
 void main(u32 magic, phys_t info)
 {
 	cpu_init_gs(&cpus[0]);
@@ -29,10 +54,20 @@ void main(u32 magic, phys_t info)
 	time_init();
 	log_info("dax64: memory is the file interface");
 	bootinfo_report();
+	cpu_init();
+	panic_init();
 	vga_init(NULL); // its window was in the boot tables
 	kmap_init();
 	vga_init(kmap_device(PHYS(VGA_PA), VGA_BYTES));
 	frame_init();
 	heap_init();
+	acpi_init();
+	acpi_power_init();
+	madt_read(&apics);
+	irq_init(&apics);
+	time_init_cpu();
+	smp_start(&apics, &stacks, ap_main);
+	asm_sti();
+	run_tests();
 	machine_exit(EXIT_TEST_PASS);
 }

@@ -1,23 +1,169 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the last words.
+// What: the last words: message, registers, backtrace, and the same from every other CPU, which is
+// stopped by an NMI first.
+//
+// Invariants:
+//   I1 the first CPU to panic (`panicking`) does the talking; any later one waits to be asked.
+//   I2 nothing here takes a lock, allocates, or believes a pointer: what is read while unwinding is
+//      read by asm_read_word(), which survives a fault.
 #include "kernel/panic.h"
 
 #include <stdarg.h>
 
 #include "kernel/console.h"
 #include "kernel/lib/printf.h"
+#include "kernel/sched/thread.h"
+#include "kernel/symbols.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+#include "kernel/x86/irq.h"
 #include "kernel/x86/machine.h"
+#include "kernel/x86/trap_internal.h"
+#include "mm/layout.h"
+
+#define FRAMES_MAX    24
+#define FRAME_SPAN    KIB(64)    // a caller's frame is not farther away than a stack is long
+#define ANSWER_SPINS  20000000u  // what another CPU gets to answer the NMI
+
+static u32 panicking; // CPU index + 1 of the first to panic
+static u32 nested;    // panics of that CPU while it panicked
+static u32 answered;  // CPU index + 1 of the last CPU that has printed its state
+
+// Prints the callers, newest first. `rbp` is the frame pointer of the newest: [rbp] is its caller's,
+// [rbp + 8] the address that it returns to. Entry code ends the chain by a zero.
+static void backtrace(u64 rip, u64 rbp)
+{
+	char text[80];
+
+	log_err("  at %s", symbol_format(text, sizeof(text), rip));
+	for (unsigned n = 0; n < FRAMES_MAX; n++) {
+		u64 next, ret;
+
+		if (rbp < PHYSMAP_BASE || rbp % 8 || !asm_read_word(rbp, &next) ||
+		    !asm_read_word(rbp + 8, &ret) || !ret)
+			return;
+		log_err("  by %s", symbol_format(text, sizeof(text), ret));
+		if (next <= rbp || next - rbp > FRAME_SPAN)
+			return;
+		rbp = next;
+	}
+	log_err("  ...");
+}
+
+static void registers(const struct trapframe *tf)
+{
+	log_err("  rip %016lx cs %02lx  rflags %08lx  rsp %016lx ss %02lx", tf->rip, tf->cs,
+		tf->rflags, tf->rsp, tf->ss);
+	log_err("  rax %016lx rbx %016lx rcx %016lx rdx %016lx", tf->rax, tf->rbx, tf->rcx, tf->rdx);
+	log_err("  rsi %016lx rdi %016lx rbp %016lx r8  %016lx", tf->rsi, tf->rdi, tf->rbp, tf->r8);
+	log_err("  r9  %016lx r10 %016lx r11 %016lx r12 %016lx", tf->r9, tf->r10, tf->r11, tf->r12);
+	log_err("  r13 %016lx r14 %016lx r15 %016lx", tf->r13, tf->r14, tf->r15);
+	log_err("  cr0 %08lx cr2 %016lx cr3 %09lx cr4 %06lx  trap %lu (%s) error %lx", asm_read_cr0(),
+		asm_read_cr2(), asm_read_cr3(), asm_read_cr4(), tf->vector, trap_name(tf->vector),
+		tf->error);
+}
+
+static void cpu_line(void)
+{
+	const struct cpu *c = this_cpu();
+	const struct thread *t = c->current;
+
+	log_err("cpu %u, thread %d (%.16s), preempt %u, irq depth %u, lock ranks %lx", c->index,
+		t ? (int)t->tid : -1, t ? t->name : "none", c->preempt_count, c->irq_depth,
+		c->lock_ranks);
+}
+
+// NMI: another CPU panics. Say where we are, then stand still.
+static void stopped_by_nmi(struct trapframe *tf)
+{
+	if (!READ_ONCE(panicking)) {
+		log_warn("cpu %u: unexpected NMI", this_cpu()->index);
+		return;
+	}
+	cpu_line();
+	if (trap_from_user(tf))
+		log_err("  in user mode at %lx", tf->rip);
+	else
+		backtrace(tf->rip, tf->rbp);
+	WRITE_ONCE(answered, this_cpu()->index + 1);
+	machine_halt();
+}
+
+static void stop_others(void)
+{
+	if (!lapic_ready())
+		return;
+	for (unsigned i = 0; i < cpu_count(); i++) {
+		u32 spins = 0;
+
+		if (i == this_cpu()->index || !READ_ONCE(cpus[i].online))
+			continue;
+		lapic_send_nmi(cpus[i].apic_id);
+		while (READ_ONCE(answered) != i + 1 && ++spins < ANSWER_SPINS)
+			asm_pause();
+		if (spins == ANSWER_SPINS)
+			log_err("cpu %u does not answer", i);
+	}
+}
+
+// Become the one who talks. A second CPU waits for its NMI; a fault while we talk ends it at once.
+static void begin(void)
+{
+	u32 me = this_cpu()->index + 1, none = 0;
+
+	asm_cli();
+	if (__atomic_compare_exchange_n(&panicking, &none, me, false, __ATOMIC_SEQ_CST,
+					__ATOMIC_SEQ_CST)) {
+		console_panic();
+		return;
+	}
+	if (none != me)
+		machine_halt(); // until the NMI
+	if (++nested > 1)
+		machine_exit(EXIT_PANIC);
+}
+
+static void finish(void) __noreturn;
+static void finish(void)
+{
+	if (nested == 0)
+		stop_others();
+	machine_exit(EXIT_PANIC);
+}
 
 void panic(const char *fmt, ...)
 {
 	char text[256];
 	va_list ap;
 
-	console_panic();
+	begin();
 	va_start(ap, fmt);
 	kvsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_err("panic: %s", text);
-	machine_exit(EXIT_PANIC);
+	cpu_line();
+	backtrace((u64)__builtin_return_address(0), *(u64 *)__builtin_frame_address(0));
+	finish();
+}
+
+void panic_trap(const struct trapframe *tf, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	begin();
+	va_start(ap, fmt);
+	kvsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	log_err("panic: %s", text);
+	cpu_line();
+	registers(tf);
+	backtrace(tf->rip, tf->rbp);
+	finish();
+}
+
+void panic_init(void)
+{
+	trap_set_nmi(stopped_by_nmi);
 }

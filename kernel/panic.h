@@ -13,6 +13,9 @@ struct trapframe;
 void panic(const char *fmt, ...) __noreturn __printf(1, 2);
 void panic_trap(const struct trapframe *tf, const char *fmt, ...) __noreturn __printf(2, 3);
 
+// Be ready to stop the other CPUs. Once, after cpu_init().
+void panic_init(void);
+
 // Assertion that is always on. Keep it O(1).
 #define ASSERT(cond)                                                                               \
 	do {                                                                                       \

@@ -63,6 +63,14 @@ static void send(struct uart *u, u8 byte)
 	asm_outb(u->base + UART_DATA, byte);
 }
 
+static void receive_interrupt(void *arg)
+{
+	struct uart *u = arg;
+
+	while (asm_inb(u->base + UART_LSR) & LSR_RECEIVED)
+		u->receive(asm_inb(u->base + UART_DATA));
+}
+
 bool serial_present(unsigned port)
 {
 	return port < SERIAL_PORTS && uart[port].present;
@@ -74,6 +82,22 @@ void serial_write(unsigned port, const char *bytes, size_t len)
 		return;
 	for (size_t i = 0; i < len; i++)
 		send(&uart[port], (u8)bytes[i]);
+}
+
+int serial_set_receiver(unsigned port, void (*fn)(u8 byte))
+{
+	struct uart *u;
+	int err;
+
+	if (!serial_present(port))
+		return -ENODEV;
+	u = &uart[port];
+	u->receive = fn;
+	err = irq_register(u->irq, receive_interrupt, u);
+	if (err)
+		return err;
+	asm_outb(u->base + UART_IER, IER_RECEIVED);
+	return 0;
 }
 
 void serial_init(void)

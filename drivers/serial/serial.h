@@ -15,3 +15,7 @@ bool serial_present(unsigned port);
 // Send bytes as they are (no CR is added). Any context, no locks: callers that care about whole
 // lines serialise themselves.
 void serial_write(unsigned port, const char *bytes, size_t len);
+
+// Have `fn` called with each byte that `port` receives: interrupt context, interrupts off. 0 or what
+// irq_register() says; -ENODEV if the port does not exist.
+int serial_set_receiver(unsigned port, void (*fn)(u8 byte)) __must_check;

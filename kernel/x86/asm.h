@@ -323,15 +323,87 @@ static inline u64 asm_rdtsc_ordered(void)
 	return asm_rdtsc();
 }
 
+// ---- Tables of the CPU --------------------------------------------------------------------------
+
+struct __attribute__((packed)) table_pointer {
+	u16 limit;
+	u64 base;
+};
+
+// Load the GDT and reload what the CPU keeps of it: CS (by a far return), the data segments (null:
+// 64-bit mode does not look at them) and the task register.
+static inline void asm_load_gdt(const void *gdt, size_t bytes, u16 code, u16 tss)
+{
+	struct table_pointer p = { (u16)(bytes - 1), (u64)gdt };
+
+	__asm__ volatile("lgdt %0\n\t"
+			 "pushq %1\n\t"
+			 "lea 1f(%%rip), %%rax\n\t"
+			 "push %%rax\n\t"
+			 "lretq\n"
+			 "1: xor %%eax, %%eax\n\t"
+			 "mov %%eax, %%ds\n\t"
+			 "mov %%eax, %%es\n\t"
+			 "mov %%eax, %%ss\n\t"
+			 "mov %%eax, %%fs\n\t"
+			 "mov %%eax, %%gs\n\t"
+			 "ltr %w2"
+			 :
+			 : "m"(p), "r"((u64)code), "r"((u32)tss)
+			 : "rax", "memory");
+}
+
+static inline void asm_load_idt(const void *idt, size_t bytes)
+{
+	struct table_pointer p = { (u16)(bytes - 1), (u64)idt };
+
+	__asm__ volatile("lidt %0" : : "m"(p) : "memory");
+}
+
+// The x87 and SSE state that a program starts with: what Linux gives (System V ABI 3.4.1).
+static inline void asm_fpu_init(void)
+{
+	static const u32 mxcsr = 0x1f80;
+
+	__asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
+}
+
+// ---- Accesses that may fault --------------------------------------------------------------------
+//
+// An entry of the exception table names an instruction that may fault and where to go on if it does
+// (trap_fixup in kernel/x86/trap.h).
+#define ASM_EXTABLE(from, to)                                                                      \
+	".pushsection extable, \"a\"\n\t"                                                          \
+	".quad " from ", " to "\n\t"                                                              \
+	".popsection\n\t"
+
+// Read a word that may not be there. False: it is not.
+static inline bool asm_read_word(u64 va, u64 *out)
+{
+	bool ok = false;
+	u64 v = 0;
+
+	__asm__ volatile("1: mov (%2), %1\n\t"
+			 "movb $1, %0\n"
+			 "2:\n\t" ASM_EXTABLE("1b", "2b")
+			 : "+q"(ok), "+r"(v)
+			 : "r"(va)
+			 : "memory");
+	*out = v;
+	return ok;
+}
+
+static inline void asm_int3(void)
+{
+	__asm__ volatile("int3" : : : "memory");
+}
+
 // ---- The end ------------------------------------------------------------------------------------
 
 // With a table of no entries the next exception becomes a triple fault: the CPU resets.
 static inline void asm_load_empty_idt(void)
 {
-	static const struct __attribute__((packed)) {
-		u16 limit;
-		u64 base;
-	} empty;
+	static const struct table_pointer empty;
 
 	__asm__ volatile("lidt %0" : : "m"(empty));
 }

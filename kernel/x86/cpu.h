@@ -55,3 +55,8 @@ struct cpu_features {
 	char vendor[13], brand[49];
 };
 extern struct cpu_features cpu_features;
+
+// The boot CPU: CPUID, GDT, IDT, control registers, SYSCALL.
+void cpu_init(void);
+// Another CPU, on its way in: the same from what the boot CPU found. `ist_area`: IST_AREA_BYTES.
+void cpu_init_ap(struct cpu *c, void *ist_area);

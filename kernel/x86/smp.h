@@ -10,10 +10,19 @@ typedef struct {
 	u64 bits; // one per CPU index; CPU_MAX is 64
 } cpumask_t;
 
-// Start every enabled CPU of the MADT (INIT-SIPI-SIPI, SDM 3A 8.4). Each enters `entry` on its own
-// stack with GS, GDT, IDT and its LAPIC set up. Returns when all are online or have timed out (one
-// log line for each that did).
-void smp_start(void (*entry)(void));
+struct apic_config; // kernel/x86/irq.h
+
+// Where CPUs get their stacks from: lowest address of `bytes` bytes, or NULL.
+struct smp_stacks {
+	void *(*alloc)(void);
+	size_t bytes;
+};
+
+// Start every CPU of `config` (INIT-SIPI-SIPI, SDM 3A 8.4). Each enters `entry` on its own stack with
+// GS, GDT, IDT and its LAPIC set up, interrupts off; entry does not return. Returns when all are
+// online or have timed out (one log line for each that did). Boot CPU, once.
+void smp_start(const struct apic_config *config, const struct smp_stacks *stacks,
+	       void (*entry)(void));
 
 // Run fn(arg) on every CPU of `mask` except this one, interrupts off there, and wait until all have
 // returned. Interrupts must be on here, or the caller must be sure that nobody waits for it; while

@@ -5,8 +5,10 @@
 
 #define TICK_HZ 250
 
-// Calibrate the TSC against HPET or PIT (boot CPU, once) and start the periodic LAPIC tick (each CPU).
+// Calibrate the TSC against the PIT and read the CMOS clock (boot CPU, once).
 void time_init(void);
+// Start the periodic tick of the running CPU; needs its LAPIC. The first time, the LAPIC's timer is
+// calibrated against the TSC.
 void time_init_cpu(void);
 
 // Nanoseconds since boot, monotonic, the same on all CPUs. Any context.

@@ -34,7 +34,9 @@ static inline bool trap_from_user(const struct trapframe *tf)
 typedef void (*trap_handler)(struct trapframe *tf);
 
 // Exceptions 0-31 and software-chosen vectors. Handlers of exceptions run with interrupts as they
-// were (page faults: enabled again if they were enabled), those of interrupts with interrupts off.
+// were, those of interrupts with interrupts off. The page-fault handler begins with interrupts off,
+// because another fault would overwrite CR2: it reads asm_read_cr2() and then switches them on itself
+// if tf->rflags has RFLAGS_IF (asm_irq_restore(tf->rflags)).
 void trap_set_handler(u8 vector, trap_handler fn);
 
 // An exception in user mode that nobody handled; set by kernel/proc (sends the signal).
@@ -43,16 +45,21 @@ void trap_set_user_fault(trap_handler fn);
 void trap_set_syscall(trap_handler fn);
 // Last thing before every return to user mode, interrupts on: pending signals. Set by kernel/proc.
 void trap_set_user_return(trap_handler fn);
-// Preemption: called at the end of an interrupt if the interrupted code is preemptible. Set by sched.
+// Preemption: called with interrupts off at the end of an interrupt, if need_resched is set and the
+// interrupted code is preemptible, and before a return to user mode. Must clear need_resched; comes
+// back with interrupts off. Set by sched.
 void trap_set_preempt(void (*fn)(void));
-
-// Device interrupts: route the ISA interrupt `irq` (0-15, with the MADT's overrides) to the boot CPU
-// and call fn with interrupts off. 0, or -EBUSY if taken, -ENODEV if the IOAPIC has no such input.
-int irq_register(unsigned irq, void (*fn)(void *arg), void *arg) __must_check;
 
 // Leave for user mode with the registers in `tf`, which is at the very top of the current kernel
 // stack; the user-return handler above runs first. A new user thread begins by this. Interrupts on.
 void trap_return_user(struct trapframe *tf) __noreturn;
+
+// For messages: "page fault", "system call", ...
+const char *trap_name(u64 vector);
+
+// Device interrupts: route the ISA interrupt `irq` (0-15, with the MADT's overrides) to the boot CPU
+// and call fn with interrupts off. 0, or -EBUSY if taken, -ENODEV if the IOAPIC has no such input.
+int irq_register(unsigned irq, void (*fn)(void *arg), void *arg) __must_check;
 
 // Exception-table fixup: code that may fault on a user address names where to continue. True if
 // tf->rip was in the table and has been redirected.

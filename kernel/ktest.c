@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT
+//
+// What: runs the in-kernel tests, prints TAP version 13, and compares the watched quantities around
+// each test.
+//
+// Locking: tests run one after the other in one thread. EXPECT may be used by threads that a test has
+// started; `failures` is atomic.
+#include "kernel/ktest.h"
+
+#include "kernel/console.h"
+#include "kernel/ktest_internal.h"
+#include "kernel/lib/string.h"
+#include "kernel/panic.h"
+
+#define WATCHES_MAX 16
+
+static struct {
+	const char *name;
+	u64 (*read)(void);
+	u64 before;
+} watches[WATCHES_MAX];
+static unsigned nr_watches;
+static unsigned failures; // of the running test [atomic]
+
+bool ktest_expect(bool ok, const char *what, const char *file, int line)
+{
+	if (!ok) {
+		klog_plain("# %s:%d: expected %s", file, line, what);
+		__atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
+	}
+	return ok;
+}
+
+bool ktest_expect_eq(u64 a, u64 b, const char *what, const char *file, int line)
+{
+	if (a != b) {
+		klog_plain("# %s:%d: expected %s: %#lx (%ld), %#lx (%ld)", file, line, what, a, (s64)a, b,
+			(s64)b);
+		__atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
+	}
+	return a == b;
+}
+
+void ktest_watch(const char *name, u64 (*read)(void))
+{
+	ASSERT(nr_watches < WATCHES_MAX);
+	watches[nr_watches].name = name;
+	watches[nr_watches].read = read;
+	nr_watches++;
+}
+
+static void read_watches(void)
+{
+	for (unsigned i = 0; i < nr_watches; i++)
+		watches[i].before = watches[i].read();
+}
+
+static void compare_watches(void)
+{
+	for (unsigned i = 0; i < nr_watches; i++) {
+		u64 now = watches[i].read();
+
+		if (now == watches[i].before)
+			continue;
+		klog_plain("# %s: %lu before, %lu after", watches[i].name, watches[i].before, now);
+		__atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
+	}
+}
+
+static bool run_one(const struct ktest *t, unsigned nr)
+{
+	failures = 0;
+	read_watches();
+	t->fn();
+	compare_watches();
+	klog_plain("%s %u - %s", failures ? "not ok" : "ok", nr, t->name);
+	return failures == 0;
+}
+
+unsigned ktest_run(const char *glob)
+{
+	unsigned nr = 0, failed = 0;
+
+	klog_plain("TAP version 13");
+	for (const struct ktest *t = ktests_start; t < ktests_end; t++)
+		if (glob_match(glob, t->name) && !run_one(t, ++nr))
+			failed++;
+	klog_plain("1..%u", nr);
+	klog_plain("# ktest: %u passed, %u failed", nr - failed, failed);
+	return failed;
+}

@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+#pragma once
+
+#include "kernel/ktest.h"
+
+// linker.ld
+extern const struct ktest ktests_start[], ktests_end[];

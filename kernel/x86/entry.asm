@@ -1,0 +1,189 @@
+; SPDX-License-Identifier: MIT
+;
+; What: the ways into the kernel and out of it: traps and interrupts, SYSCALL, return to user mode.
+; Each leaves a struct trapframe (kernel/x86/trap.h) on the stack and calls C (trap.c).
+;
+; Invariants:
+;   I1 In C code, GS points at this CPU's struct cpu, the direction flag is clear, and so is RFLAGS.AC
+;      (no access to user pages) except where uaccess sets it.
+;   I2 SWAPGS is executed exactly when the privilege changes. Ordinary traps know by the saved CS.
+;      NMI, #MC and #DF can strike between the change and the SWAPGS: they look at the GS base itself,
+;      which is in the upper half for the kernel and never for a user (arch_prctl refuses it).
+;   I3 A frame from user mode lies at the very top of the thread's kernel stack.
+;   I4 RBP links frames through a trap, so that a backtrace shows what was interrupted.
+
+GS_USER_RSP	equ 8			; struct cpu (kernel/x86/cpu.h)
+GS_KERNEL_RSP	equ 16
+SEG_USER_DATA	equ 0x2b		; kernel/x86/gdt.h
+SEG_USER_CODE	equ 0x33
+TRAP_SYSCALL	equ 256
+MSR_GS_BASE	equ 0xc0000101
+
+TF_RCX		equ 11 * 8		; struct trapframe
+TF_R11		equ 6 * 8
+TF_RIP		equ 17 * 8
+TF_CS		equ 18 * 8
+TF_RSP		equ 20 * 8
+TF_BYTES	equ 22 * 8
+
+extern trap_dispatch
+extern trap_dispatch_paranoid
+extern trap_syscall
+extern trap_finish_user
+extern trap_smap
+global trap_stubs
+global syscall_entry
+global trap_return_user
+
+section .text
+
+; Vector and error code are on the stack: build the rest of the frame.
+%macro PUSH_REGISTERS 0
+	push rdi
+	push rsi
+	push rdx
+	push rcx
+	push rax
+	push r8
+	push r9
+	push r10
+	push r11
+	push rbx
+	push rbp
+	push r12
+	push r13
+	push r14
+	push r15
+%endmacro
+
+; Undoes it, and drops vector and error code.
+%macro POP_REGISTERS 0
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop rbp
+	pop rbx
+	pop r11
+	pop r10
+	pop r9
+	pop r8
+	pop rax
+	pop rcx
+	pop rdx
+	pop rsi
+	pop rdi
+	add rsp, 16
+%endmacro
+
+; A trap may interrupt a user copy with AC set. CLAC exists only where CPUID has SMAP.
+%macro CLEAR_AC 0
+	cmp byte [trap_smap], 0
+	je %%none
+	clac
+%%none:
+%endmacro
+
+; In: RSP = frame. Makes [saved rbp, interrupted rip] the newest link of the frame chain (I4).
+; Out: RDI = frame. The stack stays 16-byte aligned. Clobbers RAX.
+%macro LINK_FRAME 0
+	mov rdi, rsp
+	mov rax, [rdi + TF_RIP]
+	push rax
+	push rbp
+	mov rbp, rsp
+%endmacro
+
+; 256 stubs of 16 bytes. Exceptions 8, 10-14, 17, 21, 29 and 30 push an error code (SDM 3A, table
+; 6-1; AMD APM 2, 8.2); for the others a zero takes its place.
+align 16
+trap_stubs:
+%assign v 0
+%rep 256
+	align 16
+%if !(v == 8 || (v >= 10 && v <= 14) || v == 17 || v == 21 || v == 29 || v == 30)
+	push 0
+%endif
+	push v
+%if v == 2 || v == 8 || v == 18
+	jmp strict near trap_paranoid
+%else
+	jmp strict near trap_common
+%endif
+%assign v v+1
+%endrep
+	align 16
+
+; In: vector, error code and the CPU's five words on the stack. Interrupts are off (all gates).
+trap_common:
+	cld
+	test byte [rsp + 24], 3		; CS
+	jz .enter
+	swapgs
+.enter:
+	PUSH_REGISTERS
+	CLEAR_AC
+	LINK_FRAME
+	call trap_dispatch
+	add rsp, 16
+	test byte [rsp + TF_CS], 3
+	jnz return_to_user
+	POP_REGISTERS
+	iretq
+
+; As above, on a stack of the interrupt stack table, from anywhere (I2).
+trap_paranoid:
+	cld
+	PUSH_REGISTERS
+	CLEAR_AC
+	mov ecx, MSR_GS_BASE
+	rdmsr
+	mov ebx, edx			; EBX < 0: GS is the kernel's. Survives the call
+	test ebx, ebx
+	js .enter
+	swapgs
+.enter:
+	LINK_FRAME
+	call trap_dispatch_paranoid
+	add rsp, 16
+	test ebx, ebx
+	js .leave
+	swapgs
+.leave:
+	POP_REGISTERS
+	iretq
+
+; SYSCALL: RCX = user's rip, R11 = user's rflags; RSP is still the user's, interrupts are off (FMASK).
+align 16
+syscall_entry:
+	swapgs
+	mov [gs:GS_USER_RSP], rsp
+	mov rsp, [gs:GS_KERNEL_RSP]
+	push SEG_USER_DATA
+	push qword [gs:GS_USER_RSP]
+	push r11
+	push SEG_USER_CODE
+	push rcx
+	push rax			; "error" = number of the call
+	push TRAP_SYSCALL
+	PUSH_REGISTERS
+	mov rdi, rsp
+	xor ebp, ebp			; end of the frame chain
+	call trap_syscall		; AL = 1: the frame is fit for SYSRET
+	test al, al
+	jz return_to_user
+	POP_REGISTERS			; RCX = rip and R11 = rflags, or C would have said no
+	mov rsp, [rsp + TF_RSP - TF_RIP]
+	swapgs
+	o64 sysret
+
+; void trap_return_user(struct trapframe *tf). In: RDI = frame at the top of this kernel stack.
+trap_return_user:
+	mov rsp, rdi
+	xor ebp, ebp
+	call trap_finish_user
+; In: RSP = frame for user mode that trap.c has made safe. Interrupts off.
+return_to_user:
+	POP_REGISTERS
+	swapgs
+	iretq

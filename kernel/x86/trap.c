@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the interrupt table, and what happens between entry.asm and the registered handlers: who
+// handles a trap, when interrupts are on, preemption, and the last steps before user mode.
+//
+// Not here: the way in and out (entry.asm), device interrupts (irq.c), page faults (mm/fault.c).
+//
+// Invariants:
+//   I1 all gates switch interrupts off; exceptions switch them on again here if they were on, except
+//      page faults, whose handler must read CR2 first.
+//   I2 a frame goes to user mode only through finish_user(), which forces what user code must not
+//      choose: selectors, privileged flags, a canonical rip.
+//
+// Locking: none. The tables are filled at init, one writer each.
+#include "kernel/x86/trap.h"
+
+#include "kernel/lib/errno.h"
+#include "kernel/panic.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+#include "kernel/x86/gdt.h"
+#include "kernel/x86/irq.h"
+#include "kernel/x86/msr.h"
+#include "kernel/x86/trap_internal.h"
+
+// A gate of the IDT (SDM 3A, 6.14.1).
+struct gate {
+	u16 offset_low, selector;
+	u8 ist, type;
+	u16 offset_middle;
+	u32 offset_high, reserved;
+};
+_Static_assert(sizeof(struct gate) == 16, "SDM 3A, figure 6-8");
+
+#define GATE_INTERRUPT 0x8e // present, DPL 0, 64-bit, interrupts off
+#define GATE_USER      0x60 // DPL 3: reachable by INT3 and INTO from user mode
+
+static struct gate idt[256] __cacheline;
+static trap_handler handlers[256];
+static trap_handler user_fault, syscall_fn, user_return, nmi;
+static void (*preempt)(void);
+u8 trap_smap;
+
+static const char *const names[VECTOR_EXCEPTIONS] = {
+	"divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode",
+	"device not available", "double fault", "coprocessor overrun", "invalid TSS",
+	"segment not present", "stack fault", "general protection", "page fault", "reserved",
+	"x87 error", "alignment check", "machine check", "SIMD error", "virtualisation",
+	"control protection",
+};
+
+const char *trap_name(u64 vector)
+{
+	if (vector == TRAP_SYSCALL)
+		return "system call";
+	if (vector >= VECTOR_EXCEPTIONS)
+		return "interrupt";
+	return names[vector] ? names[vector] : "reserved";
+}
+
+void trap_set_handler(u8 vector, trap_handler fn)
+{
+	handlers[vector] = fn;
+}
+
+void trap_set_user_fault(trap_handler fn)
+{
+	user_fault = fn;
+}
+
+void trap_set_syscall(trap_handler fn)
+{
+	syscall_fn = fn;
+}
+
+void trap_set_user_return(trap_handler fn)
+{
+	user_return = fn;
+}
+
+void trap_set_preempt(void (*fn)(void))
+{
+	preempt = fn;
+}
+
+void trap_set_nmi(trap_handler fn)
+{
+	nmi = fn;
+}
+
+bool trap_fixup(struct trapframe *tf)
+{
+	for (const struct extable_entry *e = extable_start; e < extable_end; e++) {
+		if (e->from == tf->rip) {
+			tf->rip = e->to;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool user_address(u64 va)
+{
+	return va < BIT(47);
+}
+
+// The kernel looked at a kernel address that is not there, and expected that it might not be. No
+// handler is asked: it would have to take locks, and this happens in panics.
+static bool probe_failed(struct trapframe *tf)
+{
+	return tf->vector == TRAP_PAGE_FAULT && !trap_from_user(tf) && !user_address(asm_read_cr2()) &&
+	       trap_fixup(tf);
+}
+
+static void exception(struct trapframe *tf)
+{
+	trap_handler fn = handlers[tf->vector];
+
+	if (tf->vector != TRAP_PAGE_FAULT && (tf->rflags & RFLAGS_IF))
+		asm_sti();
+	if (probe_failed(tf))
+		return;
+	if (fn)
+		fn(tf);
+	else if (trap_from_user(tf) && user_fault)
+		user_fault(tf);
+	else if (!trap_fixup(tf))
+		panic_trap(tf, "%s", trap_name(tf->vector));
+	asm_cli();
+}
+
+static void interrupt(struct trapframe *tf)
+{
+	struct cpu *c = this_cpu();
+
+	c->irq_depth++;
+	if (handlers[tf->vector])
+		handlers[tf->vector](tf);
+	irq_end((u8)tf->vector);
+	c->irq_depth--;
+	if (c->need_resched && c->preempt_count == 0 && c->irq_depth == 0 &&
+	    (tf->rflags & RFLAGS_IF) && preempt)
+		preempt();
+}
+
+// Make the frame safe (I2). IRET to a rip that is not canonical would fault in the kernel with the
+// user's GS loaded: such a frame becomes a protection fault of the user's instead.
+static bool frame_safe(struct trapframe *tf)
+{
+	const u64 allowed = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF |
+			    RFLAGS_DF | RFLAGS_OF | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID;
+
+	tf->cs = SEG_USER_CODE;
+	tf->ss = SEG_USER_DATA;
+	tf->rflags = (tf->rflags & allowed) | RFLAGS_IF | RFLAGS_ONE;
+	return user_address(tf->rip);
+}
+
+// Interrupts on in between, off on return: from the last look at need_resched to IRET nobody can
+// change the answer but an interrupt, which will come in user mode and look again.
+static void finish_user(struct trapframe *tf)
+{
+	for (;;) {
+		asm_sti();
+		if (!frame_safe(tf)) {
+			tf->vector = EXC_PROTECTION;
+			tf->error = 0;
+			if (!user_fault)
+				panic_trap(tf, "user frame with bad rip");
+			user_fault(tf);
+		}
+		if (user_return)
+			user_return(tf);
+		asm_cli();
+		if (this_cpu()->need_resched && preempt)
+			preempt();
+		else if (frame_safe(tf))
+			return;
+	}
+}
+
+void trap_finish_user(struct trapframe *tf)
+{
+	finish_user(tf);
+}
+
+void trap_dispatch(struct trapframe *tf)
+{
+	if (tf->vector < VECTOR_EXCEPTIONS)
+		exception(tf);
+	else
+		interrupt(tf);
+	if (trap_from_user(tf))
+		finish_user(tf);
+}
+
+void trap_dispatch_paranoid(struct trapframe *tf)
+{
+	if (tf->vector == EXC_NMI && nmi)
+		nmi(tf);
+	else
+		panic_trap(tf, "%s", trap_name(tf->vector));
+}
+
+// SYSRET takes rip from RCX and rflags from R11, cannot set RF or TF soundly, and faults in kernel
+// mode (on Intel) if rip is not canonical. USER_END leaves the last page unmapped, so that a SYSCALL
+// at its end cannot make such a rip either.
+static bool sysret_possible(const struct trapframe *tf)
+{
+	return tf->rcx == tf->rip && tf->r11 == tf->rflags &&
+	       !(tf->rflags & (RFLAGS_RF | RFLAGS_TF));
+}
+
+bool trap_syscall(struct trapframe *tf)
+{
+	asm_sti();
+	if (syscall_fn)
+		syscall_fn(tf);
+	else
+		tf->rax = (u64)-ENOSYS;
+	finish_user(tf);
+	return sysret_possible(tf);
+}
+
+static void set_gate(unsigned vector, u8 ist, u8 type)
+{
+	u64 stub = (u64)trap_stubs[vector];
+
+	idt[vector] = (struct gate){
+		.offset_low = (u16)stub,
+		.selector = SEG_KERNEL_CODE,
+		.ist = ist,
+		.type = type,
+		.offset_middle = (u16)(stub >> 16),
+		.offset_high = (u32)(stub >> 32),
+	};
+}
+
+void trap_load_idt(void)
+{
+	asm_load_idt(idt, sizeof(idt));
+}
+
+void trap_init_syscall(void)
+{
+	// SYSCALL loads CS and SS from bits 47:32 (and + 8), SYSRET from bits 63:48 (+ 16 and + 8).
+	asm_wrmsr(MSR_STAR, (u64)SEG_KERNEL_CODE << 32 | (u64)(SEG_USER_DATA - 8) << 48);
+	asm_wrmsr(MSR_LSTAR, (u64)syscall_entry);
+	asm_wrmsr(MSR_FMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC);
+}
+
+void trap_init(void)
+{
+	for (unsigned v = 0; v < 256; v++)
+		set_gate(v, IST_NONE, GATE_INTERRUPT);
+	set_gate(EXC_NMI, IST_NMI, GATE_INTERRUPT);
+	set_gate(EXC_DOUBLE_FAULT, IST_DOUBLE_FAULT, GATE_INTERRUPT);
+	set_gate(EXC_MACHINE_CHECK, IST_MACHINE_CHECK, GATE_INTERRUPT);
+	set_gate(EXC_BREAKPOINT, IST_NONE, GATE_INTERRUPT | GATE_USER);
+	trap_smap = cpu_features.smap;
+	trap_load_idt();
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+//
+// Between entry.asm, trap.c, irq.c and smp.c.
+#pragma once
+
+#include "kernel/x86/trap.h"
+
+// Vectors. The first 32 are exceptions; the higher four bits are the interrupt's priority.
+enum {
+	VECTOR_EXCEPTIONS = 32,
+	VECTOR_ISA = 0x20,        // 16 of them
+	VECTOR_TICK = 0xe0,
+	VECTOR_CALL = 0xf0,       // smp_call
+	VECTOR_RESCHEDULE = 0xf1,
+	VECTOR_SPURIOUS = 0xff,   // low four bits set, as old LAPICs want it
+};
+
+enum { EXC_NMI = 2, EXC_BREAKPOINT = 3, EXC_DOUBLE_FAULT = 8, EXC_PROTECTION = 13,
+       EXC_MACHINE_CHECK = 18 };
+
+// Fill the IDT and load it on the boot CPU; the others load the same one.
+void trap_init(void);
+void trap_load_idt(void);
+// MSRs of SYSCALL on the running CPU.
+void trap_init_syscall(void);
+
+// entry.asm
+extern const u8 trap_stubs[256][16];
+void syscall_entry(void);
+
+// linker.ld: pairs of (faulting instruction, where to go on).
+struct extable_entry {
+	u64 from, to;
+};
+extern const struct extable_entry extable_start[], extable_end[];
+
+// Called by entry.asm. `paranoid`: on a stack of its own, perhaps in the midst of an entry; no locks.
+void trap_dispatch(struct trapframe *tf);
+void trap_dispatch_paranoid(struct trapframe *tf);
+bool trap_syscall(struct trapframe *tf);
+void trap_finish_user(struct trapframe *tf);
+// 1 if CPUID has SMAP: entry.asm may execute CLAC.
+extern u8 trap_smap;
+
+// What a CPU does with an NMI (the panicking CPU stops the others). Set by kernel/panic.c.
+void trap_set_nmi(trap_handler fn);

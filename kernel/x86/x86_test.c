@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT
+//
+// Traps, the exception table, time and calls between CPUs.
+#include "kernel/ktest.h"
+#include "kernel/lib/string.h"
+#include "kernel/sched/thread.h"
+#include "kernel/symbols.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/image.h"
+#include "kernel/x86/msr.h"
+#include "kernel/x86/smp.h"
+#include "kernel/x86/time.h"
+#include "kernel/x86/trap.h"
+
+KTEST(extable_catches_fault)
+{
+	u64 v, word = 0x1122334455667788ull;
+
+	EXPECT(asm_read_word((u64)&word, &v));
+	EXPECT_EQ(v, word);
+	EXPECT(!asm_read_word(IOMAP_BASE - PAGE_SIZE, &v)); // the end of the address space for PMem
+	EXPECT(!asm_read_word(BIT(63), &v));               // not canonical: general protection
+}
+
+static unsigned breakpoints;
+
+static void count_breakpoint(struct trapframe *tf __unused)
+{
+	breakpoints++;
+}
+
+// Every register survives a trap: the compiler's own, which it keeps over the loop, show it.
+KTEST(trap_keeps_registers)
+{
+	u64 sum = 0;
+
+	breakpoints = 0;
+	trap_set_handler(3, count_breakpoint);
+	for (u64 i = 0; i < 100; i++) {
+		asm_int3();
+		sum += i;
+	}
+	trap_set_handler(3, NULL);
+	EXPECT_EQ(sum, 4950);
+	EXPECT_EQ(breakpoints, 100);
+}
+
+KTEST(control_registers)
+{
+	EXPECT_EQ(cpu_features.smap, !!(asm_read_cr4() & CR4_SMAP));
+	EXPECT_EQ(cpu_features.smep, !!(asm_read_cr4() & CR4_SMEP));
+	EXPECT(asm_read_cr0() & CR0_WP);
+	EXPECT(!(asm_read_cr4() & BIT(18))); // OSXSAVE: programs keep to SSE2
+}
+
+KTEST(time_advances)
+{
+	u64 start = time_now_ns(), wall = time_wall_ns();
+
+	udelay(1000);
+	EXPECT(time_now_ns() - start >= 990000);
+	EXPECT(time_wall_ns() - wall >= 990000);
+	EXPECT(wall > 1577836800ull * 1000000000); // 2020
+}
+
+KTEST(symbols_name_functions)
+{
+	u64 offset = 1;
+	const char *name = symbol_find((u64)smp_call, &offset);
+
+	EXPECT(name && strcmp(name, "smp_call") == 0);
+	EXPECT_EQ(offset, 0);
+	EXPECT(!symbol_find((u64)data_start, &offset));
+}
+
+static u64 called; // bit per CPU
+
+static void note_call(void *arg)
+{
+	if (EXPECT(!(asm_rflags() & RFLAGS_IF)))
+		__atomic_fetch_or((u64 *)arg, BIT(this_cpu()->index), __ATOMIC_RELAXED);
+}
+
+KTEST(smp_call_reaches_all_others)
+{
+	for (unsigned round = 0; round < 100; round++) {
+		u64 me;
+
+		called = 0;
+		preempt_disable();
+		me = BIT(this_cpu()->index);
+		smp_call(cpumask_all(), note_call, &called);
+		preempt_enable();
+		EXPECT_EQ(called, cpumask_all().bits & ~me);
+	}
+}
