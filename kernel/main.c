@@ -4,6 +4,8 @@
 #include "kernel/main.h"
 
 #include "drivers/acpi/acpi.h"
+#include "drivers/nvdimm/region.h"
+#include "drivers/platform/iomem.h"
 #include "drivers/platform/vga.h"
 #include "kernel/bootinfo.h"
 #include "kernel/console.h"
@@ -63,6 +65,8 @@ void main(u32 magic, phys_t info)
 	heap_init();
 	acpi_init();
 	acpi_power_init();
+	iomem_init();
+	pmem_init();
 	madt_read(&apics);
 	irq_init(&apics);
 	time_init_cpu();

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the five ways in which dax64 changes persistent memory, and the choice of the instruction
+// that writes a cache line back.
+// Not here: which memory is persistent (region.c), what is written when (fs/ptfs).
+//
+// Invariants
+//   I1  Stores go through the alias at PMEM_ALIAS_BASE, which maps writable regions and nothing
+//       else. A destination outside them is a page fault at a kernel address: a panic, never a store
+//       to RAM or to a DIMM that is not armed. So no function here looks up a region.
+//   I2  An aligned 8-byte word changes by one instruction, also where only some of its bytes are
+//       written: after a crash it is old or new, and a program's store to its other bytes through a
+//       mapping is not lost.
+// Persistence: a store is durable when its line was written back and a fence followed. Non-temporal
+// stores bypass the caches and need the fence only.
+#include "drivers/nvdimm/pmem.h"
+
+#include "kernel/console.h"
+#include "kernel/lib/string.h"
+#include "kernel/panic.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+#include "mm/layout.h"
+#include "mm/uaccess.h"
+
+#define LINE 64ull
+
+static enum {
+	WRITE_BACK_NONE, // CPU caches are in the persistence domain
+	WRITE_BACK_CLWB,
+	WRITE_BACK_CLFLUSHOPT,
+	WRITE_BACK_CLFLUSH,
+} write_back = WRITE_BACK_CLFLUSH;
+
+static u8 *alias(phys_t p)
+{
+	return (u8 *)(PMEM_ALIAS_BASE + p.pa);
+}
+
+void pmem_store8(phys_t dst, u64 value)
+{
+	ASSERT(IS_ALIGNED(dst.pa, 8));
+	__atomic_store_n((u64 *)(void *)alias(dst), value, __ATOMIC_RELEASE);
+}
+
+u64 pmem_cas8(phys_t dst, u64 old, u64 value)
+{
+	ASSERT(IS_ALIGNED(dst.pa, 8));
+	__atomic_compare_exchange_n((u64 *)(void *)alias(dst), &old, value, false, __ATOMIC_SEQ_CST,
+				    __ATOMIC_SEQ_CST);
+	return old;
+}
+
+void pmem_flush(phys_t start, u64 len)
+{
+	// Write-back needs no right to write: the read-only view will do.
+	const u8 *line = phys_to_virt(PHYS(ALIGN_DOWN(start.pa, LINE)));
+	const u8 *end = phys_to_virt(PHYS(start.pa + len));
+
+	switch (write_back) {
+	case WRITE_BACK_NONE: asm_barrier(); break;
+	case WRITE_BACK_CLWB:
+		for (; line < end; line += LINE)
+			asm_clwb(line);
+		break;
+	case WRITE_BACK_CLFLUSHOPT:
+		for (; line < end; line += LINE)
+			asm_clflushopt(line);
+		break;
+	case WRITE_BACK_CLFLUSH:
+		for (; line < end; line += LINE)
+			asm_clflush(line);
+		break;
+	}
+}
+
+void pmem_fence(void)
+{
+	asm_sfence();
+}
+
+static u64 load8(const void *p)
+{
+	u64 v;
+
+	memcpy(&v, p, sizeof(v));
+	return v;
+}
+
+// Replaces `n` < 8 bytes from dst on, which all lie in one aligned word (I2).
+static void store_part(phys_t dst, const u8 *src, size_t n)
+{
+	phys_t word = PHYS(ALIGN_DOWN(dst.pa, 8));
+	size_t at = dst.pa - word.pa;
+	u64 found = load8(phys_to_virt(word)), old, new;
+
+	do {
+		old = new = found;
+		memcpy((u8 *)&new + at, src, n);
+		found = pmem_cas8(word, old, new);
+	} while (found != old);
+	pmem_flush(word, 8);
+}
+
+// Bytes from dst to the next 8-byte boundary, at most len.
+static size_t head_bytes(phys_t dst, size_t len)
+{
+	return min((size_t)(-dst.pa & 7), len);
+}
+
+void pmem_memcpy_nt(phys_t dst, const void *src, size_t len)
+{
+	size_t head = head_bytes(dst, len);
+	const u8 *s = src;
+	u8 *d;
+
+	if (head) {
+		store_part(dst, s, head);
+		dst.pa += head;
+		s += head;
+		len -= head;
+	}
+	d = alias(dst);
+	for (; len >= 8 && !IS_ALIGNED((u64)d, LINE); d += 8, s += 8, len -= 8)
+		asm_movnti(d, load8(s));
+	for (; len >= LINE; d += LINE, s += LINE, len -= LINE)
+		asm_movnti_line(d, s);
+	for (; len >= 8; d += 8, s += 8, len -= 8)
+		asm_movnti(d, load8(s));
+	if (len)
+		store_part(PHYS((u64)d - PMEM_ALIAS_BASE), s, len);
+}
+
+void pmem_memset_nt(phys_t dst, u8 byte, size_t len)
+{
+	u64 word = byte * 0x0101010101010101ull;
+	size_t head = head_bytes(dst, len);
+	u8 *d;
+
+	if (head) {
+		store_part(dst, (const u8 *)&word, head);
+		dst.pa += head;
+		len -= head;
+	}
+	d = alias(dst);
+	for (; len >= 8 && !IS_ALIGNED((u64)d, LINE); d += 8, len -= 8)
+		asm_movnti(d, word);
+	for (; len >= LINE; d += LINE, len -= LINE)
+		asm_movnti_fill(d, word);
+	for (; len >= 8; d += 8, len -= 8)
+		asm_movnti(d, word);
+	if (len)
+		store_part(PHYS((u64)d - PMEM_ALIAS_BASE), (const u8 *)&word, len);
+}
+
+size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len)
+{
+	u8 bounce[256];
+	size_t missing = 0;
+
+	// Pieces end on line boundaries of dst, so that only the two ends of the whole are parts of words.
+	uaccess_faults_off();
+	while (len && !missing) {
+		size_t n = min(len, sizeof(bounce) - (size_t)(dst.pa % LINE));
+
+		missing = copy_from_user_partial(bounce, src, n);
+		pmem_memcpy_nt(dst, bounce, n - missing);
+		dst.pa += n - missing;
+		src.va += n - missing;
+		len -= n - missing;
+	}
+	uaccess_faults_on();
+	return len;
+}
+
+void pmem_ops_init(bool caches_persistent)
+{
+	static const char *const name[] = {
+		[WRITE_BACK_NONE] = "none: CPU caches are persistent",
+		[WRITE_BACK_CLWB] = "CLWB",
+		[WRITE_BACK_CLFLUSHOPT] = "CLFLUSHOPT",
+		[WRITE_BACK_CLFLUSH] = "CLFLUSH",
+	};
+
+	if (caches_persistent)
+		write_back = WRITE_BACK_NONE;
+	else if (cpu_features.clwb)
+		write_back = WRITE_BACK_CLWB;
+	else if (cpu_features.clflushopt)
+		write_back = WRITE_BACK_CLFLUSHOPT;
+	else
+		write_back = WRITE_BACK_CLFLUSH; // in every CPU that has SSE2 (SDM 1, 11.4.4.1)
+	log_info("pmem: write-back by %s", name[write_back]);
+}
