@@ -32,6 +32,11 @@ say            = $(if $(V),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$
 goal           = $(filter $(1),$(or $(MAKECMDGOALS),all))
 export BUILD
 
+# As many jobs as there are CPUs, unless -j says otherwise.
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -267,6 +272,39 @@ test-long: test ## and those that take minutes
 
 bench: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
+
+# ---- Style: what a machine can judge -------------------------------------------------------------
+
+SOURCES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+HOSTED  := $(filter user/% tests/% tools/%,$(SOURCES))
+KERNEL  := $(filter-out $(HOSTED),$(SOURCES))
+KCLANG  := --target=x86_64-linux-gnu -fsyntax-only -Wthread-safety -Wno-unused-function \
+	$(filter-out -fcf-protection=none -MMD -MP -O2 -g,$(KCFLAGS))
+ALONE    = echo '\#include "$<"' | gcc -fsyntax-only -x c $(filter-out -MMD -MP,$(1)) -
+LINTED  := $(SOURCES:%=%.format) $(patsubst %,%.tidy,$(filter %.c,$(KERNEL))) \
+	$(patsubst %,%.alone,$(filter %.h,$(SOURCES)))
+
+lint: $(LINTED:%=$(BUILD)/lint/%) ## house style: format, includes, sizes, lock analysis, clang-tidy
+	$(Q)tests/lint/check
+	$(Q)tools/abi-table --check docs/abi.md
+
+$(BUILD)/lint/%.format: % .clang-format
+	$(Q)mkdir -p $(@D); clang-format --dry-run -Werror $< && touch $@
+
+$(BUILD)/lint/%.alone: %
+	$(Q)mkdir -p $(@D); $(call ALONE,$(if $(filter $<,$(HOSTED)),$(HCFLAGS),$(KCFLAGS))) && touch $@
+
+# Locks, by clang's analysis, and suspicious code, by clang-tidy.
+$(BUILD)/lint/%.tidy: % .clang-tidy $(filter %.h,$(KERNEL))
+	$(call say,LINT)
+	$(Q)mkdir -p $(@D); clang $(KCLANG) $<
+	$(Q)clang-tidy --quiet $< -- $(KCLANG) 2>/dev/null && touch $@
+
+format: ## apply the house style's layout
+	$(Q)clang-format -i $(SOURCES)
+
+docs: ## docs/abi.md from the table of system calls
+	$(Q)tools/abi-table docs/abi.md
 
 -include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
 	$(HSRC:%.c=$(BUILD)/u/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d)

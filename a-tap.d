@@ -1,0 +1,1 @@
+tap.o: tests/abi/tap.h
