@@ -254,7 +254,7 @@ gdb: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## GDB on a stopped
 		$(value GDBFLAGS) $(BUILD)/dax64.elf
 
 bochs: $(BUILD)/bochs.iso ## boot in Bochs, with persistent memory carved out of RAM
-	$(Q)tools/bochs $<
+	$(Q)tools/bochs $(if $(SMP),--smp $(SMP)) $(if $(UNTIL),--until "$(UNTIL)") $<
 
 bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
 	$(Q)tools/bochs --debug $<

@@ -292,3 +292,22 @@ class Machine:
         if self.process and self.process.poll() is None:
             self.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def run_command(config, command, name="exec", timeout=60, sink=None):
+    """Boot, run a command line in the guest's shell, power off: (status, output, kernel log).
+
+    The output is exactly what the command wrote; `sink` gets it as it comes. The status is None if
+    the guest ended without telling one.
+    """
+    config = dataclasses.replace(
+        config, append=f"console=ttyS1 exec {config.append}",
+        files=config.files | {"run/exec.sh": (0o755, command.encode() + b"\n")})
+    with Machine(config, name, timeout) as machine:
+        machine.copy_output(sink or (lambda data: None))
+        machine.wait()
+        log = machine.log()
+        status = re.findall(r"exit status (\d+)", log)
+        if not status:
+            log += machine.qemu_errors()
+        return int(status[-1]) if status else None, machine.console.decode("latin-1"), log
