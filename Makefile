@@ -135,7 +135,7 @@ $(BUILD)/user/%: user/%.c Makefile
 # ---- On the host: pure modules and ptfs, for the tests (under sanitizers) and for the tools ------
 
 # Everything that compiles outside the kernel. Programs link what they use.
-HSRC  := kernel/lib/ptcursor.c kernel/lib/crc32c.c drivers/nvdimm/nfit.c \
+HSRC  := kernel/lib/ptcursor.c kernel/lib/crc32c.c kernel/lib/printf.c drivers/nvdimm/nfit.c drivers/acpi/acpi_parse.c \
 	$(filter-out %_test.c,$(wildcard fs/ptfs/*.c)) $(wildcard user/ptfs/*.c)
 HMAIN := $(wildcard user/ptfs/mkfs.c user/ptfs/ptfs.c user/ptfs/fsck.c)
 HLIB  := $(filter-out $(HMAIN),$(HSRC))

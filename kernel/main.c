@@ -9,6 +9,7 @@
 #include "drivers/platform/vga.h"
 #include "kernel/bootinfo.h"
 #include "kernel/console.h"
+#include "kernel/crash.h"
 #include "kernel/ktest.h"
 #include "kernel/panic.h"
 #include "kernel/sched/thread.h"
@@ -72,6 +73,7 @@ void main(u32 magic, phys_t info)
 	time_init_cpu();
 	smp_start(&apics, &stacks, ap_main);
 	asm_sti();
+	crash_if_asked();
 	run_tests();
 	machine_exit(EXIT_TEST_PASS);
 }

@@ -20,6 +20,7 @@
 #include "kernel/x86/irq.h"
 #include "kernel/x86/machine.h"
 #include "kernel/x86/trap_internal.h"
+#include "mm/kmap.h"
 #include "mm/layout.h"
 
 #define FRAMES_MAX    24
@@ -157,6 +158,9 @@ void panic_trap(const struct trapframe *tf, const char *fmt, ...)
 	kvsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	log_err("panic: %s", text);
+	if (kmap_is_guard(asm_read_cr2()) &&
+	    (tf->vector == EXC_DOUBLE_FAULT || tf->vector == TRAP_PAGE_FAULT))
+		log_err("the kernel stack is full: %lx is in a guard page", asm_read_cr2());
 	cpu_line();
 	registers(tf);
 	backtrace(tf->rip, tf->rbp);

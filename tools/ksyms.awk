@@ -12,21 +12,33 @@ function hex(s,   i, v) {
 	return v
 }
 
-$3 == "text_start" { base = hex($1); next }
-$3 == "text_end"   { base = 0 }
-base && tolower($2) == "t" && $3 !~ /\.\.@/ {
-	addr[n] = hex($1) - base
+BEGIN { n = at = 0 }
+
+$3 == "text_start" { start = hex($1); next }
+$3 == "text_end"   { end = hex($1); next }
+$2 == "t" || $2 == "T" {
+	addr[n] = hex($1)
 	name[n++] = $3
 }
 
+# Entry code at its physical address, section bounds and the assembler's own labels are left out.
+function wanted(i) {
+	return start <= addr[i] && addr[i] < end && name[i] !~ /\.\.@/
+}
+
 END {
+	for (i = 0; i < n; i++)
+		count += wanted(i)
 	print "section .ksyms progbits alloc noexec nowrite align=8"
 	print "global ksym_table"
-	printf "ksym_table:\n\tdq %d\n", n
+	printf "ksym_table:\n\tdq %d\n", count
 	for (i = 0; i < n; i++) {
-		printf "\tdd %d, %d\n", addr[i], at
+		if (!wanted(i))
+			continue
+		printf "\tdd %d, %d\n", addr[i] - start, at
 		at += length(name[i]) + 1
 	}
 	for (i = 0; i < n; i++)
-		printf "\tdb '%s', 0\n", name[i]
+		if (wanted(i))
+			printf "\tdb '%s', 0\n", name[i]
 }
