@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Writes files until the power goes, and says what is done. What it has said must hold after the crash:
+// Writes files until the power goes, and says what is done. What it has said must hold after the
+// crash:
 //
 //      writeloop DIR            makes, appends to, renames and removes files in DIR, for ever
 //      writeloop -c DIR <LOG    compares DIR with the lines that an earlier run printed

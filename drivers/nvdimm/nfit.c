@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What: decodes the NFIT in two passes. The first walks the structures and checks that every one has
-// the length that its type asks for; nothing is believed before the whole table has passed. The second
-// looks at each range of persistent memory, collects what the other structures say about it, and
-// decides: ready, read-only, refused.
+// What: decodes the NFIT in two passes. The first walks the structures and checks that every one
+// has the length that its type asks for; nothing is believed before the whole table has passed. The
+// second looks at each range of persistent memory, collects what the other structures say about it,
+// and decides: ready, read-only, refused.
 // Not here: finding the table (drivers/acpi), making devices of ranges (drivers/nvdimm/region.c).
 //
 // Invariants
-//   I1  Bytes are read through nfit_u16/32/64 at offsets below `walk.end`, which never exceeds the buffer.
+//   I1  Bytes are read through nfit_u16/32/64 at offsets below `walk.end`, which never exceeds the
+//       buffer.
 //   I2  After table_check() each structure lies wholly inside the table and is long enough for
 //       the fields of its type, so pass 2 reads fields without further checks.
 //   I3  Arithmetic on bases and lengths is done only after range_check() has excluded overflow.

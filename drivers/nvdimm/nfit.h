@@ -71,7 +71,7 @@ struct nfit {
 };
 
 // Decodes the table in buf[0, bytes), which must not change meanwhile; nothing outside is read, no
-// alignment is needed. `phys_bits` is the width of physical addresses. Always fills *out. 0, or -EINVAL with
-// out->error when header, checksum or a structure's length is wrong: then there is no region.
-// A range that contradicts itself or another is in the list as NFIT_REFUSED.
+// alignment is needed. `phys_bits` is the width of physical addresses. Always fills *out. 0, or
+// -EINVAL with out->error when header, checksum or a structure's length is wrong: then there is no
+// region. A range that contradicts itself or another is in the list as NFIT_REFUSED.
 int nfit_decode(const void *buf, size_t bytes, unsigned phys_bits, struct nfit *out) __must_check;

@@ -6,8 +6,8 @@
 //
 // Invariants
 //   I1  Stores go through the alias at PMEM_ALIAS_BASE, which maps writable regions and nothing
-//       else. A destination outside them is a page fault at a kernel address: a panic, never a store
-//       to RAM or to a DIMM that is not armed. So no function here looks up a region.
+//       else. A destination outside them is a page fault at a kernel address: a panic, never a
+//       store to RAM or to a DIMM that is not armed. So no function here looks up a region.
 //   I2  An aligned 8-byte word changes by one instruction, also where only some of its bytes are
 //       written: after a crash it is old or new, and a program's store to its other bytes through a
 //       mapping is not lost.
@@ -158,7 +158,8 @@ size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len)
 	u8 bounce[256];
 	size_t missing = 0;
 
-	// Pieces end on line boundaries of dst, so that only the two ends of the whole are parts of words.
+	// Pieces end on line boundaries of dst, so that only the two ends of the whole are parts of
+	// words.
 	uaccess_faults_off();
 	while (len && !missing) {
 		size_t n = min(len, sizeof(bounce) - (size_t)(dst.pa % LINE));

@@ -16,8 +16,8 @@ void pmem_store8(phys_t dst, u64 value); // dst 8-byte aligned; one atomic store
 u64 pmem_cas8(phys_t dst, u64 old, u64 value);
 void pmem_flush(phys_t start, u64 len);
 void pmem_fence(void);
-// Non-temporal copy; any alignment and length. Partial 8-byte words at the edges are read, merged and
-// written back (cached store + flush). src is kernel memory.
+// Non-temporal copy; any alignment and length. Parts of 8-byte words at the edges are merged
+// into what is there by compare-and-swap and written back. src is kernel memory.
 void pmem_memcpy_nt(phys_t dst, const void *src, size_t len);
 void pmem_memset_nt(phys_t dst, u8 byte, size_t len);
 // From user memory: bytes NOT copied (0: all). Faults are not taken: a missing page cuts it short.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Persistent-memory regions: what the NFIT (ACPI 6.4, 5.2.25) or `pmem=SIZE@ADDR` named. Regions are
-// pmem0, pmem1, ... in order of their base address; those that cannot be used keep their number and
-// say why. The list is made at boot and never changes, except for claims.
+// Persistent-memory regions: what the NFIT (ACPI 6.4, 5.2.25) or `pmem=SIZE@ADDR` named. Regions
+// are pmem0, pmem1, ... in order of their base address; those that cannot be used keep their number
+// and say why. The list is made at boot and never changes, except for claims.
 #pragma once
 
 #include "kernel/lib/types.h"
@@ -17,7 +17,7 @@ struct pmem_region {
 	u64 len;                // bytes
 	bool usable;            // false: `state` says why nobody may claim it
 	bool read_only;         // the DIMM is not armed, or the platform cannot flush
-	bool caches_persistent; // platform capability "CPU cache flush to NVDIMM": no write-back needed
+	bool caches_persistent; // platform capability: no write-back needed
 	enum pmem_origin origin;
 	u32 handle;        // NFIT device handle, 0 if carved
 	const char *state; // "ready", "read-only: not armed", "unused: base not 2 MiB aligned", ...
@@ -26,8 +26,8 @@ struct pmem_region {
 };
 
 // Find all regions (NFIT and command line), map them, choose the write-back instruction, make
-// /proc/pmem. After heap, frames and ACPI; once. What is wrong with a region is logged and stays its
-// own trouble.
+// /proc/pmem. After heap, frames and ACPI; once. What is wrong with a region is logged and stays
+// its own trouble.
 void pmem_init(void);
 
 unsigned pmem_region_count(void);

@@ -9,6 +9,6 @@
 // range inside another one is shown indented below it.
 void iomem_add(phys_t base, u64 len, const char *name);
 
-// The loader's memory map, the kernel image, and the file /proc/iomem. After procfs can be registered
-// with; ranges may be added before and after.
+// The loader's memory map, the kernel image, and the file /proc/iomem. After procfs can be
+// registered with; ranges may be added before and after.
 void iomem_init(void);

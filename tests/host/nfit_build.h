@@ -19,11 +19,11 @@ struct build {
 	size_t len;
 };
 
-#define GUID_PM                                                                                  \
-	((const u8[16]){ 0x79, 0xd3, 0xf0, 0x66, 0xf3, 0xb4, 0x74, 0x40, 0xac, 0x43, 0x0d, 0x33, \
+#define GUID_PM                                                                                    \
+	((const u8[16]){ 0x79, 0xd3, 0xf0, 0x66, 0xf3, 0xb4, 0x74, 0x40, 0xac, 0x43, 0x0d, 0x33,   \
 			 0x18, 0xb7, 0x8c, 0xdb })
-#define GUID_VOLATILE                                                                            \
-	((const u8[16]){ 0x4f, 0x94, 0x05, 0x73, 0xda, 0xfd, 0xe3, 0x44, 0xb1, 0x6c, 0x3f, 0x22, \
+#define GUID_VOLATILE                                                                              \
+	((const u8[16]){ 0x4f, 0x94, 0x05, 0x73, 0xda, 0xfd, 0xe3, 0x44, 0xb1, 0x6c, 0x3f, 0x22,   \
 			 0xd2, 0x52, 0xe5, 0xd0 })
 #define ATTR_NV_WB 0x8008ull
 
@@ -153,8 +153,8 @@ static inline const char *nfit_property_broken(int err, const struct nfit *n)
 	return NULL;
 }
 
-// Decodes from a heap block of exactly the table's size, so that the address sanitizer sees a read of
-// one byte too many, and ends the program if a property is broken.
+// Decodes from a heap block of exactly the table's size, so that the address sanitizer sees a read
+// of one byte too many, and ends the program if a property is broken.
 static inline int nfit_decode_exact(const u8 *bytes, size_t len, struct nfit *out)
 {
 	u8 *exact = malloc(len ? len : 1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Host tests of the NFIT decoder, first half: the table as a whole, and every way in which it can be
-// torn. What its ranges mean: nfit_ranges_test.c.
+// Host tests of the NFIT decoder, first half: the table as a whole, and every way in which it can
+// be torn. What its ranges mean: nfit_ranges_test.c.
 
 #include <setjmp.h>
 #include <stdarg.h>
