@@ -41,7 +41,7 @@ endif
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all help clean kernel user initrd iso image deps run exec exec-run gdb bochs bochs-debug \
-	check-host check test test-long bench lint format docs
+	check-host check test test-long fuzz bench lint format docs
 
 all: kernel user initrd ## everything that a boot needs
 
@@ -57,7 +57,7 @@ clean: ## remove build/ except the persistent-memory images
 deps: ## install the packages that are missing (done by itself before all targets; DEPS=no: never)
 	$(Q)tools/deps build lint bochs
 
-DEPS_GROUPS := $(if $(filter-out help clean deps,$(call goal,%)),build) $(if $(call goal,lint format),lint) \
+DEPS_GROUPS := $(if $(filter-out help clean deps,$(call goal,%)),build) $(if $(call goal,lint format fuzz),lint) \
 	$(if $(call goal,bochs bochs-debug test-long),bochs)
 ifneq ($(DEPS),no)
 -include $(patsubst %,$(BUILD)/deps-%.stamp,$(DEPS_GROUPS))
@@ -269,6 +269,22 @@ test: $(HTEST) $(ABITEST) $(BUILD)/dax64.iso $(HTOOL) ## all suites
 
 test-long: test ## and those that take minutes
 	$(Q)tests/prove $(wildcard tests/long/*.t)
+
+# What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is
+# worth keeping goes to tests/fuzz/corpus/.
+FUZZ         := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
+FUZZ_SECONDS ?= 60
+
+$(BUILD)/fuzz/%_fuzz: tests/fuzz/%_fuzz.c $(HLIB) Makefile
+	$(call say,FUZZCC)
+	$(Q)mkdir -p $(@D)
+	$(Q)clang -std=gnu17 -g -O1 -pthread -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -I. -Iuser/ptfs/home -o $@ $< $(HLIB)
+
+fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
+	$(Q)set -e; for f in $(FUZZ); do name=$$(basename $$f _fuzz); mkdir -p $$f.corpus; \
+		echo "fuzzing $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
+		-print_final_stats=1 -artifact_prefix=$$f. $$f.corpus tests/fuzz/corpus/$$name; done
 
 bench: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
