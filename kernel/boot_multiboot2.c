@@ -85,8 +85,7 @@ static void read_tag(const struct mb2_tag *tag)
 	case MB2_RSDP_V2: // has the 64-bit table addresses: preferred over version 1
 		keep_rsdp(tag);
 		break;
-	default:
-		break;
+	default: break;
 	}
 }
 

@@ -25,8 +25,8 @@ struct boot_module {
 };
 
 struct bootinfo {
-	const char *loader; // "multiboot2" or "pvh"
-	char cmdline[BOOT_CMDLINE_MAX]; // NUL-terminated copy
+	const char *loader;                       // "multiboot2" or "pvh"
+	char cmdline[BOOT_CMDLINE_MAX];           // NUL-terminated copy
 	struct boot_range range[BOOT_RANGES_MAX]; // sorted by base, not overlapping
 	unsigned nr_ranges;
 	struct boot_module module[BOOT_MODULES_MAX]; // initrd is module 0

@@ -11,8 +11,11 @@
 #include "kernel/ktest_internal.h"
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
+#include "kernel/x86/cpu.h"
+#include "mm/frame.h"
 
-#define WATCHES_MAX 16
+#define WATCHES_MAX     16
+#define ALLOCATIONS_MAX 10000 // of one test; more is a loop that never gives up
 
 static struct {
 	const char *name;
@@ -21,10 +24,11 @@ static struct {
 } watches[WATCHES_MAX];
 static unsigned nr_watches;
 static unsigned failures; // of the running test [atomic]
+static bool injecting;    // allocations fail: expectations do not count
 
 bool ktest_expect(bool ok, const char *what, const char *file, int line)
 {
-	if (!ok) {
+	if (!ok && !injecting) {
 		klog_plain("# %s:%d: expected %s", file, line, what);
 		__atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
 	}
@@ -33,9 +37,9 @@ bool ktest_expect(bool ok, const char *what, const char *file, int line)
 
 bool ktest_expect_eq(u64 a, u64 b, const char *what, const char *file, int line)
 {
-	if (a != b) {
-		klog_plain("# %s:%d: expected %s: %#lx (%ld), %#lx (%ld)", file, line, what, a, (s64)a, b,
-			(s64)b);
+	if (a != b && !injecting) {
+		klog_plain("# %s:%d: expected %s: %#lx (%ld), %#lx (%ld)", file, line, what, a,
+			   (s64)a, b, (s64)b);
 		__atomic_add_fetch(&failures, 1, __ATOMIC_RELAXED);
 	}
 	return a == b;
@@ -67,20 +71,53 @@ static void compare_watches(void)
 	}
 }
 
+// Once more with the n-th allocation failing, for n = 1, 2, ... until the test makes fewer.
+static void run_short_of_memory(const struct ktest *t)
+{
+	bool failed = true;
+
+	for (u64 n = 1; failed && n < ALLOCATIONS_MAX && !failures; n++) {
+		read_watches();
+		injecting = true;
+		frame_fail_nth(n);
+		t->fn();
+		failed = !frame_fail_armed();
+		frame_fail_nth(0);
+		injecting = false;
+		compare_watches();
+		if (failures)
+			klog_plain("# with allocation %lu failing", n);
+	}
+}
+
 static bool run_one(const struct ktest *t, unsigned nr)
 {
 	failures = 0;
 	read_watches();
 	t->fn();
 	compare_watches();
+	if (t->short_of_memory && !failures)
+		run_short_of_memory(t);
 	klog_plain("%s %u - %s", failures ? "not ok" : "ok", nr, t->name);
 	return failures == 0;
+}
+
+static u64 read_preempt_count(void)
+{
+	return this_cpu()->preempt_count;
+}
+
+static u64 read_lock_ranks(void)
+{
+	return this_cpu()->lock_ranks;
 }
 
 unsigned ktest_run(const char *glob)
 {
 	unsigned nr = 0, failed = 0;
 
+	ktest_watch("preemption count", read_preempt_count);
+	ktest_watch("ranks of spinlocks held", read_lock_ranks);
 	klog_plain("TAP version 13");
 	for (const struct ktest *t = ktests_start; t < ktests_end; t++)
 		if (glob_match(glob, t->name) && !run_one(t, ++nr))

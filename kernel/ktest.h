@@ -11,17 +11,26 @@
 struct ktest {
 	const char *name;
 	void (*fn)(void);
+	bool short_of_memory; // KTEST_NOMEM
 };
 
-#define KTEST(test_name)                                                                           \
+// Aligned by hand: the entries must follow each other without the gaps that gcc likes to leave.
+#define KTEST_DEFINE(test_name, nomem)                                                             \
 	static void ktest_##test_name(void);                                                       \
 	static const struct ktest ktest_entry_##test_name __section("ktests")                      \
-		__attribute__((used)) = { #test_name, ktest_##test_name };                         \
+		__attribute__((used, aligned(8))) = { #test_name, ktest_##test_name, nomem };      \
 	static void ktest_##test_name(void)
 
+#define KTEST(test_name) KTEST_DEFINE(test_name, false)
+
+// Is run again with its first allocation failing, then the second, and so on until none fails. In
+// these runs EXPECT does not count (it still tells the test whether to go on), but leaks and crashes
+// do. The test must give up in good order when it is told that memory is short.
+#define KTEST_NOMEM(test_name) KTEST_DEFINE(test_name, true)
+
 // Record a failure and go on; the test fails. Evaluates to the truth of the condition.
-#define EXPECT(cond)       ktest_expect((cond), #cond, __FILE__, __LINE__)
-#define EXPECT_EQ(a, b)    ktest_expect_eq((u64)(a), (u64)(b), #a " == " #b, __FILE__, __LINE__)
+#define EXPECT(cond)    ktest_expect((cond), #cond, __FILE__, __LINE__)
+#define EXPECT_EQ(a, b) ktest_expect_eq((u64)(a), (u64)(b), #a " == " #b, __FILE__, __LINE__)
 
 bool ktest_expect(bool ok, const char *what, const char *file, int line);
 bool ktest_expect_eq(u64 a, u64 b, const char *what, const char *file, int line);

@@ -23,9 +23,9 @@
 #include "mm/kmap.h"
 #include "mm/layout.h"
 
-#define FRAMES_MAX    24
-#define FRAME_SPAN    KIB(64)    // a caller's frame is not farther away than a stack is long
-#define ANSWER_SPINS  20000000u  // what another CPU gets to answer the NMI
+#define FRAMES_MAX   24
+#define FRAME_SPAN   KIB(64)   // a caller's frame is not farther away than a stack is long
+#define ANSWER_SPINS 20000000u // what another CPU gets to answer the NMI
 
 static u32 panicking; // CPU index + 1 of the first to panic
 static u32 nested;    // panics of that CPU while it panicked
@@ -56,13 +56,14 @@ static void registers(const struct trapframe *tf)
 {
 	log_err("  rip %016lx cs %02lx  rflags %08lx  rsp %016lx ss %02lx", tf->rip, tf->cs,
 		tf->rflags, tf->rsp, tf->ss);
-	log_err("  rax %016lx rbx %016lx rcx %016lx rdx %016lx", tf->rax, tf->rbx, tf->rcx, tf->rdx);
+	log_err("  rax %016lx rbx %016lx rcx %016lx rdx %016lx", tf->rax, tf->rbx, tf->rcx,
+		tf->rdx);
 	log_err("  rsi %016lx rdi %016lx rbp %016lx r8  %016lx", tf->rsi, tf->rdi, tf->rbp, tf->r8);
 	log_err("  r9  %016lx r10 %016lx r11 %016lx r12 %016lx", tf->r9, tf->r10, tf->r11, tf->r12);
 	log_err("  r13 %016lx r14 %016lx r15 %016lx", tf->r13, tf->r14, tf->r15);
-	log_err("  cr0 %08lx cr2 %016lx cr3 %09lx cr4 %06lx  trap %lu (%s) error %lx", asm_read_cr0(),
-		asm_read_cr2(), asm_read_cr3(), asm_read_cr4(), tf->vector, trap_name(tf->vector),
-		tf->error);
+	log_err("  cr0 %08lx cr2 %016lx cr3 %09lx cr4 %06lx  trap %lu (%s) error %lx",
+		asm_read_cr0(), asm_read_cr2(), asm_read_cr3(), asm_read_cr4(), tf->vector,
+		trap_name(tf->vector), tf->error);
 }
 
 static void cpu_line(void)

@@ -60,6 +60,11 @@ void frame_fail_nth(u64 n)
 	fail.left = n;
 }
 
+bool frame_fail_armed(void)
+{
+	return fail.left != 0;
+}
+
 bool frame_fail_now(void)
 {
 	if (likely(!READ_ONCE(fail.left)) || fail.thread != this_cpu()->current ||

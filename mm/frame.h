@@ -62,5 +62,7 @@ void frame_note_kept(s64 frames);
 // Allocation-failure injection for tests: the n-th allocation by the calling thread from now on fails
 // (0: off). Counts frames and heap objects alike.
 void frame_fail_nth(u64 n);
+// True if that allocation has not come yet.
+bool frame_fail_armed(void);
 // True if the allocation that is being made has to fail. For mm/heap.c.
 bool frame_fail_now(void);

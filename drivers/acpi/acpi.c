@@ -42,8 +42,7 @@ static bool rsdp_sound(const struct rsdp *r)
 {
 	if (memcmp(r->signature, "RSD PTR ", 8) != 0 || !acpi_checksum_ok(r, RSDP_V1_BYTES))
 		return false;
-	return r->revision < 2 ||
-	       (r->length >= sizeof(*r) && acpi_checksum_ok(r, sizeof(*r)));
+	return r->revision < 2 || (r->length >= sizeof(*r) && acpi_checksum_ok(r, sizeof(*r)));
 }
 
 static const struct rsdp *search(u64 base, u64 len)

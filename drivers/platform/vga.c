@@ -13,10 +13,10 @@
 
 #include "kernel/x86/asm.h"
 
-#define COLUMNS   80
-#define ROWS      25
+#define COLUMNS     80
+#define ROWS        25
 #define MEMORY_ROWS (VGA_BYTES / 2 / COLUMNS)
-#define ATTRIBUTE 0x0700 // light grey on black
+#define ATTRIBUTE   0x0700 // light grey on black
 
 enum { CRTC_INDEX = 0x3d4, CRTC_DATA = 0x3d5, CRTC_START = 0x0c, CRTC_CURSOR = 0x0e };
 

@@ -13,9 +13,9 @@
 #include "kernel/x86/trap.h"
 
 enum uart_register {
-	UART_DATA = 0,     // divisor low while LCR_DLAB
-	UART_IER = 1,      // divisor high while LCR_DLAB
-	UART_FCR = 2,      // write
+	UART_DATA = 0, // divisor low while LCR_DLAB
+	UART_IER = 1,  // divisor high while LCR_DLAB
+	UART_FCR = 2,  // write
 	UART_LCR = 3,
 	UART_MCR = 4,
 	UART_LSR = 5,

@@ -24,7 +24,8 @@ KTEST(printf_numbers)
 	EXPECT(prints("18446744073709551615", "%lu", ~0ul));
 	EXPECT(prints("-9223372036854775808", "%ld", (long)BIT(63)));
 	EXPECT(prints("0x1f 037 0", "%#x 0%o %#x", 31, 31, 0));
-	EXPECT(prints("[00042] [42   ] [   42] [  042]", "[%05d] [%-5d] [%5d] [%5.3d]", 42, 42, 42, 42));
+	EXPECT(prints("[00042] [42   ] [   42] [  042]", "[%05d] [%-5d] [%5d] [%5.3d]", 42, 42, 42,
+		      42));
 	EXPECT(prints("+7 -0007", "%+d %05d", 7, -7));
 	EXPECT(prints("ff ffff", "%hhx %hx", 0xffff & 0xff, 0xffff));
 	EXPECT(prints("0x10", "%p", (void *)16));

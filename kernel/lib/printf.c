@@ -180,35 +180,22 @@ static bool put_conversion(struct out *o, const struct spec *sp, char letter)
 
 	switch (letter) {
 	case 'd':
-	case 'i':
-		put_signed(o, sp, next_int(o, sp));
-		return true;
-	case 'u':
-		put_number(o, sp, next_unsigned(o, sp), 10, "");
-		return true;
-	case 'o':
-		put_number(o, sp, next_unsigned(o, sp), 8, "");
-		return true;
+	case 'i': put_signed(o, sp, next_int(o, sp)); return true;
+	case 'u': put_number(o, sp, next_unsigned(o, sp), 10, ""); return true;
+	case 'o': put_number(o, sp, next_unsigned(o, sp), 8, ""); return true;
 	case 'x':
 	case 'X':
 		v = next_unsigned(o, sp);
 		put_number(o, sp, v, 16, !sp->alt || !v ? "" : sp->upper ? "0X" : "0x");
 		return true;
-	case 'p':
-		put_number(o, sp, (u64)va_arg(o->ap, void *), 16, "0x");
-		return true;
+	case 'p': put_number(o, sp, (u64)va_arg(o->ap, void *), 16, "0x"); return true;
 	case 'c':
 		text[0] = (char)va_arg(o->ap, int);
 		put_string(o, sp, text);
 		return true;
-	case 's':
-		put_string(o, sp, va_arg(o->ap, const char *));
-		return true;
-	case '%':
-		put(o, '%');
-		return true;
-	default:
-		return false;
+	case 's': put_string(o, sp, va_arg(o->ap, const char *)); return true;
+	case '%': put(o, '%'); return true;
+	default: return false;
 	}
 }
 

@@ -374,7 +374,7 @@ static inline void asm_fpu_init(void)
 // (trap_fixup in kernel/x86/trap.h).
 #define ASM_EXTABLE(from, to)                                                                      \
 	".pushsection extable, \"a\"\n\t"                                                          \
-	".quad " from ", " to "\n\t"                                                              \
+	".quad " from ", " to "\n\t"                                                               \
 	".popsection\n\t"
 
 // Read a word that may not be there. False: it is not.

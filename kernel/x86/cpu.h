@@ -13,16 +13,16 @@ struct aspace;
 
 // Offsets of the first fields are known to assembly (kernel/x86/entry.asm).
 struct cpu {
-	struct cpu *self;         // gs:0
-	u64 syscall_user_rsp;     // gs:8  scratch of the entry code
-	u64 kernel_rsp;           // gs:16 top of the current thread's kernel stack
-	struct thread *current;   // gs:24
-	u32 preempt_count;        // gs:32 nesting of preempt_disable
-	u32 need_resched;         // gs:36
-	u32 index;                // 0 .. cpu_count() - 1; 0 is the boot CPU
+	struct cpu *self;       // gs:0
+	u64 syscall_user_rsp;   // gs:8  scratch of the entry code
+	u64 kernel_rsp;         // gs:16 top of the current thread's kernel stack
+	struct thread *current; // gs:24
+	u32 preempt_count;      // gs:32 nesting of preempt_disable
+	u32 need_resched;       // gs:36
+	u32 index;              // 0 .. cpu_count() - 1; 0 is the boot CPU
 	u32 apic_id;
-	u32 irq_depth;            // > 0: in an interrupt handler
-	u32 online;               // set by the CPU itself when it can take interrupts
+	u32 irq_depth; // > 0: in an interrupt handler
+	u32 online;    // set by the CPU itself when it can take interrupts
 	u64 idle_since_ns;
 	struct aspace *loaded_as; // whose tables CR3 holds; NULL: the kernel's own
 	u64 lock_ranks;           // bit set of spinlock ranks held, debug check

@@ -42,8 +42,8 @@ static void fill_gdt(struct arch_cpu *a)
 	a->gdt[SEG_KERNEL_DATA / 8] = DESC_KERNEL_DATA;
 	a->gdt[SEG_USER_DATA / 8] = DESC_USER_DATA;
 	a->gdt[SEG_USER_CODE / 8] = DESC_USER_CODE;
-	a->gdt[SEG_TSS / 8] = DESC_TSS | limit | (base & 0xffffff) << 16 |
-			      (base >> 24 & 0xff) << 56;
+	a->gdt[SEG_TSS / 8] =
+		DESC_TSS | limit | (base & 0xffffff) << 16 | (base >> 24 & 0xff) << 56;
 	a->gdt[SEG_TSS / 8 + 1] = base >> 32;
 }
 

@@ -106,7 +106,8 @@ int irq_register(unsigned irq, void (*fn)(void *arg), void *arg)
 // Both PICs to vectors 32-47, so that what they might still raise is no exception, and all masked.
 static void silence_pics(void)
 {
-	static const u8 master[] = { VECTOR_ISA, 0x04, 0x01 }, slave[] = { VECTOR_ISA + 8, 0x02, 0x01 };
+	static const u8 master[] = { VECTOR_ISA, 0x04, 0x01 },
+			slave[] = { VECTOR_ISA + 8, 0x02, 0x01 };
 
 	asm_outb(PIC1_COMMAND, 0x11);
 	asm_outb(PIC2_COMMAND, 0x11);

@@ -32,19 +32,19 @@ enum lapic_register {
 	LAPIC_TIMER_DIVIDE = 0x3e,
 };
 
-#define APIC_BASE_X2APIC  BIT(10)
-#define APIC_BASE_ENABLE  BIT(11)
-#define SPURIOUS_ENABLE   0x100u
-#define LVT_MASKED        0x10000u
-#define LVT_NMI           0x400u
-#define LVT_PERIODIC      0x20000u
-#define TIMER_DIVIDE_16   0x3u
-#define ICR_PENDING       0x1000u
-#define ICR_NMI           0x4400u
-#define ICR_INIT          0xc500u // assert, level
-#define ICR_STARTUP       0x4600u
-#define ICR_FIXED         0x4000u
-#define CALIBRATE_US      2000
+#define APIC_BASE_X2APIC BIT(10)
+#define APIC_BASE_ENABLE BIT(11)
+#define SPURIOUS_ENABLE  0x100u
+#define LVT_MASKED       0x10000u
+#define LVT_NMI          0x400u
+#define LVT_PERIODIC     0x20000u
+#define TIMER_DIVIDE_16  0x3u
+#define ICR_PENDING      0x1000u
+#define ICR_NMI          0x4400u
+#define ICR_INIT         0xc500u // assert, level
+#define ICR_STARTUP      0x4600u
+#define ICR_FIXED        0x4000u
+#define CALIBRATE_US     2000
 
 static volatile u32 *regs;
 static bool x2apic;

@@ -24,17 +24,25 @@
 #define GATE_CH2         0x01
 #define GATE_SPEAKER     0x02
 #define GATE_CH2_OUT     0x20
-#define CALIBRATE_HZ     500  // 2 ms each time
+#define CALIBRATE_HZ     500 // 2 ms each time
 #define CALIBRATE_TIMES  3
 #define CALIBRATE_SPINS  10000000
 
 #define PORT_CMOS_INDEX 0x70
 #define PORT_CMOS_DATA  0x71
-enum { CMOS_SECOND = 0, CMOS_MINUTE = 2, CMOS_HOUR = 4, CMOS_DAY = 7, CMOS_MONTH = 8, CMOS_YEAR = 9,
-       CMOS_STATUS_A = 10, CMOS_STATUS_B = 11 };
+enum {
+	CMOS_SECOND = 0,
+	CMOS_MINUTE = 2,
+	CMOS_HOUR = 4,
+	CMOS_DAY = 7,
+	CMOS_MONTH = 8,
+	CMOS_YEAR = 9,
+	CMOS_STATUS_A = 10,
+	CMOS_STATUS_B = 11
+};
 
-static u64 tsc_hz;           // 0 until calibrated
-static u64 ns_per_tsc_32;    // nanoseconds per tick, 32 fraction bits
+static u64 tsc_hz;        // 0 until calibrated
+static u64 ns_per_tsc_32; // nanoseconds per tick, 32 fraction bits
 static u64 tsc_at_start;
 static u64 wall_at_start_ns; // 1970-based
 
@@ -71,7 +79,7 @@ void udelay(u64 us)
 static u64 calibrate_once(void)
 {
 	unsigned count = PIT_HZ / CALIBRATE_HZ, spins = 0;
-	u8 gate = asm_inb(PORT_GATE) & (u8)~(GATE_CH2 | GATE_SPEAKER);
+	u8 gate = asm_inb(PORT_GATE) & (u8) ~(GATE_CH2 | GATE_SPEAKER);
 	u64 start, end;
 
 	asm_outb(PORT_GATE, gate);
@@ -153,7 +161,8 @@ static u64 cmos_ns(void)
 	if (!(b & 0x02)) // 12-hour clock
 		c.hour = c.hour % 12 + (pm ? 12 : 0);
 	return (days_since_1970(2000 + c.year, c.month, c.day) * 86400 + c.hour * 3600 +
-		c.minute * 60 + c.second) * NS_PER_SEC;
+		c.minute * 60 + c.second) *
+	       NS_PER_SEC;
 }
 
 void time_init(void)

@@ -42,10 +42,27 @@ static void (*preempt)(void);
 u8 trap_smap;
 
 static const char *const names[VECTOR_EXCEPTIONS] = {
-	"divide error", "debug", "NMI", "breakpoint", "overflow", "bound range", "invalid opcode",
-	"device not available", "double fault", "coprocessor overrun", "invalid TSS",
-	"segment not present", "stack fault", "general protection", "page fault", "reserved",
-	"x87 error", "alignment check", "machine check", "SIMD error", "virtualisation",
+	"divide error",
+	"debug",
+	"NMI",
+	"breakpoint",
+	"overflow",
+	"bound range",
+	"invalid opcode",
+	"device not available",
+	"double fault",
+	"coprocessor overrun",
+	"invalid TSS",
+	"segment not present",
+	"stack fault",
+	"general protection",
+	"page fault",
+	"reserved",
+	"x87 error",
+	"alignment check",
+	"machine check",
+	"SIMD error",
+	"virtualisation",
 	"control protection",
 };
 
@@ -108,8 +125,8 @@ static bool user_address(u64 va)
 // handler is asked: it would have to take locks, and this happens in panics.
 static bool probe_failed(struct trapframe *tf)
 {
-	return tf->vector == TRAP_PAGE_FAULT && !trap_from_user(tf) && !user_address(asm_read_cr2()) &&
-	       trap_fixup(tf);
+	return tf->vector == TRAP_PAGE_FAULT && !trap_from_user(tf) &&
+	       !user_address(asm_read_cr2()) && trap_fixup(tf);
 }
 
 static void exception(struct trapframe *tf)
@@ -246,7 +263,8 @@ void trap_init_syscall(void)
 	// SYSCALL loads CS and SS from bits 47:32 (and + 8), SYSRET from bits 63:48 (+ 16 and + 8).
 	asm_wrmsr(MSR_STAR, (u64)SEG_KERNEL_CODE << 32 | (u64)(SEG_USER_DATA - 8) << 48);
 	asm_wrmsr(MSR_LSTAR, (u64)syscall_entry);
-	asm_wrmsr(MSR_FMASK, RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC);
+	asm_wrmsr(MSR_FMASK,
+		  RFLAGS_TF | RFLAGS_IF | RFLAGS_DF | RFLAGS_IOPL | RFLAGS_NT | RFLAGS_AC);
 }
 
 void trap_init(void)

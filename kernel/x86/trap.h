@@ -11,12 +11,12 @@
 struct trapframe {
 	u64 r15, r14, r13, r12, rbp, rbx;
 	u64 r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
-	u64 vector;    // 0-255; 256 for a system call
-	u64 error;     // error code; for a system call the original rax
+	u64 vector; // 0-255; 256 for a system call
+	u64 error;  // error code; for a system call the original rax
 	u64 rip, cs, rflags, rsp, ss;
 };
 
-#define TRAP_SYSCALL 256
+#define TRAP_SYSCALL    256
 #define TRAP_PAGE_FAULT 14
 
 // Page fault error code (SDM 3A, 4.7).

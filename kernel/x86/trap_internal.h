@@ -8,15 +8,20 @@
 // Vectors. The first 32 are exceptions; the higher four bits are the interrupt's priority.
 enum {
 	VECTOR_EXCEPTIONS = 32,
-	VECTOR_ISA = 0x20,        // 16 of them
+	VECTOR_ISA = 0x20, // 16 of them
 	VECTOR_TICK = 0xe0,
-	VECTOR_CALL = 0xf0,       // smp_call
+	VECTOR_CALL = 0xf0, // smp_call
 	VECTOR_RESCHEDULE = 0xf1,
-	VECTOR_SPURIOUS = 0xff,   // low four bits set, as old LAPICs want it
+	VECTOR_SPURIOUS = 0xff, // low four bits set, as old LAPICs want it
 };
 
-enum { EXC_NMI = 2, EXC_BREAKPOINT = 3, EXC_DOUBLE_FAULT = 8, EXC_PROTECTION = 13,
-       EXC_MACHINE_CHECK = 18 };
+enum {
+	EXC_NMI = 2,
+	EXC_BREAKPOINT = 3,
+	EXC_DOUBLE_FAULT = 8,
+	EXC_PROTECTION = 13,
+	EXC_MACHINE_CHECK = 18
+};
 
 // Fill the IDT and load it on the boot CPU; the others load the same one.
 void trap_init(void);

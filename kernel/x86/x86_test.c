@@ -19,7 +19,7 @@ KTEST(extable_catches_fault)
 	EXPECT(asm_read_word((u64)&word, &v));
 	EXPECT_EQ(v, word);
 	EXPECT(!asm_read_word(IOMAP_BASE - PAGE_SIZE, &v)); // the end of the address space for PMem
-	EXPECT(!asm_read_word(BIT(63), &v));               // not canonical: general protection
+	EXPECT(!asm_read_word(BIT(63), &v));                // not canonical: general protection
 }
 
 static unsigned breakpoints;

@@ -15,16 +15,16 @@
 #include "drivers/acpi/acpi_parse.h"
 
 static const u8 madt_entries[] = {
-	0, 8, 0, 0, 1, 0, 0, 0,                                  // CPU 0, enabled
-	0, 8, 1, 7, 1, 0, 0, 0,                                  // CPU 1, APIC id 7
-	0, 8, 2, 8, 0, 0, 0, 0,                                  // disabled
-	9, 16, 0, 0, 0x00, 0x01, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0,   // x2APIC id 256
-	1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 0, 0, 0, 0,               // I/O APIC at fec00000
-	2, 10, 0, 0, 2, 0, 0, 0, 0, 0,                           // IRQ 0 arrives at 2
-	2, 10, 0, 9, 9, 0, 0, 0, 0x0d, 0,                        // IRQ 9: high, level
-	2, 10, 0, 5, 5, 0, 0, 0, 0x0f, 0,                        // IRQ 5: low, level
-	2, 10, 0, 99, 5, 0, 0, 0, 0x0f, 0,                       // no ISA interrupt: ignored
-	77, 3, 0,                                                // unknown: skipped
+	0,  8,  0, 0,  1,    0,    0,    0,                               // CPU 0, enabled
+	0,  8,  1, 7,  1,    0,    0,    0,                               // CPU 1, APIC id 7
+	0,  8,  2, 8,  0,    0,    0,    0,                               // disabled
+	9,  16, 0, 0,  0x00, 0x01, 0,    0,    1,    0, 0, 0, 3, 0, 0, 0, // x2APIC id 256
+	1,  12, 0, 0,  0,    0,    0xc0, 0xfe, 0,    0, 0, 0,             // I/O APIC at fec00000
+	2,  10, 0, 0,  2,    0,    0,    0,    0,    0,                   // IRQ 0 arrives at 2
+	2,  10, 0, 9,  9,    0,    0,    0,    0x0d, 0,                   // IRQ 9: high, level
+	2,  10, 0, 5,  5,    0,    0,    0,    0x0f, 0,                   // IRQ 5: low, level
+	2,  10, 0, 99, 5,    0,    0,    0,    0x0f, 0, // no ISA interrupt: ignored
+	77, 3,  0,                                      // unknown: skipped
 };
 
 #define MADT_BYTES (44 + sizeof(madt_entries))
@@ -153,9 +153,12 @@ static void test_checksum(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_madt),           cmocka_unit_test(test_madt_cut),
-		cmocka_unit_test(test_madt_bad_entry), cmocka_unit_test(test_madt_many_cpus),
-		cmocka_unit_test(test_s5),             cmocka_unit_test(test_checksum),
+		cmocka_unit_test(test_madt),
+		cmocka_unit_test(test_madt_cut),
+		cmocka_unit_test(test_madt_bad_entry),
+		cmocka_unit_test(test_madt_many_cpus),
+		cmocka_unit_test(test_s5),
+		cmocka_unit_test(test_checksum),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

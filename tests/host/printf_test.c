@@ -35,8 +35,8 @@ static void compare(const char *fmt, ...)
 		m = (size_t)vsnprintf(theirs, size, fmt, ap);
 		va_end(ap);
 		if (n != m || memcmp(ours, theirs, sizeof(ours)) != 0)
-			fail_msg("\"%s\" in %zu bytes: ours \"%s\" (%zu), theirs \"%s\" (%zu)", fmt, size,
-				 size ? ours : "", n, size ? theirs : "", m);
+			fail_msg("\"%s\" in %zu bytes: ours \"%s\" (%zu), theirs \"%s\" (%zu)", fmt,
+				 size, size ? ours : "", n, size ? theirs : "", m);
 	}
 }
 
@@ -44,8 +44,17 @@ static const char *const flags[] = { "", "-", "0", "+", " ", "#", "-0", "+0", "0
 static const char *const widths[] = { "", "1", "12" };
 static const char *const precisions[] = { "", ".", ".0", ".1", ".9" };
 static const char *const lengths[] = { "hh", "h", "", "l", "ll", "z", "j", "t" };
-static const u64 values[] = { 0, 1, 9, 42, 255, 0x7fffffff, 0x80000000, 0xffffffff,
-			      0x7fffffffffffffff, 0x8000000000000000, 0xffffffffffffffff };
+static const u64 values[] = { 0,
+			      1,
+			      9,
+			      42,
+			      255,
+			      0x7fffffff,
+			      0x80000000,
+			      0xffffffff,
+			      0x7fffffffffffffff,
+			      0x8000000000000000,
+			      0xffffffffffffffff };
 
 static bool defined_in_c(const char *f, char conv)
 {
