@@ -98,7 +98,7 @@ static inline u64 le64_get(const le64_t *p)
 
 // ---- Superblock, block 0; a copy stands in the last block of the system area ----
 //
-// The first 256 bytes never change (crc). These words change in place: generation, base_current,
+// The rest of the block is zero. The first 256 bytes never change (crc). These words change in place: generation, base_current,
 // itable_root, base[].
 struct ptfs_super {
 	le64_t magic;
@@ -131,7 +131,6 @@ struct ptfs_super {
 	u8 reserved1[40];
 	// 320
 	le64_t base[PTFS_TAGS];
-	u8 reserved2[3712];
 };
 #define PTFS_SUPER_CRC_BYTES 252u
 
@@ -156,7 +155,7 @@ _Static_assert(offsetof(struct ptfs_super, generation) == 256, "format");
 _Static_assert(offsetof(struct ptfs_super, base_current) == 264, "format");
 _Static_assert(offsetof(struct ptfs_super, itable_root) == 272, "format");
 _Static_assert(offsetof(struct ptfs_super, base) == 320, "format");
-_Static_assert(sizeof(struct ptfs_super) == PTFS_BLOCK, "format");
+_Static_assert(sizeof(struct ptfs_super) == 384, "format");
 
 // ---- Journal: slots of undo records ----
 //
@@ -193,7 +192,7 @@ _Static_assert(sizeof(struct ptfs_journal_slot) == PTFS_JOURNAL_SLOT_BYTES, "for
 // ---- Snapshot: the allocation bitmap of a clean image ----
 //
 // Valid if `clean`, `generation` and the superblock's generation are equal and the checksums fit.
-// `clean` is cleared, durably, before the first write of a mount. The header is followed by one
+// `clean` is cleared, durably, before the first write of a mount. The header's block is followed by one
 // 64-byte bitmap per chunk (bit b of byte i: block 8 * i + b is in use); those of FREE chunks are not
 // written, and not part of data_crc.
 struct ptfs_snapshot {
@@ -207,7 +206,6 @@ struct ptfs_snapshot {
 	le32_t crc;      // crc32c of the bytes before it
 	// 64: changes in place
 	le64_t clean;
-	u8 reserved1[4024];
 };
 #define PTFS_SNAPSHOT_MAGIC     0x70616e7353465450ull // "PTFSsnap"
 #define PTFS_SNAPSHOT_CRC_BYTES 60u
@@ -218,7 +216,7 @@ _Static_assert(offsetof(struct ptfs_snapshot, inodes) == 32, "format");
 _Static_assert(offsetof(struct ptfs_snapshot, data_crc) == 56, "format");
 _Static_assert(offsetof(struct ptfs_snapshot, crc) == PTFS_SNAPSHOT_CRC_BYTES, "format");
 _Static_assert(offsetof(struct ptfs_snapshot, clean) == 64, "format");
-_Static_assert(sizeof(struct ptfs_snapshot) == PTFS_BLOCK, "format");
+_Static_assert(sizeof(struct ptfs_snapshot) == 72, "format");
 
 // ---- Inodes: inode n is at byte n * 256 of the inode table ----
 //

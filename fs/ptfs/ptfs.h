@@ -44,10 +44,12 @@ struct ptfs_inode {
 	u64 size;                         // [lock], read without it by one 8-byte load
 	u64 atime_ns, mtime_ns, ctime_ns; // [lock]
 	u64 flags;                        // PTFS_INODE_* [lock]
-	u8 leaf_type; // chunk type of its leaves, 0: it has none (short symlink) [const]
-	bool bad;     // direct entries or root were refused: data calls give -EUCLEAN [const]
-	bool orphan;  // nlink reached 0; freed by the last ptfs_iput [tx]
-	u32 refs;     // [cache]
+	u8 leaf_type;      // chunk type of its leaves, 0: it has none (short symlink) [const]
+	bool bad;          // direct entries or root were refused: data calls give -EUCLEAN [const]
+	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
+	u64 blocks;        // leaf blocks when they were counted last
+	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
+	u32 refs;          // [cache]
 	struct list hash_node;        // [cache]
 	struct list lru_node;         // while refs is 0 [cache]
 	struct ptfs_dir_index *index; // directories, made at first use [dir]
@@ -232,12 +234,16 @@ int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget) __m
 struct ptfs_check_result {
 	u64 errors; // broken invariants, each reported
 	u64 leaked; // blocks in use by the bitmap that nothing names (harmless)
-	u64 inodes, directories, blocks, tables;
+	u64 inodes, directories, tables;
+	u64 used[PTFS_CHUNK_TYPES]; // blocks by type of their chunk
 	bool was_clean;
 };
 
+// One finding: what is wrong with inode `ino`, and two numbers that `what` explains.
+typedef void (*ptfs_report)(void *ctx, const char *what, u64 ino, u64 a, u64 b);
+
 // All invariants of an image that is not mounted. An unclean one is recovered first, so the region must be
-// writable: callers that must not change the image pass a private copy of it. `report` gets one
-// line per finding. 0 (see result->errors), or -errno if the image cannot be mounted at all.
-int ptfs_check(const struct ptfs_region *r, void (*report)(void *ctx, const char *line), void *ctx,
+// writable: callers that must not change the image pass a private copy of it. Refused entries are
+// counted here and named in the log. 0 (see result->errors), or -errno: cannot be mounted at all.
+int ptfs_check(const struct ptfs_region *r, ptfs_report report, void *ctx,
 	       struct ptfs_check_result *result) __must_check;

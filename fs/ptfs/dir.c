@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: MIT
+//
+// What: directories: records in blocks, and finding, making and listing them.
+// Not here: the DRAM index (dirindex.c), what a name operation changes besides the record (namei.c).
+//
+// A block is a chain of records; each takes a number of 64-byte units. ino decides whether a record is
+// live, and only transactions change ino. So preparing a record is invisible:
+//
+//      before     | free record, 7 units                       |
+//      step 1     | free record, 7 units    | rest: 0, 5 units |   not in the chain yet; fence
+//      step 2     | free, 2 units, "name"   | rest: 0, 5 units |   one store of the head; flush
+//      step 3     | ino                     | rest             |   the caller's transaction
+//
+// Invariants
+//   I1  at every moment, and after every crash, the chain of every block is sound
+//   I2  bytes of a free record that were heads of merged ones are overwritten only after the head that
+//       swallowed them is durable
+// Locking: the directory lock.
+// Failure: a block with an impossible record makes the directory -EUCLEAN until it is repaired.
+#include "fs/ptfs/ptfs_internal.h"
+
+u32 ptfs_name_hash(const char *name, size_t len)
+{
+	return crc32c(0, name, len);
+}
+
+static unsigned units_for(size_t name_len)
+{
+	return (unsigned)DIV_ROUND_UP(PTFS_DIRENT_NAME + name_len, PTFS_DIRENT_UNIT);
+}
+
+static bool name_is_plain(const char *name, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (!name[i] || name[i] == '/')
+			return false;
+	return len && !(len == 1 && name[0] == '.') && !(len == 2 && !memcmp(name, "..", 2));
+}
+
+const char *ptfs_record_read(const void *block, unsigned unit, struct ptfs_record *out)
+{
+	const struct ptfs_dirent *d =
+		(const void *)((const u8 *)block + (size_t)unit * PTFS_DIRENT_UNIT);
+	u64 head = le64_get(&d->head);
+	unsigned room = (unsigned)PTFS_DIR_UNITS - unit;
+
+	*out = (struct ptfs_record){ .unit = unit,
+				     .units = PTFS_DE_UNITS(head) ? PTFS_DE_UNITS(head) : room,
+				     .ino = le64_get(&d->ino),
+				     .head = head,
+				     .name = (const char *)d->name,
+				     .name_bytes = PTFS_DE_NAME_BYTES(head),
+				     .type = PTFS_DE_TYPE(head) };
+	if (out->units > room)
+		return "record across the end of the block";
+	if (!out->ino)
+		return NULL;
+	if (head & PTFS_DE_RESERVED)
+		return "reserved bits";
+	if (units_for(out->name_bytes) > out->units)
+		return "name longer than its record";
+	if (!name_is_plain(out->name, out->name_bytes))
+		return "impossible name";
+	if (ptfs_name_hash(out->name, out->name_bytes) != PTFS_DE_HASH(head))
+		return "hash of the name";
+	return NULL;
+}
+
+static int dir_refuse(struct ptfs_inode *dir, u64 off, const char *why)
+{
+	__atomic_fetch_add(&dir->fs->refused, 1, __ATOMIC_RELAXED);
+	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: directory %llu: record at offset %#llx refused: %s",
+		 dir->fs->name, (unsigned long long)dir->ino, (unsigned long long)off, why);
+	return -EUCLEAN;
+}
+
+// Offset of a directory block. A hole inside the size is impossible.
+static int block_off(struct ptfs_inode *dir, u64 block, u64 *off)
+{
+	struct ptfs_extent x;
+	int err = ptfs_map_extent(dir, block, &x);
+
+	if (err)
+		return err;
+	*off = x.off;
+	return x.hole ? dir_refuse(dir, block, "a hole") : 0;
+}
+
+static int record_at(struct ptfs_inode *dir, u64 pos, u64 *off, struct ptfs_record *r)
+{
+	u64 block;
+	const char *why;
+	int err = block_off(dir, pos / PTFS_DIR_UNITS, &block);
+
+	if (err)
+		return err;
+	why = ptfs_record_read(ptfs_at(dir->fs, block, PTFS_BLOCK),
+			       (unsigned)(pos % PTFS_DIR_UNITS), r);
+	*off = block + (u64)r->unit * PTFS_DIRENT_UNIT;
+	return why ? dir_refuse(dir, *off, why) : 0;
+}
+
+// The longest run of free units of a block that is sound. Neighbouring free records count as one.
+static unsigned longest_run(const void *block)
+{
+	struct ptfs_record r;
+	unsigned run = 0, longest = 0;
+
+	for (unsigned u = 0; u < PTFS_DIR_UNITS; u += r.units) {
+		if (ptfs_record_read(block, u, &r))
+			break;
+		run = r.ino ? 0 : run + r.units;
+		longest = max(longest, run);
+	}
+	return longest;
+}
+
+static int index_block(struct ptfs_inode *dir, struct ptfs_dir_index *x, u32 block)
+{
+	struct ptfs_record r;
+	const void *data;
+	u64 off;
+	int err = block_off(dir, block, &off);
+
+	if (err)
+		return err;
+	data = ptfs_at(dir->fs, off, PTFS_BLOCK);
+	for (unsigned u = 0; u < PTFS_DIR_UNITS; u += r.units) {
+		const char *why = ptfs_record_read(data, u, &r);
+
+		if (why)
+			return dir_refuse(dir, off + (u64)u * PTFS_DIRENT_UNIT, why);
+		if (!r.ino)
+			continue;
+		err = ptfs_index_reserve(x);
+		if (err)
+			return err;
+		ptfs_index_add(x, PTFS_DE_HASH(r.head), block * (u32)PTFS_DIR_UNITS + u);
+	}
+	ptfs_index_run_set(x, block, longest_run(data));
+	return 0;
+}
+
+int ptfs_dir_open(struct ptfs_inode *dir)
+{
+	struct ptfs_dir_index *x;
+	u32 blocks = (u32)(dir->size >> PTFS_BLOCK_SHIFT);
+	int err;
+
+	if (dir->index)
+		return 0;
+	if (dir->bad)
+		return -EUCLEAN;
+	err = ptfs_index_create(&x);
+	if (err)
+		return err;
+	x->blocks = blocks;
+	for (unsigned u = 0; u <= PTFS_DIR_UNITS; u++)
+		x->hint[u] = blocks;
+	err = ptfs_index_blocks(x, blocks);
+	for (u32 b = 0; b < blocks && !err; b++)
+		err = index_block(dir, x, b);
+	if (err)
+		ptfs_index_free(x);
+	else
+		dir->index = x;
+	return err;
+}
+
+void ptfs_dir_forget(struct ptfs_inode *dir)
+{
+	ptfs_index_free(dir->index);
+	dir->index = NULL;
+}
+
+int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,
+		  u64 *ino)
+{
+	u32 hash = ptfs_name_hash(name, len);
+	u32 it = 0, pos;
+	int err = ptfs_dir_open(dir);
+
+	if (err)
+		return err;
+	while (ptfs_index_next(dir->index, hash, &it, &pos)) {
+		struct ptfs_record r;
+
+		err = record_at(dir, pos, &slot->off, &r);
+		if (err)
+			return err;
+		if (!r.ino || r.name_bytes != len || memcmp(r.name, name, len))
+			continue;
+		slot->pos = pos;
+		*ino = r.ino;
+		return 0;
+	}
+	return -ENOENT;
+}
+
+// One more block, of zeros: one free record.
+static int dir_grow(struct ptfs_inode *dir)
+{
+	struct ptfs_dir_index *x = dir->index;
+	int err;
+
+	if (x->blocks >= 0xffffffffu / PTFS_DIR_UNITS)
+		return -ENOSPC;
+	err = ptfs_index_blocks(x, x->blocks + 1);
+	if (err)
+		return err;
+	err = ptfs_map_zeroed(dir, x->blocks, PT_PTE);
+	if (err)
+		return err == -EEXIST ? dir_refuse(dir, x->blocks, "a block beyond the end") : err;
+	ptfs_mutex_lock(&dir->lock);
+	ptfs_size_set(dir, dir->size + PTFS_BLOCK);
+	ptfs_mutex_unlock(&dir->lock);
+	x->blocks++;
+	ptfs_index_run_set(x, x->blocks - 1, PTFS_DIR_UNITS);
+	return 0;
+}
+
+// The first free run of `units` in a block; *merged: it consists of more than one record.
+static bool find_run(const void *block, unsigned units, unsigned *at, unsigned *run, bool *merged)
+{
+	struct ptfs_record r;
+
+	*run = 0;
+	for (unsigned u = 0; u < PTFS_DIR_UNITS; u += r.units) {
+		if (ptfs_record_read(block, u, &r))
+			return false;
+		if (r.ino) {
+			*run = 0;
+			continue;
+		}
+		if (!*run)
+			*at = u;
+		*merged = *run != 0;
+		*run += r.units;
+		if (*run >= units)
+			return true;
+	}
+	return false;
+}
+
+// Steps 1 and 2 of the picture above.
+static void record_write(struct ptfs_fs *fs, u64 off, unsigned run, bool merged, const char *name,
+			 size_t len, unsigned type)
+{
+	unsigned units = units_for(len);
+	u64 head = PTFS_DE_HEAD(ptfs_name_hash(name, len), units, len, type);
+	u64 rest[2] = { 0, PTFS_DE_HEAD(0, run - units, 0, 0) };
+
+	if (run > units)
+		ptfs_copy_nt(fs, off + (u64)units * PTFS_DIRENT_UNIT, rest, sizeof(rest));
+	if (!merged)
+		ptfs_copy_nt(fs, off + PTFS_DIRENT_NAME, name, len);
+	ptfs_fence(fs);
+	ptfs_store8_flush(fs, off + offsetof(struct ptfs_dirent, head), head);
+	if (!merged)
+		return; // the transaction's first fence makes the head durable
+	ptfs_fence(fs);
+	ptfs_copy_nt(fs, off + PTFS_DIRENT_NAME, name, len);
+}
+
+int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsigned type,
+		     struct ptfs_dir_slot *slot)
+{
+	unsigned units = units_for(len);
+	struct ptfs_dir_index *x;
+	unsigned at, run;
+	bool merged;
+	u32 block;
+	u64 off;
+	int err = ptfs_dir_open(dir);
+
+	if (err)
+		return err;
+	x = dir->index;
+	err = ptfs_index_reserve(x);
+	if (err)
+		return err;
+	block = ptfs_index_run_find(x, units);
+	if (block == x->blocks) {
+		err = dir_grow(dir);
+		if (err)
+			return err;
+	}
+	err = block_off(dir, block, &off);
+	if (err)
+		return err;
+	if (!find_run(ptfs_at(dir->fs, off, PTFS_BLOCK), units, &at, &run, &merged))
+		return dir_refuse(dir, off, "free space has gone");
+	slot->off = off + (u64)at * PTFS_DIRENT_UNIT;
+	slot->pos = (u64)block * PTFS_DIR_UNITS + at;
+	record_write(dir->fs, slot->off, run, merged, name, len, type);
+	return 0;
+}
+
+static void run_update(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+{
+	u64 block = ALIGN_DOWN(slot->off, PTFS_BLOCK);
+
+	ptfs_index_run_set(dir->index, (u32)(slot->pos / PTFS_DIR_UNITS),
+			   longest_run(ptfs_at(dir->fs, block, PTFS_BLOCK)));
+}
+
+static u32 slot_hash(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+{
+	return PTFS_DE_HASH(ptfs_word(dir->fs, slot->off + offsetof(struct ptfs_dirent, head)));
+}
+
+void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+{
+	ptfs_index_add(dir->index, slot_hash(dir, slot), (u32)slot->pos);
+	run_update(dir, slot);
+}
+
+void ptfs_dir_unadd(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+{
+	run_update(dir, slot);
+}
+
+void ptfs_dir_removed(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+{
+	ptfs_index_del(dir->index, slot_hash(dir, slot), (u32)slot->pos);
+	run_update(dir, slot);
+}
+
+bool ptfs_dir_is_empty(struct ptfs_inode *dir)
+{
+	return dir->index && !dir->index->live;
+}
+
+// The two names that are not stored. Positions 0 and 1; records begin at 2.
+#define DOTS 2u
+
+static bool emit_dots(struct ptfs_inode *dir, u64 *pos, ptfs_emit emit, void *ctx)
+{
+	while (*pos < DOTS) {
+		u64 ino = *pos ? dir->parent : dir->ino;
+
+		if (!emit(ctx, "..", *pos + 1, ino, PTFS_S_IFDIR >> 12, *pos + 1))
+			return false;
+		++*pos;
+	}
+	return true;
+}
+
+int ptfs_readdir(struct ptfs_inode *dir, u64 *pos, ptfs_emit emit, void *ctx)
+{
+	struct ptfs_record r;
+	u64 off;
+
+	if (!ptfs_is(dir, PTFS_S_IFDIR))
+		return -ENOTDIR;
+	if (!emit_dots(dir, pos, emit, ctx))
+		return 0;
+	for (u64 block = (*pos - DOTS) / PTFS_DIR_UNITS; block < dir->size / PTFS_BLOCK; block++) {
+		int err = block_off(dir, block, &off);
+
+		if (err)
+			return err;
+		for (unsigned u = 0; u < PTFS_DIR_UNITS; u += r.units) {
+			const char *why =
+				ptfs_record_read(ptfs_at(dir->fs, off, PTFS_BLOCK), u, &r);
+			u64 here = DOTS + block * PTFS_DIR_UNITS + u;
+
+			if (why)
+				return dir_refuse(dir, off + (u64)u * PTFS_DIRENT_UNIT, why);
+			if (!r.ino || here < *pos)
+				continue;
+			*pos = here;
+			if (!emit(ctx, r.name, r.name_bytes, r.ino, r.type, here + r.units))
+				return 0;
+			*pos = here + r.units;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT
+//
+// What: truncate and fallocate: sizes and blocks that change without data.
+// Not here: taking blocks out of the tree (shrink.c).
+//
+// Bytes at or beyond the size are never trusted. Who moves the size up makes them zero first.
+// Locking: mapping lock exclusively, then the inode lock.
+// Persistence
+//   down  size; fence; zeros behind it; entries; free
+//   up    zeros in what exists of [old, new); fence; size
+//   PREALLOC is durable before blocks are published beyond EOF for good; without it recovery frees
+//   them, and that is also how a failed fallocate cleans up.
+#include "fs/ptfs/ptfs_internal.h"
+
+static int regular_check(const struct ptfs_inode *ip)
+{
+	if (ptfs_is(ip, PTFS_S_IFDIR))
+		return -EISDIR;
+	if (!ptfs_is(ip, PTFS_S_IFREG))
+		return -EINVAL;
+	return ip->bad ? -EUCLEAN : 0;
+}
+
+static void flags_set(struct ptfs_inode *ip, u64 flags)
+{
+	if (ip->flags == flags)
+		return;
+	ip->flags = flags;
+	ptfs_store8_flush(ip->fs, PTFS_FIELD(ip, flags), flags);
+	ptfs_fence(ip->fs);
+}
+
+// The rest of the leaf that the new end falls into; what follows is cut off.
+static int zero_tail(struct ptfs_inode *ip, u64 size)
+{
+	u64 skip = size & (PTFS_BLOCK - 1);
+	struct ptfs_extent x;
+	u64 len;
+	int err = ptfs_map_extent(ip, size >> PTFS_BLOCK_SHIFT, &x);
+
+	if (err || x.hole)
+		return err;
+	len = (x.level == PT_PMD ? x.blocks : 1) * PTFS_BLOCK - skip;
+	// A leaf that begins at the new end goes as a whole.
+	if (x.level == PT_PMD ? IS_ALIGNED(size, PTFS_CHUNK) : !skip)
+		return 0;
+	ptfs_zero(ip->fs, x.off + skip, len);
+	return 0;
+}
+
+static int truncate_down(struct ptfs_inode *ip, u64 size)
+{
+	u64 from = ALIGN_UP(size, PTFS_BLOCK);
+	struct ptfs_extent x;
+	int err;
+
+	// Decode first: both walks below go where these go.
+	err = ptfs_map_extent(ip, size >> PTFS_BLOCK_SHIFT, &x);
+	if (!err)
+		err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, &x);
+	if (err && size)
+		return err;
+	ptfs_times_set(ip, true);
+	ptfs_size_set(ip, size);
+	if (size)
+		err = zero_tail(ip, size);
+	ptfs_fence(ip->fs);
+	err = ptfs_map_cut(ip, from);
+	if (!err)
+		flags_set(ip, ip->flags & ~PTFS_INODE_PREALLOC);
+	return err;
+}
+
+static int truncate_up(struct ptfs_inode *ip, u64 size)
+{
+	int err = ptfs_zero_existing(ip, ip->size, ALIGN_UP(size, PTFS_BLOCK));
+
+	if (err)
+		return err;
+	ptfs_times_set(ip, true);
+	ptfs_fence(ip->fs);
+	ptfs_size_set(ip, size);
+	return 0;
+}
+
+int ptfs_truncate(struct ptfs_inode *ip, u64 size)
+{
+	int err = regular_check(ip);
+
+	if (!err && size > PTFS_FILE_MAX)
+		err = -EFBIG;
+	if (!err)
+		err = ptfs_dirty(ip->fs);
+	if (err)
+		return err;
+	ptfs_map_lock(&ip->home);
+	ptfs_mutex_lock(&ip->lock);
+	if (size < ip->size || (size == ip->size && (ip->flags & PTFS_INODE_PREALLOC)))
+		err = truncate_down(ip, size);
+	else if (size > ip->size)
+		err = truncate_up(ip, size);
+	ptfs_mutex_unlock(&ip->lock);
+	ptfs_map_unlock(&ip->home);
+	return err;
+}
+
+// Blocks for every hole of [block, end). What is there already and lies beyond EOF becomes zeros if
+// the size is going to move.
+static int fill_holes(struct ptfs_inode *ip, u64 block, u64 end, bool keep_size)
+{
+	u64 eof = DIV_ROUND_UP(ip->size, PTFS_BLOCK);
+
+	while (block < end) {
+		struct ptfs_extent x;
+		int err = ptfs_map_extent(ip, block, &x);
+
+		if (err)
+			return err;
+		if (!x.hole) {
+			u64 from = max(block, eof) << PTFS_BLOCK_SHIFT;
+			u64 to = min(block + x.blocks, end) << PTFS_BLOCK_SHIFT;
+
+			err = keep_size ? 0 : ptfs_zero_existing(ip, from, to);
+			if (err)
+				return err;
+			block += x.blocks;
+			continue;
+		}
+		err = -ENOSPC;
+		if (ptfs_chunk_fits(block, end - block, &x))
+			err = ptfs_map_zeroed(ip, block, PT_PMD);
+		if (!err) {
+			block += PTFS_CHUNK_BLOCKS;
+			continue;
+		}
+		if (err == -ENOSPC)
+			err = ptfs_map_zeroed(ip, block, PT_PTE);
+		if (err && err != -EEXIST)
+			return err;
+		block += !err;
+	}
+	return 0;
+}
+
+static int fallocate_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_size)
+{
+	u64 flags = ip->flags;
+	int err = 0;
+
+	if (keep_size && end > ip->size)
+		flags_set(ip, flags | PTFS_INODE_PREALLOC);
+	if (!keep_size && end > ip->size)
+		err = ptfs_zero_existing(ip, ip->size, ALIGN_UP(ip->size, PTFS_BLOCK));
+	if (!err)
+		err = fill_holes(ip, off >> PTFS_BLOCK_SHIFT, DIV_ROUND_UP(end, PTFS_BLOCK),
+				 keep_size);
+	if (err && end > ip->size && !(flags & PTFS_INODE_PREALLOC) &&
+	    !ptfs_map_cut(ip, ALIGN_UP(ip->size, PTFS_BLOCK)))
+		flags_set(ip, flags);
+	if (err)
+		return err;
+	ptfs_times_set(ip, true);
+	ptfs_fence(ip->fs);
+	if (!keep_size && end > ip->size)
+		ptfs_size_set(ip, end);
+	return 0;
+}
+
+int ptfs_fallocate(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size)
+{
+	int err = regular_check(ip);
+
+	if (!err && !len)
+		err = -EINVAL;
+	if (!err && (off > PTFS_FILE_MAX || len > PTFS_FILE_MAX - off))
+		err = -EFBIG;
+	if (!err)
+		err = ptfs_dirty(ip->fs);
+	if (err)
+		return err;
+	ptfs_map_lock(&ip->home);
+	ptfs_mutex_lock(&ip->lock);
+	err = fallocate_locked(ip, off, off + len, keep_size);
+	ptfs_mutex_unlock(&ip->lock);
+	ptfs_map_unlock(&ip->home);
+	return err;
+}

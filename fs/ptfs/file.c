@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: MIT
+//
+// What: read, write, seek and sync of regular files.
+// Not here: truncate and fallocate (falloc.c), the VM layer's view (map.c).
+//
+// Locking: mapping lock shared (blocks stay), inode lock for writers (size, one write at a time). A
+// caller's bytes are moved under both, so that takes no faults (platform.h).
+// Persistence: data, fence; size, flush, fence. A hole is filled before it is published, so each write
+// is durable block by block, and the size tells how far an append got.
+// Failure: a short count if something was written before space, memory or the caller's pages ran out.
+#include "fs/ptfs/ptfs_internal.h"
+
+static int regular_check(const struct ptfs_inode *ip)
+{
+	if (ptfs_is(ip, PTFS_S_IFDIR))
+		return -EISDIR;
+	if (!ptfs_is(ip, PTFS_S_IFREG))
+		return -EINVAL;
+	return ip->bad ? -EUCLEAN : 0;
+}
+
+// One extent's worth. *done: bytes moved; less than *want means the caller's memory cut it short.
+static int read_some(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 left, u64 *want,
+		     u64 *done)
+{
+	u64 skip = pos & (PTFS_BLOCK - 1);
+	struct ptfs_extent x;
+	int err = ptfs_map_extent(ip, pos >> PTFS_BLOCK_SHIFT, &x);
+
+	if (err)
+		return err;
+	*want = min(left, x.blocks * PTFS_BLOCK - skip);
+	if (x.hole)
+		*done = ptfs_iter_zero(to, *want);
+	else
+		*done = ptfs_iter_from_medium(to, ptfs_at(ip->fs, x.off + skip, *want), *want);
+	return 0;
+}
+
+ssize ptfs_read(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 bytes)
+{
+	u64 total = 0;
+	int err = regular_check(ip);
+
+	if (err)
+		return err;
+	ptfs_map_lock_shared(&ip->home);
+	while (!err && bytes) {
+		u64 size = ptfs_size(ip);
+		u64 want, done;
+
+		if (pos >= size)
+			break;
+		err = read_some(ip, to, pos, min(bytes, size - pos), &want, &done);
+		if (err)
+			break;
+		pos += done;
+		total += done;
+		bytes -= done;
+		if (done < want)
+			err = -EFAULT;
+	}
+	ptfs_map_unlock_shared(&ip->home);
+	return total ? (ssize)total : err;
+}
+
+int ptfs_zero_existing(struct ptfs_inode *ip, u64 from, u64 to)
+{
+	while (from < to) {
+		u64 skip = from & (PTFS_BLOCK - 1);
+		struct ptfs_extent x;
+		u64 len;
+		int err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, &x);
+
+		if (err)
+			return err;
+		len = min(to - from, x.blocks * PTFS_BLOCK - skip);
+		if (!x.hole)
+			ptfs_zero(ip->fs, x.off + skip, len);
+		from += len;
+	}
+	return 0;
+}
+
+bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x)
+{
+	return block % PTFS_CHUNK_BLOCKS == 0 && blocks >= PTFS_CHUNK_BLOCKS && x->hole &&
+	       x->blocks >= PTFS_CHUNK_BLOCKS;
+}
+
+// One extent's worth, or one new block. -EEXIST: the tree changed, call again.
+static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, u64 *want,
+		      u64 *done)
+{
+	u64 block = pos >> PTFS_BLOCK_SHIFT;
+	u64 skip = pos & (PTFS_BLOCK - 1);
+	struct ptfs_extent x;
+	int err = ptfs_map_extent(ip, block, &x);
+
+	if (err)
+		return err;
+	if (!skip && ptfs_chunk_fits(block, left >> PTFS_BLOCK_SHIFT, &x)) {
+		err = ptfs_map_zeroed(ip, block, PT_PMD);
+		if (!err)
+			return -EEXIST;
+		if (err != -ENOSPC && err != -EEXIST)
+			return err;
+	}
+	if (x.hole) {
+		*want = min(left, PTFS_BLOCK - skip);
+		return ptfs_map_filled(ip, block, from, skip, *want, done);
+	}
+	*want = min(left, x.blocks * PTFS_BLOCK - skip);
+	*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), *want);
+	return 0;
+}
+
+static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes, int *err)
+{
+	u64 total = 0;
+
+	*err = 0;
+	while (total < bytes) {
+		u64 want, done = 0;
+
+		*err = write_some(ip, from, pos + total, bytes - total, &want, &done);
+		if (*err == -EEXIST)
+			continue;
+		if (*err)
+			break;
+		total += done;
+		if (done < want) {
+			*err = -EFAULT;
+			break;
+		}
+	}
+	return total;
+}
+
+// Inode lock held. What lies between the old end and the write becomes zeros first.
+static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes)
+{
+	u64 done;
+	int err;
+
+	if (pos >= PTFS_FILE_MAX)
+		return bytes ? -EFBIG : 0;
+	bytes = min(bytes, PTFS_FILE_MAX - pos);
+	if (!bytes)
+		return 0;
+	err = ptfs_zero_existing(ip, ip->size, pos);
+	if (err)
+		return err;
+	done = write_all(ip, from, pos, bytes, &err);
+	if (done)
+		ptfs_times_set(ip, true);
+	ptfs_fence(ip->fs);
+	if (done && pos + done > ip->size)
+		ptfs_size_set(ip, pos + done);
+	return done ? (ssize)done : err;
+}
+
+ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes, bool append)
+{
+	ssize n;
+	int err = regular_check(ip);
+
+	if (!err)
+		err = ptfs_dirty(ip->fs);
+	if (err)
+		return err;
+	ptfs_map_lock_shared(&ip->home);
+	ptfs_mutex_lock(&ip->lock);
+	if (append)
+		*pos = ip->size;
+	n = write_locked(ip, from, *pos, bytes);
+	if (n > 0)
+		*pos += (u64)n;
+	ptfs_mutex_unlock(&ip->lock);
+	ptfs_map_unlock_shared(&ip->home);
+	return n;
+}
+
+int ptfs_sync_range(struct ptfs_inode *ip, u64 off, u64 len)
+{
+	u64 limit = ALIGN_UP(ptfs_size(ip), PTFS_CHUNK);
+	u64 end = off < limit ? off + min(len, limit - off) : off;
+	int err = ip->bad ? -EUCLEAN : 0;
+
+	if (!ip->leaf_type || ip->fs->read_only)
+		return 0;
+	ptfs_map_lock_shared(&ip->home);
+	while (!err && off < end) {
+		u64 skip = off & (PTFS_BLOCK - 1);
+		struct ptfs_extent x;
+		u64 n;
+
+		err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, &x);
+		if (err)
+			break;
+		n = min(end - off, x.blocks * PTFS_BLOCK - skip);
+		if (!x.hole)
+			ptfs_flush(ip->fs, x.off + skip, n);
+		off += n;
+	}
+	ptfs_fence(ip->fs);
+	ptfs_map_unlock_shared(&ip->home);
+	return err;
+}
+
+s64 ptfs_seek(struct ptfs_inode *ip, u64 off, bool hole)
+{
+	u64 size = ptfs_size(ip);
+	s64 found = -ENXIO;
+	int err = regular_check(ip);
+
+	if (err || off >= size)
+		return err ? err : -ENXIO;
+	ptfs_map_lock_shared(&ip->home);
+	while (found == -ENXIO && off < size) {
+		struct ptfs_extent x;
+
+		err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, &x);
+		if (err)
+			found = err;
+		else if (x.hole == hole)
+			found = (s64)off;
+		else
+			off = ALIGN_DOWN(off, PTFS_BLOCK) + x.blocks * PTFS_BLOCK;
+	}
+	ptfs_map_unlock_shared(&ip->home);
+	// The end of a file counts as a hole.
+	return found == -ENXIO && hole ? (s64)size : found;
+}

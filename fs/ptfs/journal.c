@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT
+//
+// What: transactions over up to 16 words, by undo records.
+// Not here: which words an operation changes (namei.c, inode.c).
+//
+// A transaction is atomic because at every moment either its head is 0 (its stores have all happened, or
+// none has begun), or its head and all records are durable and tell how to undo what has happened.
+//
+// Persistence
+//   1. records and head, flush, fence      (a torn set of records is known by txid and crc; then no
+//                                           in-place store has begun, and the head is just cleared)
+//   2. the in-place stores, flush, fence
+//   3. head := 0, flush, fence             commit point
+// Locking: tx_lock from begin to commit, so one transaction is open at a time, in slot 0; the other slots
+// are for the day when transactions of unrelated objects run side by side, and recovery reads all.
+// Words that are also stored plainly (times) are stored under the inode's lock, which whoever
+// journals them holds: no word is stored by anybody else while a transaction over it is open.
+#include "fs/ptfs/ptfs_internal.h"
+
+#define TXID_MAX ((1ull << (64 - PTFS_TX_COUNT_BITS)) - 1)
+
+static u64 slot_off(const struct ptfs_fs *fs, unsigned slot)
+{
+	return fs->journal_off + slot * sizeof(struct ptfs_journal_slot);
+}
+
+static u64 undo_off(const struct ptfs_fs *fs, unsigned slot, unsigned i)
+{
+	return slot_off(fs, slot) + offsetof(struct ptfs_journal_slot, undo) +
+	       i * sizeof(struct ptfs_undo);
+}
+
+static u32 undo_crc(const struct ptfs_undo *u)
+{
+	return crc32c(0, u, offsetof(struct ptfs_undo, crc));
+}
+
+void ptfs_tx_begin(struct ptfs_tx *tx, struct ptfs_fs *fs)
+{
+	tx->fs = fs;
+	tx->n = 0;
+	ptfs_mutex_lock(&fs->tx_lock);
+}
+
+void ptfs_tx_set(struct ptfs_tx *tx, u64 off, u64 value)
+{
+	for (unsigned i = 0; i < tx->n; i++)
+		ptfs_assert(tx->change[i].off != off);
+	ptfs_assert(tx->n < PTFS_TX_RECORDS);
+	tx->change[tx->n].off = off;
+	tx->change[tx->n++].value = value;
+}
+
+static void records_write(struct ptfs_tx *tx, u64 txid)
+{
+	struct ptfs_undo undo[PTFS_TX_RECORDS] = { 0 };
+
+	for (unsigned i = 0; i < tx->n; i++) {
+		undo[i].txid = LE64(txid);
+		undo[i].off = LE64(tx->change[i].off);
+		undo[i].old = LE64(ptfs_word(tx->fs, tx->change[i].off));
+		undo[i].crc = LE32(undo_crc(&undo[i]));
+	}
+	ptfs_copy_nt(tx->fs, undo_off(tx->fs, 0, 0), undo, tx->n * sizeof(undo[0]));
+}
+
+void ptfs_tx_commit(struct ptfs_tx *tx)
+{
+	struct ptfs_fs *fs = tx->fs;
+	u64 txid = fs->next_txid;
+	u64 head = slot_off(fs, 0);
+
+	fs->next_txid = txid == TXID_MAX ? 1 : txid + 1;
+	if (tx->n) {
+		records_write(tx, txid);
+		ptfs_store8_flush(fs, head, txid << PTFS_TX_COUNT_BITS | tx->n);
+		ptfs_fence(fs);
+		for (unsigned i = 0; i < tx->n; i++)
+			ptfs_store8_flush(fs, tx->change[i].off, tx->change[i].value);
+		ptfs_fence(fs);
+		ptfs_store8_flush(fs, head, 0); // commit point
+		ptfs_fence(fs);
+	}
+	ptfs_mutex_unlock(&fs->tx_lock);
+}
+
+bool ptfs_journal_open(const struct ptfs_fs *fs)
+{
+	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++)
+		if (ptfs_word(fs, slot_off(fs, s)))
+			return true;
+	return false;
+}
+
+// A record can be believed if it is whole, of this transaction, and names a word that transactions
+// change: one in a chunk of inodes or directories, behind the system area.
+static bool undo_valid(const struct ptfs_fs *fs, const struct ptfs_undo *u, u64 txid)
+{
+	u64 off = u->off.raw;
+	unsigned type;
+
+	if (u->txid.raw != txid || le32_get(u->crc) != undo_crc(u) || !IS_ALIGNED(off, 8) ||
+	    off < fs->system_bytes || off >= fs->region.bytes)
+		return false;
+	type = ptfs_chunk_at(fs, off)->type;
+	return type == PTFS_CHUNK_INODE || type == PTFS_CHUNK_META;
+}
+
+static void slot_recover(struct ptfs_fs *fs, unsigned slot)
+{
+	u64 head = ptfs_word(fs, slot_off(fs, slot));
+	unsigned n = head & ((1u << PTFS_TX_COUNT_BITS) - 1);
+	struct ptfs_undo undo[PTFS_TX_RECORDS];
+	bool valid = n && n <= PTFS_TX_RECORDS;
+
+	if (!head)
+		return;
+	for (unsigned i = 0; valid && i < n; i++) {
+		memcpy(&undo[i], ptfs_at(fs, undo_off(fs, slot, i), sizeof(undo[i])),
+		       sizeof(undo[i]));
+		valid = undo_valid(fs, &undo[i], head >> PTFS_TX_COUNT_BITS);
+	}
+	for (unsigned i = n; valid && i-- > 0;)
+		ptfs_store8_flush(fs, undo[i].off.raw, undo[i].old.raw);
+	ptfs_fence(fs);
+	ptfs_store8_flush(fs, slot_off(fs, slot), 0);
+	ptfs_fence(fs);
+	ptfs_log(PTFS_LOG_INFO, "ptfs %s: transaction in slot %u %s", fs->name, slot,
+		 valid ? "rolled back" : "had not begun");
+}
+
+void ptfs_journal_recover(struct ptfs_fs *fs)
+{
+	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++)
+		slot_recover(fs, s);
+}
+
+void ptfs_journal_init(struct ptfs_fs *fs)
+{
+	u64 last = 0;
+
+	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++)
+		for (unsigned i = 0; i < PTFS_TX_RECORDS; i++)
+			last = max(last, ptfs_word(fs, undo_off(fs, s, i)));
+	fs->next_txid = last < TXID_MAX ? last + 1 : 1;
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the core's only access to the medium: const pointers for reading, the pmem functions for
+// writing, and the meaning of entries (address, base tag, template).
+// Not here: who may name what (verify.c).
+//
+// Invariants
+//   I1  nothing outside [0, fs->region.bytes) is read or written
+//   I2  the medium changes only while the clean mark is cleared (fs->dirty) or during recovery; the one
+//       exception is compare-and-swap, which verification uses to set P and to rebase: neither
+//       changes what is allocated
+#include "fs/ptfs/ptfs_internal.h"
+
+#define LINE 64u
+
+static void check_range(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	ptfs_assert(off < fs->region.bytes && len <= fs->region.bytes - off);
+}
+
+static void check_writable(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	check_range(fs, off, len);
+	ptfs_assert(!fs->read_only);
+	ptfs_assert(fs->recovering || __atomic_load_n(&fs->dirty, __ATOMIC_ACQUIRE));
+}
+
+const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	check_range(fs, off, len);
+	return (const u8 *)fs->region.view + off;
+}
+
+void ptfs_store8(struct ptfs_fs *fs, u64 off, u64 value)
+{
+	check_writable(fs, off, 8);
+	pmem_store8(ptfs_pa(fs, off), value);
+}
+
+void ptfs_store8_flush(struct ptfs_fs *fs, u64 off, u64 value)
+{
+	ptfs_store8(fs, off, value);
+	pmem_flush(ptfs_pa(fs, off), 8);
+}
+
+u64 ptfs_cas8(struct ptfs_fs *fs, u64 off, u64 old, u64 value)
+{
+	check_range(fs, off, 8);
+	ptfs_assert(!fs->read_only);
+	return pmem_cas8(ptfs_pa(fs, off), old, value);
+}
+
+void ptfs_flush(struct ptfs_fs *fs, u64 off, u64 len)
+{
+	check_range(fs, off, len);
+	pmem_flush(ptfs_pa(fs, off), len);
+}
+
+void ptfs_fence(struct ptfs_fs *fs)
+{
+	(void)fs;
+	pmem_fence();
+}
+
+void ptfs_copy_nt(struct ptfs_fs *fs, u64 off, const void *src, u64 len)
+{
+	if (!len)
+		return;
+	check_writable(fs, off, len);
+	pmem_memcpy_nt(ptfs_pa(fs, off), src, len);
+}
+
+static bool line_is_zero(const u64 *p)
+{
+	return !(p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7]);
+}
+
+// Whole lines. A line that reads as zero may still differ on the medium below the cache, so it is
+// written back all the same.
+static void zero_lines(struct ptfs_fs *fs, u64 off, u64 end)
+{
+	while (off < end) {
+		const u64 *p = ptfs_at(fs, off, end - off);
+		bool zero = line_is_zero(p);
+		u64 n = LINE;
+
+		while (off + n < end && line_is_zero(p + n / 8) == zero)
+			n += LINE;
+		if (zero)
+			pmem_flush(ptfs_pa(fs, off), n);
+		else
+			pmem_memset_nt(ptfs_pa(fs, off), 0, n);
+		off += n;
+	}
+}
+
+void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len)
+{
+	u64 end = off + len;
+	u64 first = min(ALIGN_UP(off, LINE), end);
+	u64 last = max(ALIGN_DOWN(end, LINE), first);
+
+	if (!len)
+		return;
+	check_writable(fs, off, len);
+	if (first > off)
+		pmem_memset_nt(ptfs_pa(fs, off), 0, first - off);
+	zero_lines(fs, first, last);
+	if (end > last)
+		pmem_memset_nt(ptfs_pa(fs, last), 0, end - last);
+}
+
+static u32 base_crc(u64 base, unsigned t)
+{
+	u64 words[2] = { base, t };
+
+	return crc32c(0, words, sizeof(words)) & PTFS_BASE_CRC;
+}
+
+u64 ptfs_base_decode(u64 word, unsigned t)
+{
+	u64 base = word & ~PTFS_BASE_CRC;
+
+	if (!word)
+		return 0;
+	return (word & PTFS_BASE_CRC) == base_crc(base, t) ? base : PTFS_NOTHING;
+}
+
+u64 ptfs_base_encode(u64 base, unsigned t)
+{
+	return base | base_crc(base, t);
+}
+
+u64 ptfs_entry_table(const struct ptfs_fs *fs, u64 off)
+{
+	return ptfs_pa(fs, off).pa | PTFS_E_TABLE | PTFS_E_P | (u64)fs->tag << PTFS_E_TAG_SHIFT;
+}
+
+u64 ptfs_entry_leaf(const struct ptfs_fs *fs, u64 off, int level)
+{
+	return ptfs_pa(fs, off).pa | (level == PT_PTE ? PTFS_E_LEAF : PTFS_E_HUGE) | PTFS_E_P |
+	       (u64)fs->tag << PTFS_E_TAG_SHIFT;
+}
+
+const char *ptfs_entry_decode(const struct ptfs_fs *fs, u64 e, int level, struct ptfs_ref *out)
+{
+	unsigned tag = (e & PTFS_E_TAG) >> PTFS_E_TAG_SHIFT;
+	bool huge = level == PT_PMD && (e & PTE_PS);
+	u64 want = level == PT_PTE ? PTFS_E_LEAF : huge ? PTFS_E_HUGE : PTFS_E_TABLE;
+	u64 span = huge ? PTFS_CHUNK : PTFS_BLOCK;
+	u64 address = e & PTE_ADDR;
+
+	if ((e & ~(PTE_ADDR | PTFS_E_TAG | PTFS_E_P)) != want)
+		return "reserved or wrong bits";
+	if (!fs->base[tag])
+		return "unknown base tag";
+	if (!IS_ALIGNED(address, span))
+		return "address not aligned";
+	if (address < fs->base[tag] || address - fs->base[tag] >= fs->region.bytes)
+		return "outside the region";
+	*out = (struct ptfs_ref){
+		.off = address - fs->base[tag],
+		.leaf = level == PT_PTE || huge,
+		.soft = !(e & PTFS_E_P) || tag != fs->tag,
+	};
+	return NULL;
+}
+
+int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
+		int level, u64 index, u64 value)
+{
+	__atomic_fetch_add(&fs->refused, 1, __ATOMIC_RELAXED);
+	ptfs_log(PTFS_LOG_ERROR,
+		 "ptfs %s: inode %llu: entry at offset %#llx (level %d, index %llu) = %#llx "
+		 "refused: %s",
+		 fs->name, (unsigned long long)ip->ino, (unsigned long long)entry_off, level,
+		 (unsigned long long)index, (unsigned long long)value, what);
+	return -EUCLEAN;
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: MIT
+//
+// What the files of fs/ptfs/ share with each other and with nobody else.
+//
+//      namei.c  file.c  falloc.c  map.c       the operations
+//      dir.c dirindex.c   shrink.c            directories; taking blocks away
+//      inode.c ialloc.c   table.c             in-core inodes; the tree: look up, publish, grow
+//      journal.c          verify.c            transactions; trust
+//      super.c snapshot.c scan.c  alloc.c     mounting; space
+//      medium.c                               reading and writing the medium, entries
+//      mkfs.c  check.c                        whole images
+//
+// Lock order: directory lock (caller), mapping lock (home), inode lock, then one of the outer locks
+// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then alloc_lock.
+#pragma once
+
+#include "fs/ptfs/ptfs.h"
+
+#define PTFS_NOTHING (~0ull) // no offset
+
+// ---- Space: the DRAM truth about chunks and blocks (alloc.c) ----
+//
+// Invariants, under alloc_lock
+//   A1  a claimed bit has its used bit set; `used` and `claimed` count the bits
+//   A2  type is the type on the medium, or a store that makes it so has been flushed
+//   A3  a FREE chunk has no used block, and it stands in free list; every other chunk stands in its
+//       type's list exactly when it has an unused block
+//   A4  the blocks of the system area are used and claimed for ever
+struct ptfs_chunk {
+	struct list node;
+	void *aux; // TABLE: struct ptfs_tpage[512]; INODE: u8[8192] of inode states; made at first need
+	u32 nr; // place in the region
+	u16 used, claimed;
+	u8 type;
+	u8 cpu; // 1 + the CPU that takes DATA blocks from it, 0: none
+	u64 used_map[8], claim_map[8];
+};
+
+// What is known about a table page: who may name it, and whether its contents were looked at.
+#define PTFS_TP_KNOWN    BIT(0) // claimed by the entry at (owner, level, index)
+#define PTFS_TP_VERIFIED BIT(1) // each of its entries is sound and claimed
+#define PTFS_TP_READY    BIT(2) // and so is all below it: the MMU may walk it
+#define PTFS_TP_BAD      BIT(3) // refused, for the rest of this mount
+#define PTFS_TP_SOFT     BIT(4) // holds entries that only software can follow (read-only mounts)
+struct ptfs_tpage {
+	u64 owner;    // inode number
+	u32 index;    // 2 MiB units from the start of the file to what it maps
+	u8 level;     // of its entries
+	u8 leaf_type; // chunk type of the leaves below
+	u8 state;     // PTFS_TP_* [alloc_lock; read by walkers atomically]
+};
+
+#define PTFS_IN_VERIFIED      BIT(0) // root or direct entries are sound and claimed
+#define PTFS_IN_BAD           BIT(1)
+#define PTFS_IN_LOGGED        BIT(2) // the immutable part is broken, and the log has said so
+#define PTFS_INODES_PER_BLOCK (PTFS_BLOCK / PTFS_INODE_BYTES)
+#define PTFS_INODES_PER_CHUNK (PTFS_CHUNK_BLOCKS * PTFS_INODES_PER_BLOCK)
+
+#define PTFS_GROUP_CHUNKS   512u // chunks that one DRAM allocation describes
+#define PTFS_RESERVE_CHUNKS 2u   // kept for tables and directory blocks: see ptfs_block_alloc
+
+// An array in pieces of one page, for sizes that no single allocation gives (util.c).
+struct ptfs_segs {
+	void **page;
+	u32 nr, cap; // pages there; slots in `page`
+};
+#define PTFS_SEG_BYTES PTFS_BLOCK
+#define PTFS_SEGS_MAX  (KIB(128) / sizeof(void *))
+
+#define PTFS_HASH_HEADS 512u
+#define PTFS_LRU_MAX    256u // unreferenced inodes that stay in core
+
+struct ptfs_fs {
+	// constant while mounted
+	struct ptfs_region region; // bytes: of the file system, not of the region
+	char name[16];
+	bool read_only;
+	u8 uuid[16];
+	u64 chunks, system_bytes;
+	u64 journal_off, chunk_map_off, snapshot_off, super_copy_off;
+	u64 base[PTFS_TAGS]; // 0: free tag
+	unsigned tag;        // the current one
+
+	struct ptfs_mutex dirty_lock;
+	bool dirty; // the clean mark is cleared: the medium may change [dirty_lock; read atomically]
+	bool recovering; // journal rollback and scan may write without it
+	u64 generation;  // [dirty_lock]
+
+	struct ptfs_mutex
+		tx_lock; // a transaction is open, or mode/links/owner/parent are being read
+	u64 next_txid;   // [tx_lock]
+
+	struct ptfs_mutex alloc_lock;
+	struct ptfs_chunk **groups; // the array is constant, its contents [alloc_lock]
+	struct list chunk_list[PTFS_CHUNK_TYPES]; // chunks with unused blocks, by type [alloc_lock]
+	u64 chunks_of[PTFS_CHUNK_TYPES];          // [alloc_lock]
+	u64 used_of[PTFS_CHUNK_TYPES];            // used blocks [alloc_lock]
+	struct ptfs_chunk *current[PTFS_CPU_MAX]; // where a CPU takes DATA blocks from [alloc_lock]
+	bool scanning; // claiming a block allocates it: the bitmap is being rebuilt [alloc_lock]
+	u64 refused;   // entries and structures found bad [alloc_lock]
+
+	struct ptfs_mutex cache_lock;
+	struct list hash[PTFS_HASH_HEADS]; // in-core inodes [cache_lock]
+	struct list lru;                   // those without a reference, oldest first [cache_lock]
+	u32 lru_count;                     // [cache_lock]
+
+	struct ptfs_mutex ialloc_lock;
+	u64 inode_cursor;             // block of the inode table to be searched next [ialloc_lock]
+	struct ptfs_segs free_inodes; // stack of free inode numbers in front of it [ialloc_lock]
+	u64 free_count;               // [ialloc_lock]
+	u64 inodes;                   // in use [ialloc_lock]
+
+	struct ptfs_inode itable; // the inode table as a file
+};
+
+// ---- util.c ----
+
+// Make room for pages [0, nr). 0 or -ENOMEM; on failure what was there stays.
+int ptfs_segs_grow(struct ptfs_segs *s, u32 nr) __must_check;
+void ptfs_segs_free(struct ptfs_segs *s);
+// Element `i` of `bytes` size, which divides the page size.
+static inline void *ptfs_segs_at(const struct ptfs_segs *s, u64 i, u32 bytes)
+{
+	u32 per = PTFS_SEG_BYTES / bytes;
+
+	return (u8 *)s->page[i / per] + i % per * bytes;
+}
+
+// ---- medium.c: every read and write of the medium ----
+
+// Bytes [off, off + len) as a const pointer; the range lies in the file system.
+const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len);
+static inline u64 ptfs_word(const struct ptfs_fs *fs, u64 off)
+{
+	return le64_get(ptfs_at(fs, off, 8));
+}
+static inline phys_t ptfs_pa(const struct ptfs_fs *fs, u64 off)
+{
+	return PHYS(fs->region.base.pa + off);
+}
+
+void ptfs_store8(struct ptfs_fs *fs, u64 off, u64 value);
+void ptfs_store8_flush(struct ptfs_fs *fs, u64 off, u64 value);
+u64 ptfs_cas8(struct ptfs_fs *fs, u64 off, u64 old, u64 value);
+void ptfs_flush(struct ptfs_fs *fs, u64 off, u64 len);
+void ptfs_fence(struct ptfs_fs *fs);
+void ptfs_copy_nt(struct ptfs_fs *fs, u64 off, const void *src, u64 len);
+// Make bytes zero. Lines that read as zero are written back, not stored, so a sparse image stays sparse.
+// Durable after a fence. `len` may be 0.
+void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len);
+
+// ---- Entries (medium.c) ----
+
+struct ptfs_ref {
+	u64 off; // of the block, chunk or table page named
+	bool leaf;
+	bool soft; // P clear, or a tag that is not current: not for the MMU as it stands
+};
+// What the entry `e` of `level` (root: without its level bits) names. NULL, or why it is refused.
+const char *ptfs_entry_decode(const struct ptfs_fs *fs, u64 e, int level, struct ptfs_ref *out);
+// An entry of `level` for `off`, P set, with the current tag.
+u64 ptfs_entry_table(const struct ptfs_fs *fs, u64 off);
+u64 ptfs_entry_leaf(const struct ptfs_fs *fs, u64 off, int level);
+static inline int ptfs_root_level(u64 root)
+{
+	return (int)((root & PTFS_E_LEVEL) >> PTFS_E_LEVEL_SHIFT);
+}
+static inline u64 ptfs_root_make(u64 e, int level)
+{
+	return e ? e | (u64)level << PTFS_E_LEVEL_SHIFT : 0;
+}
+// The base address that word `t` of a base table says, 0 if the tag is free, PTFS_NOTHING if broken.
+u64 ptfs_base_decode(u64 word, unsigned t);
+u64 ptfs_base_encode(u64 base, unsigned t);
+
+// One log line about something impossible on the medium; counts it. Returns -EUCLEAN.
+int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
+		int level, u64 index, u64 value) __must_check;
+
+// ---- alloc.c ----
+
+int ptfs_alloc_init(struct ptfs_fs *fs) __must_check; // chunk types from the medium, nothing used
+void ptfs_alloc_destroy(struct ptfs_fs *fs);
+struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off); // off inside the file system
+static inline unsigned ptfs_block_index(u64 off)
+{
+	return (off >> PTFS_BLOCK_SHIFT) & (PTFS_CHUNK_BLOCKS - 1);
+}
+static inline bool ptfs_bit(const u64 *map, unsigned i)
+{
+	return map[i / 64] >> (i % 64) & 1;
+}
+// A block of `type`, used and claimed; not zeroed. -ENOSPC, -ENOMEM. `spend_reserve`: for paths
+// that give space back. Takes alloc_lock.
+int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, bool spend_reserve, u64 *off) __must_check;
+void ptfs_block_free(struct ptfs_fs *fs, u64 off);
+int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off) __must_check; // a whole DATA chunk
+void ptfs_chunk_free(struct ptfs_fs *fs, u64 off);
+// alloc_lock held: mark as used (mount), put every chunk into its list (end of mount)
+void ptfs_use_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_claim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_unclaim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_alloc_settle(struct ptfs_fs *fs);
+int ptfs_chunk_aux_locked(struct ptfs_chunk *c) __must_check;     // -ENOMEM
+struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off); // NULL: nothing known yet
+u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off);    // aux must be there
+
+// ---- verify.c ----
+
+// Root or direct entries of an inode, once per mount. Claims what they name. -EUCLEAN: refused, -ENOMEM.
+int ptfs_verify_inode(struct ptfs_inode *ip) __must_check;
+// The table page at `off` as the one with entries of `level` that maps the file from `va` on.
+int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va) __must_check;
+// Verify the page and all below it that maps part of [from, end). *budget counts pages verified or
+// visited down to 0. 0: ready as far as asked; 1: budget used up.
+int ptfs_ready_table(struct ptfs_inode *ip, u64 off, int level, u64 va, u64 from, u64 end,
+		     unsigned *budget) __must_check;
+bool ptfs_entry_ready(const struct ptfs_fs *fs, u64 e, int level);
+
+// ---- table.c: the tree of one file ----
+
+struct ptfs_walk {
+	struct pt_space space;
+	struct pt_cursor c;
+	struct ptfs_inode *ip;
+	pte_t root; // a copy: the root word may grow under us, and this subtree stays what it is
+	int err;    // why `table` refused
+};
+// False: there is no tree (the direct entries are the file).
+bool ptfs_walk_init(struct ptfs_walk *w, struct ptfs_inode *ip);
+u64 ptfs_walk_slot(const struct ptfs_walk *w); // offset of the current entry
+
+struct ptfs_extent {
+	u64 off;    // of the block asked for; meaningless for a hole
+	u64 blocks; // that follow on from it, itself included
+	int level;  // PT_PMD: inside a 2 MiB leaf
+	bool hole;
+};
+// Mapping lock held (any mode), or the file belongs to the caller alone.
+int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x) __must_check;
+// Publish a new zeroed unit of `level` (PT_PTE: block, PT_PMD: chunk) in the hole at `block`.
+// -EEXIST: no such hole any more, look again. Mapping lock held.
+int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level) __must_check;
+// Publish a new block that holds `len` bytes of `from` at `skip`, zeros elsewhere. *done: bytes taken.
+int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
+		    u64 *done) __must_check;
+u64 ptfs_map_count(struct ptfs_inode *ip); // leaf blocks
+
+// ---- file.c ----
+
+// Zero what exists of [from, to). Not fenced. Mapping and inode lock held.
+int ptfs_zero_existing(struct ptfs_inode *ip, u64 from, u64 to) __must_check;
+// Would a 2 MiB leaf fit at `block`, where x begins, for a request of `blocks`?
+bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x);
+
+// ---- shrink.c ----
+
+// Take every block at or beyond `from` bytes (a block multiple) out of the tree, then shrink it.
+// Mapping lock held exclusively. -EUCLEAN: a table on the way is bad; then nothing was changed.
+int ptfs_map_cut(struct ptfs_inode *ip, u64 from) __must_check;
+// Free all blocks of an inode whose mode_links are durably 0.
+void ptfs_map_release(struct ptfs_inode *ip);
+void ptfs_table_free(struct ptfs_fs *fs, u64 off);
+
+// ---- journal.c ----
+
+struct ptfs_tx {
+	struct ptfs_fs *fs;
+	unsigned n;
+	struct {
+		u64 off, value;
+	} change[PTFS_TX_RECORDS];
+};
+// begin takes tx_lock, commit makes all changes at once and drops it. Nothing in between can fail.
+void ptfs_tx_begin(struct ptfs_tx *tx, struct ptfs_fs *fs);
+void ptfs_tx_set(struct ptfs_tx *tx, u64 off, u64 value);
+void ptfs_tx_commit(struct ptfs_tx *tx);
+bool ptfs_journal_open(const struct ptfs_fs *fs); // some transaction needs to be rolled back
+void ptfs_journal_recover(struct ptfs_fs *fs);
+void ptfs_journal_init(struct ptfs_fs *fs); // finds the next transaction number
+
+// ---- super.c, snapshot.c, scan.c, mkfs.c ----
+
+// Before the first change of every call: clears the clean mark, once. -EROFS.
+int ptfs_dirty(struct ptfs_fs *fs) __must_check;
+// The layout that follows from the number of chunks alone.
+void ptfs_layout(struct ptfs_super *s, u64 chunks);
+bool ptfs_snapshot_valid(const struct ptfs_fs *fs);
+void ptfs_snapshot_load(struct ptfs_fs *fs);
+void ptfs_snapshot_store(struct ptfs_fs *fs);
+int ptfs_scan(struct ptfs_fs *fs) __must_check;
+
+// ---- inode.c, ialloc.c ----
+
+void ptfs_inode_setup(struct ptfs_fs *fs, struct ptfs_inode *ip, u64 ino);
+void ptfs_inode_teardown(struct ptfs_inode *ip);
+void ptfs_cache_destroy(struct ptfs_fs *fs, bool force);
+bool ptfs_cache_busy(struct ptfs_fs *fs);
+// Offset of inode `ino` on the medium; -ENOENT: its block is a hole.
+int ptfs_inode_locate(struct ptfs_fs *fs, u64 ino, u64 *off) __must_check;
+// NULL if the inode's immutable part and its fields are sound, else what is wrong.
+const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino);
+static inline u64 ptfs_inode_word(const struct ptfs_inode *ip, size_t field)
+{
+	return ip->media_off + field;
+}
+#define PTFS_FIELD(ip, f) ptfs_inode_word(ip, offsetof(struct ptfs_dinode, f))
+static inline u64 ptfs_pack(u32 lo, u32 hi)
+{
+	return (u64)hi << 32 | lo;
+}
+static inline bool ptfs_is(const struct ptfs_inode *ip, u32 type)
+{
+	return (ip->mode & PTFS_S_IFMT) == type;
+}
+static inline u64 ptfs_size(const struct ptfs_inode *ip)
+{
+	return __atomic_load_n(&ip->size, __ATOMIC_ACQUIRE);
+}
+// Store the size, durably. Inode lock held.
+void ptfs_size_set(struct ptfs_inode *ip, u64 size);
+// mtime and ctime := now, stored and flushed but not fenced. Inode lock held.
+void ptfs_times_set(struct ptfs_inode *ip, bool modified);
+
+// A new inode of the given kind, in core with one reference, free on the medium until mode_links is
+// set by the transaction that names it. `target` as in ptfs_create_args.
+int ptfs_inode_new(struct ptfs_fs *fs, const struct ptfs_create_args *a, u64 parent,
+		   struct ptfs_inode **out) __must_check;
+// Undo it before the transaction.
+void ptfs_inode_drop_new(struct ptfs_inode *ip);
+// The number may be used again. Takes ialloc_lock.
+void ptfs_inode_number_free(struct ptfs_fs *fs, u64 ino);
+void ptfs_ialloc_count(struct ptfs_fs *fs, s64 delta);
+
+// ---- dir.c, dirindex.c. The directory lock is held ----
+
+struct ptfs_dir_slot {
+	u64 off; // of the record on the medium
+	u64 pos; // its place in the directory, in units
+};
+// Index of the directory's names, made at first use. Also the place where free space is remembered.
+int ptfs_dir_open(struct ptfs_inode *dir) __must_check;
+void ptfs_dir_forget(struct ptfs_inode *dir);
+// -ENOENT. *ino as the record says.
+int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,
+		  u64 *ino) __must_check;
+// A free record with this name in it: the caller's transaction stores the ino. All memory and space is
+// taken here; afterwards call _added, or _unadd if it is not used.
+int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsigned type,
+		     struct ptfs_dir_slot *slot) __must_check;
+void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);
+void ptfs_dir_unadd(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);
+// The record's ino has become 0.
+void ptfs_dir_removed(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);
+bool ptfs_dir_is_empty(struct ptfs_inode *dir);
+u32 ptfs_name_hash(const char *name, size_t len);
+
+// One record of a directory block, validated. `units` is never 0 here.
+struct ptfs_record {
+	unsigned unit, units; // place in the block
+	u64 ino;              // 0: free
+	u64 head;
+	const char *name;
+	unsigned name_bytes, type;
+};
+// The record at `unit` of `block`; NULL or what is wrong with it.
+const char *ptfs_record_read(const void *block, unsigned unit, struct ptfs_record *out);
+
+struct ptfs_index_node {
+	u32 hash;
+	u32 pos;  // in units
+	u32 next; // node number + 1
+	u32 reserved;
+};
+struct ptfs_dir_index {
+	struct ptfs_segs heads;       // u32 node number + 1, a power of two of pages
+	struct ptfs_segs nodes;       // struct ptfs_index_node
+	struct ptfs_segs runs;        // u8 per block: longest run of free units
+	u32 nr_nodes;                 // nodes made
+	u32 free_node;                // node number + 1
+	u32 live;                     // names
+	u32 blocks;                   // directory blocks
+	u32 hint[PTFS_DIR_UNITS + 1]; // no block below hint[u] has a run of u units
+	u32 reserved_node;            // taken by prepare, number + 1
+};
+int ptfs_index_create(struct ptfs_dir_index **out) __must_check;
+void ptfs_index_free(struct ptfs_dir_index *x);
+int ptfs_index_reserve(struct ptfs_dir_index *x) __must_check;    // one node; -ENOMEM
+void ptfs_index_add(struct ptfs_dir_index *x, u32 hash, u32 pos); // uses the reserved node
+void ptfs_index_del(struct ptfs_dir_index *x, u32 hash, u32 pos);
+// First and following positions with that hash; false: no more. *it starts at 0.
+bool ptfs_index_next(const struct ptfs_dir_index *x, u32 hash, u32 *it, u32 *pos);
+int ptfs_index_blocks(struct ptfs_dir_index *x, u32 blocks) __must_check; // room for run lengths
+void ptfs_index_run_set(struct ptfs_dir_index *x, u32 block, unsigned run);
+u32 ptfs_index_run_find(struct ptfs_dir_index *x, unsigned units); // block, or x->blocks: none

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the one way in which a file loses blocks: clear entries, revoke, free; and a tree loses levels.
+// Not here: the order of size, zeroed tail and cut (falloc.c), evicting an inode (inode.c).
+//
+// Invariants
+//   I1  a block or table page is freed after its entry is durably cleared and revoke_finish returned:
+//       CPUs cache upper-level entries too
+//   I2  the root word never names a table page that is free
+//   I3  only what is claimed is freed: a subtree that fails verification stays allocated (and is lost
+//       until the next scan)
+// Locking: the mapping lock exclusively, or nobody else has the inode.
+// Persistence: entries 0, flush, fence; then the blocks may serve others. Root words change by one store
+// after what they name, or the direct words, are durable.
+#include "fs/ptfs/ptfs_internal.h"
+
+#define CUT_BATCH 64u
+
+static void free_entry(struct ptfs_inode *ip, u64 e, int level, u64 va)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_ref ref;
+
+	if (!e || ptfs_entry_decode(fs, e, level, &ref))
+		return;
+	if (ref.leaf && level == PT_PMD) {
+		ptfs_chunk_free(fs, ref.off);
+		return;
+	}
+	if (ref.leaf) {
+		ptfs_block_free(fs, ref.off);
+		return;
+	}
+	if (ptfs_verify_table(ip, ref.off, level - 1, va))
+		return;
+	for (unsigned i = 0; i < PT_ENTRIES; i++)
+		free_entry(ip, ptfs_word(fs, ref.off + 8 * i), level - 1,
+			   va + i * pt_span(level - 1));
+	ptfs_table_free(fs, ref.off);
+}
+
+// Entries that were cleared, until their subtrees may be freed.
+struct cut {
+	struct ptfs_inode *ip;
+	u64 from;
+	unsigned n;
+	struct {
+		u64 e, va;
+		int level;
+	} gone[CUT_BATCH];
+};
+
+static void cut_begin(struct cut *c, struct ptfs_inode *ip, u64 from)
+{
+	c->ip = ip;
+	c->from = from;
+	c->n = 0;
+	ptfs_revoke_begin(&ip->home);
+}
+
+static void cut_finish(struct cut *c)
+{
+	ptfs_fence(c->ip->fs);
+	ptfs_revoke_finish(&c->ip->home, c->from, PTFS_FILE_MAX - c->from);
+	for (unsigned i = 0; i < c->n; i++)
+		free_entry(c->ip, c->gone[i].e, c->gone[i].level, c->gone[i].va);
+}
+
+static void cut_clear(struct cut *c, u64 slot, int level, u64 va)
+{
+	u64 e = ptfs_word(c->ip->fs, slot);
+
+	if (!e)
+		return;
+	if (c->n == CUT_BATCH) {
+		cut_finish(c);
+		cut_begin(c, c->ip, c->from);
+	}
+	ptfs_store8_flush(c->ip->fs, slot, 0);
+	c->gone[c->n].e = e;
+	c->gone[c->n].level = level;
+	c->gone[c->n++].va = va;
+}
+
+static void cut_direct(struct ptfs_inode *ip, u64 from)
+{
+	struct cut c;
+
+	cut_begin(&c, ip, from);
+	for (u64 i = from >> PTFS_BLOCK_SHIFT; i < PTFS_DIRECT; i++)
+		cut_clear(&c, PTFS_FIELD(ip, direct) + 8 * i, PT_PTE, i << PTFS_BLOCK_SHIFT);
+	cut_finish(&c);
+}
+
+// The root word changes from `root` to `to`, which is durable in all it names (0: the direct words are).
+static void root_replace(struct ptfs_inode *ip, u64 to)
+{
+	ptfs_fence(ip->fs);
+	ptfs_store8_flush(ip->fs, ip->root_off, to);
+	ptfs_fence(ip->fs);
+}
+
+static void direct_write(struct ptfs_inode *ip, const u64 *words)
+{
+	for (unsigned i = 0; i < PTFS_DIRECT; i++)
+		ptfs_store8(ip->fs, PTFS_FIELD(ip, direct) + 8 * i, words[i]);
+	ptfs_flush(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
+}
+
+static void cut_all(struct ptfs_inode *ip, u64 root)
+{
+	static const u64 holes[PTFS_DIRECT];
+
+	ptfs_revoke_begin(&ip->home);
+	direct_write(ip, holes);
+	root_replace(ip, 0);
+	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
+	free_entry(ip, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
+}
+
+// Clear every entry that maps nothing below `from`, in tables on the path to `from`. They are
+// verified: the caller has walked down to it.
+static int cut_tree(struct ptfs_walk *w, u64 from)
+{
+	struct cut c;
+	bool more = true;
+
+	cut_begin(&c, w->ip, from);
+	while (more) {
+		if (w->c.va >= from)
+			cut_clear(&c, ptfs_walk_slot(w), w->c.level, w->c.va);
+		else if (pt_cursor_down(&w->c, from))
+			continue;
+		more = !w->err && pt_cursor_next(&w->c);
+	}
+	cut_finish(&c);
+	return w->err;
+}
+
+// Take off one top level that is not needed for what lies below `from`. False: nothing to take.
+static bool shrink_once(struct ptfs_inode *ip, u64 from)
+{
+	struct ptfs_fs *fs = ip->fs;
+	u64 root = ptfs_word(fs, ip->root_off);
+	int level = ptfs_root_level(root);
+	u64 words[PTFS_DIRECT] = { 0 };
+	struct ptfs_ref ref;
+	u64 limit = level == PT_PMD ? PTFS_DIRECT * PTFS_BLOCK : pt_span(level - 1);
+
+	if (!root || from > limit || ptfs_entry_decode(fs, root & ~PTFS_E_LEVEL, level, &ref) ||
+	    ref.leaf || ptfs_verify_table(ip, ref.off, level - 1, 0))
+		return false;
+	ptfs_revoke_begin(&ip->home);
+	if (level == PT_PMD || !ptfs_word(fs, ref.off)) {
+		for (unsigned i = 0; level == PT_PMD && i < PTFS_DIRECT; i++)
+			words[i] = ptfs_word(fs, ref.off + 8 * i);
+		direct_write(ip, words);
+		root_replace(ip, 0);
+	} else {
+		root_replace(ip, ptfs_root_make(ptfs_word(fs, ref.off), level - 1));
+	}
+	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
+	ptfs_table_free(fs, ref.off);
+	return true;
+}
+
+int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
+{
+	struct ptfs_walk w;
+	int err;
+
+	if (ip->bad)
+		return -EUCLEAN;
+	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	if (!ptfs_walk_init(&w, ip)) {
+		if (from < PTFS_DIRECT * PTFS_BLOCK)
+			cut_direct(ip, from);
+		return 0;
+	}
+	if (!from) {
+		cut_all(ip, w.root.bits);
+		return 0;
+	}
+	if (from < pt_span(w.c.top)) {
+		pt_cursor_descend(&w.c, from, PT_PTE);
+		if (w.err)
+			return w.err;
+		ptfs_walk_init(&w, ip);
+		err = cut_tree(&w, from);
+		if (err)
+			return err;
+	}
+	while (shrink_once(ip, from))
+		;
+	return 0;
+}
+
+void ptfs_map_release(struct ptfs_inode *ip)
+{
+	u64 root = ptfs_word(ip->fs, ip->root_off);
+
+	if (!ip->leaf_type || ip->bad)
+		return;
+	ptfs_revoke_begin(&ip->home);
+	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
+	if (root) {
+		free_entry(ip, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
+		return;
+	}
+	for (unsigned i = 0; i < PTFS_DIRECT; i++)
+		free_entry(ip, ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * i), PT_PTE,
+			   i * PTFS_BLOCK);
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the allocation bitmap that a clean unmount leaves on the medium, so that mounting needs no scan.
+// Not here: the clean mark (super.c).
+//
+// Trust: the snapshot is a hint about free space, not about ownership. If it lies, a block may be handed
+// out that a stored table names too; then that table is refused when it is verified.
+// FREE chunks are neither written nor read, so an image that is mostly empty stays sparse.
+#include "fs/ptfs/ptfs_internal.h"
+
+static u64 bitmap_off(const struct ptfs_fs *fs, u64 chunk)
+{
+	return fs->snapshot_off + PTFS_BLOCK + chunk * PTFS_BITMAP_BYTES;
+}
+
+static struct ptfs_chunk *chunk_nr(const struct ptfs_fs *fs, u64 nr)
+{
+	return ptfs_chunk_at(fs, nr << PTFS_CHUNK_SHIFT);
+}
+
+bool ptfs_snapshot_valid(const struct ptfs_fs *fs)
+{
+	struct ptfs_snapshot s;
+	u32 crc = 0;
+
+	memcpy(&s, ptfs_at(fs, fs->snapshot_off, sizeof(s)), sizeof(s));
+	if (s.magic.raw != PTFS_SNAPSHOT_MAGIC || s.generation.raw != fs->generation ||
+	    s.clean.raw != fs->generation || s.chunks.raw != fs->chunks ||
+	    le32_get(s.crc) != crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES))
+		return false;
+	for (u64 nr = 0; nr < fs->chunks; nr++)
+		if (chunk_nr(fs, nr)->type != PTFS_CHUNK_FREE)
+			crc = crc32c(crc, ptfs_at(fs, bitmap_off(fs, nr), PTFS_BITMAP_BYTES),
+				     PTFS_BITMAP_BYTES);
+	return crc == le32_get(s.data_crc);
+}
+
+void ptfs_snapshot_load(struct ptfs_fs *fs)
+{
+	struct ptfs_snapshot s;
+
+	memcpy(&s, ptfs_at(fs, fs->snapshot_off, sizeof(s)), sizeof(s));
+	fs->inode_cursor =
+		min(s.inode_hint.raw, PTFS_FILE_MAX / PTFS_INODE_BYTES) / PTFS_INODES_PER_BLOCK;
+	fs->inodes = s.inodes.raw;
+	for (u64 nr = 0; nr < fs->chunks; nr++) {
+		struct ptfs_chunk *c = chunk_nr(fs, nr);
+		u64 map[PTFS_BITMAP_BYTES / 8];
+
+		if (c->type == PTFS_CHUNK_FREE)
+			continue;
+		memcpy(map, ptfs_at(fs, bitmap_off(fs, nr), sizeof(map)), sizeof(map));
+		for (unsigned b = 0; b < PTFS_CHUNK_BLOCKS; b++)
+			if (ptfs_bit(map, b))
+				ptfs_use_locked(fs, c, b, 1);
+	}
+}
+
+// No inode below this number is free.
+static u64 inode_hint(struct ptfs_fs *fs)
+{
+	u64 hint = fs->inode_cursor * PTFS_INODES_PER_BLOCK;
+
+	for (u64 i = 0; i < fs->free_count; i++)
+		hint = min(hint, *(u64 *)ptfs_segs_at(&fs->free_inodes, i, sizeof(u64)));
+	return hint;
+}
+
+void ptfs_snapshot_store(struct ptfs_fs *fs)
+{
+	struct ptfs_snapshot s = { .magic = LE64(PTFS_SNAPSHOT_MAGIC),
+				   .generation = LE64(fs->generation),
+				   .chunks = LE64(fs->chunks),
+				   .inode_hint = LE64(inode_hint(fs)),
+				   .inodes = LE64(fs->inodes) };
+	u32 crc = 0;
+
+	for (u64 nr = 0; nr < fs->chunks; nr++) {
+		struct ptfs_chunk *c = chunk_nr(fs, nr);
+
+		if (c->type == PTFS_CHUNK_FREE)
+			continue;
+		ptfs_copy_nt(fs, bitmap_off(fs, nr), c->used_map, PTFS_BITMAP_BYTES);
+		crc = crc32c(crc, c->used_map, PTFS_BITMAP_BYTES);
+	}
+	s.data_crc = LE32(crc);
+	s.crc = LE32(crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES));
+	ptfs_copy_nt(fs, fs->snapshot_off, &s, sizeof(s));
+	ptfs_fence(fs);
+}

@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+//
+// What: mounting and unmounting: the superblock, the base table, the clean mark.
+// Not here: making an image (mkfs.c), the stored bitmap (snapshot.c), recovery of space (scan.c), the
+// journal (journal.c).
+//
+// Persistence: an image is clean while snapshot.clean, snapshot.generation and the superblock's generation
+// are equal. Before the first change of a mount: clean := 0, fence; generation + 1, fence. A mount that
+// changes nothing leaves the image as it found it.
+// Failure: whatever the medium says, mounting ends with an errno and a log line.
+#include "fs/ptfs/ptfs_internal.h"
+
+#define SUPER(field) offsetof(struct ptfs_super, field)
+
+void ptfs_layout(struct ptfs_super *s, u64 chunks)
+{
+	u64 off = PTFS_BLOCK;
+
+	*s = (struct ptfs_super){
+		.magic = LE64(PTFS_MAGIC),
+		.version = LE32(PTFS_VERSION),
+		.block_bytes = LE32(PTFS_BLOCK),
+		.chunk_bytes = LE32(PTFS_CHUNK),
+		.inode_bytes = LE32(PTFS_INODE_BYTES),
+		.chunks = LE64(chunks),
+		.journal_slots = LE32(PTFS_JOURNAL_SLOTS),
+		.journal_slot_bytes = LE32(PTFS_JOURNAL_SLOT_BYTES),
+		.root_ino = LE64(PTFS_INO_ROOT),
+	};
+	s->journal_off = LE64(off);
+	off += PTFS_JOURNAL_SLOTS * PTFS_JOURNAL_SLOT_BYTES;
+	s->chunk_map_off = LE64(off);
+	s->chunk_map_bytes = LE64(ALIGN_UP(chunks, PTFS_BLOCK));
+	off += s->chunk_map_bytes.raw;
+	s->snapshot_off = LE64(off);
+	s->snapshot_bytes = LE64(ALIGN_UP(PTFS_BLOCK + chunks * PTFS_BITMAP_BYTES, PTFS_BLOCK));
+	off += s->snapshot_bytes.raw;
+	s->copy_off = LE64(off);
+	s->system_bytes = LE64(off + PTFS_BLOCK);
+}
+
+static u32 super_crc(const struct ptfs_super *s)
+{
+	return crc32c(0, s, PTFS_SUPER_CRC_BYTES);
+}
+
+static int super_wrong(const char *name, const char *why)
+{
+	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: not a usable ptfs image: %s", name, why);
+	return -EUCLEAN;
+}
+
+// A copy of the superblock, found sound. The layout must be the one that follows from its size.
+static int super_read(const struct ptfs_region *r, const char *name, struct ptfs_super *s)
+{
+	struct ptfs_super want;
+	size_t fixed = SUPER(chunk_map_off);
+
+	if (r->bytes < PTFS_CHUNKS_MIN * PTFS_CHUNK)
+		return super_wrong(name, "the region is smaller than 16 MiB");
+	memcpy(s, r->view, sizeof(*s));
+	if (s->magic.raw != PTFS_MAGIC)
+		return super_wrong(name, "no ptfs superblock");
+	if (le32_get(s->crc) != super_crc(s))
+		return super_wrong(name, "checksum of the superblock");
+	if (le32_get(s->version) != PTFS_VERSION || s->incompat.raw)
+		return super_wrong(name, "made by a later version of ptfs");
+	if (s->chunks.raw < PTFS_CHUNKS_MIN || s->chunks.raw > PTFS_CHUNKS_MAX ||
+	    s->chunks.raw > r->bytes >> PTFS_CHUNK_SHIFT)
+		return super_wrong(name, "larger than the region");
+	ptfs_layout(&want, s->chunks.raw);
+	if (memcmp(&want, s, SUPER(uuid)) ||
+	    memcmp(&want.journal_off, &s->journal_off, fixed - SUPER(journal_off)) ||
+	    memcmp(&want.chunk_map_off, &s->chunk_map_off, SUPER(incompat) - fixed))
+		return super_wrong(name, "impossible layout");
+	return 0;
+}
+
+static int bases_read(struct ptfs_super *s, const char *name, u64 *base, unsigned *tag)
+{
+	for (unsigned t = 0; t < PTFS_TAGS; t++) {
+		base[t] = ptfs_base_decode(s->base[t].raw, t);
+		if (base[t] == PTFS_NOTHING || (!t && base[t]))
+			return super_wrong(name, "broken base table");
+	}
+	if (s->base_current.raw >= PTFS_TAGS || !base[s->base_current.raw])
+		return super_wrong(name, "no current base address");
+	*tag = (unsigned)s->base_current.raw;
+	return 0;
+}
+
+int ptfs_probe(const struct ptfs_region *r, struct ptfs_probe *out)
+{
+	struct ptfs_super s;
+	const struct ptfs_snapshot *snap;
+	u64 base[PTFS_TAGS];
+	unsigned tag;
+	int err = super_read(r, "image", &s);
+
+	if (!err)
+		err = bases_read(&s, "image", base, &tag);
+	if (err)
+		return err;
+	snap = (const void *)((const u8 *)r->view + s.snapshot_off.raw);
+	*out = (struct ptfs_probe){ .base = base[tag],
+				    .bytes = s.chunks.raw << PTFS_CHUNK_SHIFT,
+				    .generation = s.generation.raw,
+				    .clean = le64_get(&snap->clean) == s.generation.raw };
+	memcpy(out->uuid, s.uuid, sizeof(out->uuid));
+	memcpy(out->label, s.label, sizeof(s.label));
+	return 0;
+}
+
+static int base_check(const struct ptfs_fs *fs, const struct ptfs_region *r)
+{
+	if (!IS_ALIGNED(r->base.pa, PTFS_CHUNK)) {
+		ptfs_log(PTFS_LOG_ERROR,
+			 "ptfs %s: the region begins at %#llx, which is not a multiple of 2 MiB",
+			 fs->name, (unsigned long long)r->base.pa);
+		return -EINVAL;
+	}
+	if (r->base.pa != fs->base[fs->tag]) {
+		ptfs_log(PTFS_LOG_ERROR,
+			 "ptfs %s: the image was written for base address %#llx, the region is at "
+			 "%#llx: moving an image is not supported yet",
+			 fs->name, (unsigned long long)fs->base[fs->tag],
+			 (unsigned long long)r->base.pa);
+		return -ENXIO;
+	}
+	return 0;
+}
+
+static void locks_init(struct ptfs_fs *fs)
+{
+	ptfs_mutex_init(&fs->dirty_lock, PTFS_RANK_OUTER);
+	ptfs_mutex_init(&fs->tx_lock, PTFS_RANK_OUTER);
+	ptfs_mutex_init(&fs->cache_lock, PTFS_RANK_OUTER);
+	ptfs_mutex_init(&fs->ialloc_lock, PTFS_RANK_OUTER);
+	ptfs_mutex_init(&fs->alloc_lock, PTFS_RANK_INNER);
+	for (unsigned h = 0; h < PTFS_HASH_HEADS; h++)
+		list_init(&fs->hash[h]);
+	list_init(&fs->lru);
+}
+
+static void fs_setup(struct ptfs_fs *fs, const struct ptfs_region *r, const char *name,
+		     const struct ptfs_super *s, bool read_only)
+{
+	size_t len = min(strlen(name), sizeof(fs->name) - 1);
+
+	memcpy(fs->name, name, len);
+	fs->region = *r;
+	fs->region.bytes = s->chunks.raw << PTFS_CHUNK_SHIFT;
+	fs->read_only = read_only;
+	memcpy(fs->uuid, s->uuid, sizeof(fs->uuid));
+	fs->chunks = s->chunks.raw;
+	fs->system_bytes = s->system_bytes.raw;
+	fs->journal_off = s->journal_off.raw;
+	fs->chunk_map_off = s->chunk_map_off.raw;
+	fs->snapshot_off = s->snapshot_off.raw;
+	fs->super_copy_off = s->copy_off.raw;
+	fs->generation = s->generation.raw;
+	locks_init(fs);
+	ptfs_inode_setup(fs, &fs->itable, PTFS_INO_ITABLE);
+	fs->itable.leaf_type = PTFS_CHUNK_INODE;
+	fs->itable.mode = PTFS_S_IFREG;
+	fs->itable.root_off = SUPER(itable_root);
+	fs->itable.size = PTFS_FILE_MAX;
+}
+
+static void fs_destroy(struct ptfs_fs *fs, bool force)
+{
+	ptfs_cache_destroy(fs, force);
+	ptfs_inode_teardown(&fs->itable);
+	ptfs_segs_free(&fs->free_inodes);
+	ptfs_alloc_destroy(fs);
+	ptfs_mutex_destroy(&fs->alloc_lock);
+	ptfs_mutex_destroy(&fs->ialloc_lock);
+	ptfs_mutex_destroy(&fs->cache_lock);
+	ptfs_mutex_destroy(&fs->tx_lock);
+	ptfs_mutex_destroy(&fs->dirty_lock);
+	ptfs_free(fs);
+}
+
+int ptfs_dirty(struct ptfs_fs *fs)
+{
+	if (fs->read_only)
+		return -EROFS;
+	if (__atomic_load_n(&fs->dirty, __ATOMIC_ACQUIRE))
+		return 0;
+	ptfs_mutex_lock(&fs->dirty_lock);
+	if (!fs->dirty) {
+		u64 clean = fs->snapshot_off + offsetof(struct ptfs_snapshot, clean);
+
+		fs->recovering = true;
+		ptfs_store8_flush(fs, clean, 0);
+		ptfs_fence(fs);
+		ptfs_store8_flush(fs, SUPER(generation), ++fs->generation);
+		ptfs_fence(fs);
+		fs->recovering = false;
+		__atomic_store_n(&fs->dirty, true, __ATOMIC_RELEASE);
+	}
+	ptfs_mutex_unlock(&fs->dirty_lock);
+	return 0;
+}
+
+static int recover(struct ptfs_fs *fs)
+{
+	int err;
+
+	if (fs->read_only) {
+		ptfs_log(PTFS_LOG_ERROR,
+			 "ptfs %s: read-only, and the image was not unmounted: it needs recovery",
+			 fs->name);
+		return -EROFS;
+	}
+	ptfs_log(PTFS_LOG_INFO, "ptfs %s: was not unmounted cleanly, scanning", fs->name);
+	fs->recovering = true;
+	ptfs_journal_recover(fs);
+	// Whatever the snapshot says, recovery makes it wrong.
+	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean), 0);
+	ptfs_fence(fs);
+	err = ptfs_scan(fs);
+	if (!err)
+		ptfs_alloc_settle(fs);
+	ptfs_fence(fs);
+	fs->recovering = false;
+	return err ? err : ptfs_dirty(fs); // so that unmounting makes it clean
+}
+
+static int root_check(struct ptfs_fs *fs)
+{
+	struct ptfs_inode *root;
+	int err = ptfs_iget(fs, PTFS_INO_ROOT, &root);
+
+	if (err) {
+		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: no root directory", fs->name);
+		return err == -ENOENT ? -EUCLEAN : err;
+	}
+	if (!ptfs_is(root, PTFS_S_IFDIR)) {
+		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: the root is not a directory", fs->name);
+		err = -EUCLEAN;
+	}
+	ptfs_iput(root);
+	return err;
+}
+
+static int fs_load(struct ptfs_fs *fs, unsigned flags)
+{
+	int err = ptfs_alloc_init(fs);
+
+	if (err)
+		return err;
+	if (!(flags & PTFS_MOUNT_SCAN) && ptfs_snapshot_valid(fs) && !ptfs_journal_open(fs)) {
+		ptfs_snapshot_load(fs);
+		ptfs_alloc_settle(fs);
+		err = ptfs_verify_inode(&fs->itable);
+	} else {
+		err = recover(fs);
+	}
+	if (err)
+		return err;
+	ptfs_journal_init(fs);
+	return root_check(fs);
+}
+
+int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, struct ptfs_fs **out)
+{
+	struct ptfs_super s;
+	struct ptfs_fs *fs;
+	int err = super_read(r, name, &s);
+
+	if (err)
+		return err;
+	fs = ptfs_zalloc(sizeof(*fs));
+	if (!fs)
+		return -ENOMEM;
+	fs_setup(fs, r, name, &s, r->read_only || (flags & PTFS_MOUNT_RDONLY) || s.ro_compat.raw);
+	err = bases_read(&s, name, fs->base, &fs->tag);
+	if (!err)
+		err = base_check(fs, r);
+	if (!err)
+		err = fs_load(fs, flags);
+	if (err)
+		fs_destroy(fs, true);
+	else
+		*out = fs;
+	return err;
+}
+
+// The last steps of a clean unmount: snapshot, superblock copy, and only then the mark.
+static void make_clean(struct ptfs_fs *fs)
+{
+	if (!fs->dirty)
+		return;
+	ptfs_snapshot_store(fs);
+	ptfs_copy_nt(fs, fs->super_copy_off, ptfs_at(fs, 0, PTFS_BLOCK), PTFS_BLOCK);
+	ptfs_fence(fs);
+	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean),
+			  fs->generation);
+	ptfs_fence(fs);
+}
+
+int ptfs_unmount(struct ptfs_fs *fs)
+{
+	if (ptfs_cache_busy(fs))
+		return -EBUSY;
+	make_clean(fs);
+	fs_destroy(fs, false);
+	return 0;
+}
+
+void ptfs_abandon(struct ptfs_fs *fs)
+{
+	fs_destroy(fs, true);
+}
+
+bool ptfs_read_only(const struct ptfs_fs *fs)
+{
+	return fs->read_only;
+}

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the tree of one file: find a block, publish a new one, grow.
+// Not here: taking blocks away (shrink.c), deciding whether a table page may be followed (verify.c).
+//
+// Invariants
+//   I1  no table page is followed before it is verified
+//   I2  nothing is visible to any CPU before it is durable: an entry is stored with P = 0, flushed,
+//       fenced, and only then gets P. Whoever meets P = 0 first finishes that job (settle), so nobody
+//       ever waits
+//   I3  direct words mean nothing while the root word is nonzero; the step between the two worlds is
+//       made under grow_lock, and so is publishing in a direct word
+// Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
+// compare-and-swap, and the loser gives its block back.
+// Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.
+// Failure: -ENOSPC gives back what was taken; a tree that has grown and stays empty is harmless.
+#include "fs/ptfs/ptfs_internal.h"
+
+#define FILE_BLOCKS (PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT)
+
+// P = 0 on a valid entry: published, perhaps not yet durable. Make it so, then show it to the MMU.
+static void settle(struct ptfs_fs *fs, u64 off, u64 e)
+{
+	if (fs->read_only || !e || (e & PTFS_E_P))
+		return;
+	ptfs_flush(fs, off, 8);
+	ptfs_fence(fs);
+	ptfs_cas8(fs, off, e, e | PTFS_E_P);
+}
+
+static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)
+{
+	const struct ptfs_walk *cw = container_of(s, const struct ptfs_walk, space);
+	struct ptfs_walk *w = container_of(s, struct ptfs_walk, space);
+	struct ptfs_inode *ip = cw->ip;
+	bool root = pt_cursor_slot(&cw->c) == &cw->root;
+	u64 value = root ? e.bits & ~PTFS_E_LEVEL : e.bits;
+	struct ptfs_ref ref;
+
+	if (ptfs_entry_decode(ip->fs, value, level, &ref)) {
+		w->err = -EUCLEAN;
+		return NULL;
+	}
+	settle(ip->fs, ptfs_walk_slot(cw), e.bits);
+	w->err = ptfs_verify_table(ip, ref.off, level - 1, cw->c.va);
+	return w->err ? NULL : ptfs_at(ip->fs, ref.off, PTFS_BLOCK);
+}
+
+bool ptfs_walk_init(struct ptfs_walk *w, struct ptfs_inode *ip)
+{
+	u64 root = ptfs_word(ip->fs, ip->root_off);
+
+	*w = (struct ptfs_walk){ .space = { .table = walk_table }, .ip = ip, .root = { root } };
+	if (!root)
+		return false;
+	pt_cursor_init_entry(&w->c, &w->space, &w->root, ptfs_root_level(root));
+	return true;
+}
+
+u64 ptfs_walk_slot(const struct ptfs_walk *w)
+{
+	const pte_t *slot = pt_cursor_slot(&w->c);
+
+	if (slot == &w->root)
+		return w->ip->root_off;
+	return (u64)((const u8 *)slot - (const u8 *)w->ip->fs->region.view);
+}
+
+// ---- Finding ----
+
+static u64 leaf_value(const struct ptfs_inode *ip, u64 off)
+{
+	u64 e = ptfs_word(ip->fs, off);
+
+	return off == ip->root_off ? e & ~PTFS_E_LEVEL : e;
+}
+
+// The run of leaves, or of holes, from word `slot` on, at most `max` words.
+static int extent_of_words(struct ptfs_inode *ip, u64 slot, u64 max, struct ptfs_extent *x)
+{
+	struct ptfs_fs *fs = ip->fs;
+	u64 e = ptfs_word(fs, slot);
+	struct ptfs_ref ref, next;
+
+	*x = (struct ptfs_extent){ .blocks = 1, .level = PT_PTE, .hole = !e };
+	if (e && ptfs_entry_decode(fs, e, PT_PTE, &ref))
+		return -EUCLEAN;
+	settle(fs, slot, e);
+	x->off = e ? ref.off : 0;
+	for (; x->blocks < max; x->blocks++) {
+		e = ptfs_word(fs, slot + 8 * x->blocks);
+		if (x->hole != !e)
+			break;
+		if (x->hole)
+			continue;
+		if (ptfs_entry_decode(fs, e, PT_PTE, &next) ||
+		    next.off != ref.off + x->blocks * PTFS_BLOCK)
+			break;
+		settle(fs, slot + 8 * x->blocks, e);
+	}
+	return 0;
+}
+
+static int extent_of_walk(struct ptfs_walk *w, u64 block, struct ptfs_extent *x)
+{
+	u64 va = block << PTFS_BLOCK_SHIFT;
+	u64 slot, e;
+	struct ptfs_ref ref;
+
+	pt_cursor_descend(&w->c, va, PT_PTE);
+	if (w->err)
+		return w->err;
+	slot = ptfs_walk_slot(w);
+	if (w->c.level == PT_PTE)
+		return extent_of_words(w->ip, slot, PT_ENTRIES - pt_index(va, PT_PTE), x);
+	e = leaf_value(w->ip, slot);
+	*x = (struct ptfs_extent){ .blocks = (pt_cursor_end(&w->c) - va) >> PTFS_BLOCK_SHIFT,
+				   .level = w->c.level,
+				   .hole = !e };
+	if (!e)
+		return 0;
+	if (ptfs_entry_decode(w->ip->fs, e, w->c.level, &ref) || !ref.leaf)
+		return -EAGAIN;
+	settle(w->ip->fs, slot, ptfs_word(w->ip->fs, slot));
+	x->off = ref.off + (va & (PTFS_CHUNK - 1));
+	return 0;
+}
+
+int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x)
+{
+	u64 va = block << PTFS_BLOCK_SHIFT;
+	struct ptfs_walk w;
+	int err;
+
+	if (ip->bad)
+		return -EUCLEAN;
+	do {
+		if (!ptfs_walk_init(&w, ip)) {
+			if (block < PTFS_DIRECT)
+				return extent_of_words(ip, PTFS_FIELD(ip, direct) + 8 * block,
+						       PTFS_DIRECT - block, x);
+			*x = (struct ptfs_extent){ .blocks = FILE_BLOCKS - block, .hole = true };
+			return 0;
+		}
+		if (va >= pt_span(w.c.top)) {
+			*x = (struct ptfs_extent){ .blocks = FILE_BLOCKS - block, .hole = true };
+			return 0;
+		}
+		err = extent_of_walk(&w, block, x);
+		// -EAGAIN: between descending and looking, a hole became a table
+	} while (err == -EAGAIN);
+	return err;
+}
+
+u64 ptfs_map_count(struct ptfs_inode *ip)
+{
+	u64 count = 0;
+	u64 block = 0;
+	struct ptfs_extent x;
+
+	if (!ip->leaf_type || ip->bad)
+		return 0;
+	while (block < FILE_BLOCKS) {
+		int err = ptfs_map_extent(ip, block, &x);
+
+		if (err)
+			x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES,
+						  .hole = true };
+		count += x.hole ? 0 : x.blocks;
+		block += x.blocks;
+	}
+	return count;
+}
+
+// ---- Growing ----
+
+// A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody.
+static int table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off)
+{
+	struct ptfs_fs *fs = ip->fs;
+	int err = ptfs_block_alloc(fs, PTFS_CHUNK_TABLE, false, off);
+
+	if (err)
+		return err;
+	ptfs_mutex_lock(&fs->alloc_lock);
+	*ptfs_tpage(fs, *off) = (struct ptfs_tpage){
+		.owner = ip->ino,
+		.index = (u32)(va >> PMD_SHIFT),
+		.level = (u8)level,
+		.leaf_type = ip->leaf_type,
+		.state = PTFS_TP_KNOWN | PTFS_TP_VERIFIED | (ready ? PTFS_TP_READY : 0),
+	};
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	ptfs_zero(fs, *off, PTFS_BLOCK);
+	return 0;
+}
+
+void ptfs_table_free(struct ptfs_fs *fs, u64 off)
+{
+	ptfs_mutex_lock(&fs->alloc_lock);
+	*ptfs_tpage(fs, off) = (struct ptfs_tpage){ 0 };
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	ptfs_block_free(fs, off);
+}
+
+// The publishing rule. What `e` names is filled; after this fence it is durable. False: somebody else
+// was faster, and the word is no longer `old`.
+static bool publish(struct ptfs_fs *fs, u64 slot, u64 old, u64 e)
+{
+	u64 quiet = e & ~PTFS_E_P;
+
+	ptfs_fence(fs);
+	if (ptfs_cas8(fs, slot, old, quiet) != old)
+		return false;
+	ptfs_flush(fs, slot, 8);
+	ptfs_fence(fs);
+	ptfs_cas8(fs, slot, quiet, e);
+	return true;
+}
+
+static int root_level_for(u64 block)
+{
+	int level = PT_PMD;
+
+	while (block << PTFS_BLOCK_SHIFT >= pt_span(level))
+		level++;
+	return level;
+}
+
+// One more level on top: slot 0 of a new page is the old root.
+static int grow_top(struct ptfs_inode *ip, u64 root)
+{
+	struct ptfs_fs *fs = ip->fs;
+	int level = ptfs_root_level(root);
+	u64 e = (root & ~PTFS_E_LEVEL) | PTFS_E_P;
+	u64 top;
+	int err;
+
+	settle(fs, ip->root_off, root);
+	err = table_new(ip, level, 0, ptfs_entry_ready(fs, e, level), &top);
+	if (err)
+		return err;
+	ptfs_store8_flush(fs, top, e);
+	if (!publish(fs, ip->root_off, root | PTFS_E_P,
+		     ptfs_root_make(ptfs_entry_table(fs, top), level + 1)))
+		ptfs_table_free(fs, top);
+	return 0;
+}
+
+static bool direct_empty(const struct ptfs_inode *ip)
+{
+	for (unsigned i = 0; i < PTFS_DIRECT; i++)
+		if (ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * i))
+			return false;
+	return true;
+}
+
+// From direct entries to a tree: a PTE page with the same eight words, or, if there are none, an empty
+// page of the level that `block` asks for. grow_lock held, root word 0.
+static int grow_direct(struct ptfs_inode *ip, u64 block)
+{
+	struct ptfs_fs *fs = ip->fs;
+	int level = direct_empty(ip) ? root_level_for(block) : PT_PMD;
+	u64 page;
+	int err = table_new(ip, level - 1, 0, true, &page);
+
+	if (err)
+		return err;
+	for (unsigned i = 0; level == PT_PMD && i < PTFS_DIRECT; i++) {
+		u64 e = ptfs_word(fs, PTFS_FIELD(ip, direct) + 8 * i);
+
+		settle(fs, PTFS_FIELD(ip, direct) + 8 * i, e);
+		if (e)
+			ptfs_store8_flush(fs, page + 8 * i, e | PTFS_E_P);
+	}
+	if (!publish(fs, ip->root_off, 0, ptfs_root_make(ptfs_entry_table(fs, page), level)))
+		ptfs_table_free(fs, page);
+	return 0;
+}
+
+// Where the entry of a new unit goes.
+struct slot {
+	u64 off;
+	bool in_inode; // publishing needs grow_lock and root word 0
+};
+
+// Down to the entry of `level` for `block`, with new table pages where there are none.
+static int slot_in_tree(struct ptfs_walk *w, u64 block, int level, struct slot *slot)
+{
+	struct ptfs_fs *fs = w->ip->fs;
+	u64 va = block << PTFS_BLOCK_SHIFT;
+
+	while (w->c.level > level) {
+		u64 page;
+		int err;
+
+		if (pt_cursor_down(&w->c, va))
+			continue;
+		if (w->err)
+			return w->err;
+		if (!pte_is_none(pt_cursor_get(&w->c))) {
+			if (pte_is_leaf(pt_cursor_get(&w->c), w->c.level))
+				return -EEXIST;
+			continue; // it has just become a table
+		}
+		err = table_new(w->ip, w->c.level - 1, w->c.va, true, &page);
+		if (err)
+			return err;
+		if (!publish(fs, ptfs_walk_slot(w), 0, ptfs_entry_table(fs, page)))
+			ptfs_table_free(fs, page);
+	}
+	*slot = (struct slot){ .off = ptfs_walk_slot(w) };
+	return pte_is_none(pt_cursor_get(&w->c)) ? 0 : -EEXIST;
+}
+
+// -EEXIST: there is a block, or a table where a 2 MiB leaf was wanted.
+static int slot_find(struct ptfs_inode *ip, u64 block, int level, struct slot *slot)
+{
+	for (;;) {
+		struct ptfs_walk w;
+		int err;
+
+		if (ptfs_walk_init(&w, ip) && w.c.top >= root_level_for(block))
+			return slot_in_tree(&w, block, level, slot);
+		if (w.root.bits) {
+			err = grow_top(ip, w.root.bits);
+		} else if (level == PT_PTE && block < PTFS_DIRECT) {
+			*slot = (struct slot){ .off = PTFS_FIELD(ip, direct) + 8 * block,
+					       .in_inode = true };
+			return ptfs_word(ip->fs, slot->off) ? -EEXIST : 0;
+		} else if (level == PT_PMD && block < PT_ENTRIES && direct_empty(ip)) {
+			*slot = (struct slot){ .off = ip->root_off, .in_inode = true };
+			return 0;
+		} else {
+			ptfs_mutex_lock(&ip->grow_lock);
+			err = ptfs_word(ip->fs, ip->root_off) ? 0 : grow_direct(ip, block);
+			ptfs_mutex_unlock(&ip->grow_lock);
+		}
+		if (err)
+			return err;
+	}
+}
+
+static bool slot_publish(struct ptfs_inode *ip, const struct slot *slot, u64 off, int level)
+{
+	struct ptfs_fs *fs = ip->fs;
+	u64 e = ptfs_entry_leaf(fs, off, level);
+	bool ok;
+
+	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	if (!slot->in_inode)
+		return publish(fs, slot->off, 0, e);
+	ptfs_mutex_lock(&ip->grow_lock);
+	if (slot->off == ip->root_off)
+		ok = direct_empty(ip) && publish(fs, slot->off, 0, ptfs_root_make(e, level));
+	else
+		ok = !ptfs_word(fs, ip->root_off) && publish(fs, slot->off, 0, e);
+	ptfs_mutex_unlock(&ip->grow_lock);
+	return ok;
+}
+
+int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct slot slot;
+	u64 off;
+	int err;
+
+	if (ip->bad)
+		return -EUCLEAN;
+	err = slot_find(ip, block, level, &slot);
+	if (err)
+		return err;
+	err = level == PT_PTE ? ptfs_block_alloc(fs, ip->leaf_type, false, &off)
+			      : ptfs_chunk_alloc(fs, &off);
+	if (err)
+		return err;
+	ptfs_zero(fs, off, pt_span(level));
+	if (slot_publish(ip, &slot, off, level))
+		return 0;
+	if (level == PT_PTE)
+		ptfs_block_free(fs, off);
+	else
+		ptfs_chunk_free(fs, off);
+	return -EEXIST;
+}
+
+int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
+		    u64 *done)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_extent x;
+	struct slot slot;
+	u64 off;
+	int err;
+
+	if (ip->bad)
+		return -EUCLEAN;
+	err = slot_find(ip, block, PT_PTE, &slot);
+	if (err)
+		return err;
+	err = ptfs_block_alloc(fs, ip->leaf_type, false, &off);
+	if (err)
+		return err;
+	*done = ptfs_iter_to_medium(from, ptfs_pa(fs, off + skip), len);
+	if (!*done) {
+		ptfs_block_free(fs, off);
+		return -EFAULT;
+	}
+	ptfs_zero(fs, off, skip);
+	ptfs_zero(fs, off + skip + *done, PTFS_BLOCK - skip - *done);
+	while (!slot_publish(ip, &slot, off, PT_PTE)) {
+		err = slot_find(ip, block, PT_PTE, &slot);
+		if (err)
+			break;
+	}
+	if (!err)
+		return 0;
+	// A page fault filled the hole meanwhile: the caller's bytes go into that block.
+	if (err == -EEXIST)
+		err = ptfs_map_extent(ip, block, &x);
+	if (!err)
+		ptfs_copy_nt(fs, x.off + skip, ptfs_at(fs, off + skip, *done), *done);
+	ptfs_block_free(fs, off);
+	return err;
+}

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT
+//
+// What: trust. A stored page table is input: every entry is looked at before the kernel follows it and
+// long before the MMU may. Looking at an entry *claims* what it names, so that nothing is named twice.
+//
+//      unverified -- all entries sound, targets claimed --> verified -- all below too --> ready
+//           \------------------- any entry is not ------> bad (nothing claimed; EUCLEAN)
+//
+// Not here: following entries (table.c), walking everything (scan.c).
+//
+// Invariants
+//   I1  a page is verified or refused as a whole: a refusal gives back the claims it had made
+//   I2  a table page's state names the one place (owner, level, index) that may lead to it
+//   I3  READY implies VERIFIED, P set and the current tag in all entries, and READY children
+//   I4  what the kernel itself publishes is claimed by allocation and ready
+// Locking: alloc_lock from the first claim of a page to the last.
+// Persistence: verification changes entries only by compare-and-swap to their own meaning (P, tag).
+// A scan also clears entries beyond EOF.
+// Failure: -EUCLEAN with one log line for the page; -ENOMEM leaves it unverified.
+#include "fs/ptfs/ptfs_internal.h"
+
+// First byte of the file whose entries a scan throws away.
+static u64 trim_from(const struct ptfs_inode *ip)
+{
+	if (!ip->fs->scanning || ip == &ip->fs->itable || (ip->flags & PTFS_INODE_PREALLOC))
+		return PTFS_NOTHING;
+	return ALIGN_UP(ip->size, PTFS_BLOCK);
+}
+
+static const char *claim_blocks(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type,
+				unsigned first, unsigned nr)
+{
+	if (c->type != type || type == PTFS_CHUNK_FREE)
+		return "in a chunk of the wrong type";
+	for (unsigned i = first; i < first + nr; i++) {
+		if (ptfs_bit(c->claim_map, i))
+			return "block is claimed already";
+		if (!fs->scanning && !ptfs_bit(c->used_map, i))
+			return "block is not allocated";
+	}
+	ptfs_claim_locked(fs, c, first, nr);
+	return NULL;
+}
+
+// Claim what an entry of `level` at `va` names. *why is set with -EUCLEAN.
+static int claim(struct ptfs_inode *ip, const struct ptfs_ref *r, int level, u64 va,
+		 const char **why)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_chunk *c = ptfs_chunk_at(fs, r->off);
+	unsigned block = ptfs_block_index(r->off);
+	int err;
+
+	if (r->leaf && level == PT_PMD) {
+		*why = ip->leaf_type != PTFS_CHUNK_DATA
+			       ? "a 2 MiB leaf in a file that is not regular"
+			       : claim_blocks(fs, c, PTFS_CHUNK_DATA, 0, PTFS_CHUNK_BLOCKS);
+		return *why ? -EUCLEAN : 0;
+	}
+	if (r->leaf) {
+		*why = claim_blocks(fs, c, ip->leaf_type, block, 1);
+		return *why ? -EUCLEAN : 0;
+	}
+	err = ptfs_chunk_aux_locked(c);
+	if (err)
+		return err;
+	*why = claim_blocks(fs, c, PTFS_CHUNK_TABLE, block, 1);
+	if (*why)
+		return -EUCLEAN;
+	*ptfs_tpage(fs, r->off) = (struct ptfs_tpage){
+		.owner = ip->ino,
+		.index = (u32)(va >> PMD_SHIFT),
+		.level = (u8)(level - 1),
+		.leaf_type = ip->leaf_type,
+		.state = PTFS_TP_KNOWN,
+	};
+	return 0;
+}
+
+static void unclaim(struct ptfs_inode *ip, const struct ptfs_ref *r, int level)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_chunk *c = ptfs_chunk_at(fs, r->off);
+
+	if (r->leaf && level == PT_PMD) {
+		ptfs_unclaim_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
+		return;
+	}
+	if (!r->leaf)
+		*ptfs_tpage(fs, r->off) = (struct ptfs_tpage){ 0 };
+	ptfs_unclaim_locked(fs, c, ptfs_block_index(r->off), 1);
+}
+
+// Where a run of entries stands: a table page, or the direct entries of an inode.
+struct run {
+	u64 off; // of the first entry
+	unsigned nr;
+	int level;
+	u64 va; // what the first entry maps
+};
+
+static u64 run_entry(const struct ptfs_fs *fs, const struct run *r, unsigned i)
+{
+	return ptfs_word(fs, r->off + 8 * i);
+}
+
+static void run_unclaim(struct ptfs_inode *ip, const struct run *r, unsigned nr)
+{
+	struct ptfs_ref ref;
+
+	for (unsigned i = 0; i < nr; i++) {
+		u64 e = run_entry(ip->fs, r, i);
+
+		if (e && !ptfs_entry_decode(ip->fs, e, r->level, &ref))
+			unclaim(ip, &ref, r->level);
+	}
+}
+
+// Claim all targets of the run, or none. *soft: some entry is not for the MMU as it stands.
+static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
+{
+	struct ptfs_fs *fs = ip->fs;
+	u64 trim = trim_from(ip);
+
+	for (unsigned i = 0; i < r->nr; i++) {
+		u64 e = run_entry(fs, r, i);
+		u64 va = r->va + i * pt_span(r->level);
+		struct ptfs_ref ref;
+		const char *why;
+		int err = -EUCLEAN;
+
+		if (e && va >= trim) {
+			ptfs_store8_flush(fs, r->off + 8 * i, 0);
+			continue;
+		}
+		if (!e)
+			continue;
+		why = ptfs_entry_decode(fs, e, r->level, &ref);
+		if (!why)
+			err = claim(ip, &ref, r->level, va, &why);
+		if (err) {
+			run_unclaim(ip, r, i);
+			return err != -EUCLEAN
+				       ? err
+				       : ptfs_refuse(fs, ip, why, r->off + 8 * i, r->level, i, e);
+		}
+		*soft |= ref.soft;
+	}
+	return 0;
+}
+
+// Bring an entry to what the MMU may follow: P set, current base. By compare-and-swap: a plain store
+// would resurrect an entry that a truncate has just cleared.
+static void harden(struct ptfs_fs *fs, u64 off, u64 e, u64 level_bits, int level)
+{
+	struct ptfs_ref ref;
+	u64 hard;
+
+	if (!e || ptfs_entry_decode(fs, e, level, &ref) || !ref.soft)
+		return;
+	hard = ref.leaf ? ptfs_entry_leaf(fs, ref.off, level) : ptfs_entry_table(fs, ref.off);
+	ptfs_cas8(fs, off, e | level_bits, hard | level_bits);
+}
+
+static void run_harden(struct ptfs_fs *fs, const struct run *r)
+{
+	for (unsigned i = 0; i < r->nr; i++)
+		harden(fs, r->off + 8 * i, run_entry(fs, r, i), 0, r->level);
+}
+
+// What a refused page names stays out of use: it may be the data that someone wants to rescue, and the
+// page would claim it again after the next mount.
+static void quarantine(struct ptfs_inode *ip, const struct run *r)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_ref ref;
+
+	for (unsigned i = 0; i < r->nr; i++) {
+		u64 e = run_entry(fs, r, i);
+		struct ptfs_chunk *c;
+
+		if (!e || ptfs_entry_decode(fs, e, r->level, &ref))
+			continue;
+		c = ptfs_chunk_at(fs, ref.off);
+		if (c->type == PTFS_CHUNK_FREE)
+			continue;
+		if (ref.leaf && r->level == PT_PMD)
+			ptfs_use_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
+		else
+			ptfs_use_locked(fs, c, ptfs_block_index(ref.off), 1);
+	}
+}
+
+static int verify_table_locked(struct ptfs_inode *ip, struct ptfs_tpage *tp, u64 off)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct run r = {
+		.off = off, .nr = PT_ENTRIES, .level = tp->level, .va = (u64)tp->index << PMD_SHIFT
+	};
+	bool soft = false;
+	u8 state = tp->state | PTFS_TP_VERIFIED;
+	int err = run_claim(ip, &r, &soft);
+
+	if (err == -EUCLEAN)
+		state = tp->state | PTFS_TP_BAD;
+	if (err == -EUCLEAN && fs->scanning)
+		quarantine(ip, &r);
+	if (err && err != -EUCLEAN)
+		return err;
+	if (!err && soft && fs->read_only)
+		state |= PTFS_TP_SOFT;
+	else if (!err && soft)
+		run_harden(fs, &r);
+	if (!err && r.level == PT_PTE && !(state & PTFS_TP_SOFT))
+		state |= PTFS_TP_READY;
+	__atomic_store_n(&tp->state, state, __ATOMIC_RELEASE);
+	return err;
+}
+
+int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_tpage *tp = ptfs_tpage(fs, off);
+	u8 state = tp ? __atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) : 0;
+	int err = 0;
+
+	// The entry that led here was verified, so the page is known; as another one's it is refused.
+	if (!(state & PTFS_TP_KNOWN) || tp->owner != ip->ino || tp->level != level ||
+	    tp->index != va >> PMD_SHIFT || tp->leaf_type != ip->leaf_type)
+		return ptfs_refuse(fs, ip, "table page belongs elsewhere", off, level, 0, off);
+	if (state & PTFS_TP_BAD)
+		return -EUCLEAN;
+	if (state & PTFS_TP_VERIFIED)
+		return 0;
+	ptfs_mutex_lock(&fs->alloc_lock);
+	if (tp->state & PTFS_TP_BAD)
+		err = -EUCLEAN;
+	else if (!(tp->state & PTFS_TP_VERIFIED))
+		err = verify_table_locked(ip, tp, off);
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	return err;
+}
+
+bool ptfs_entry_ready(const struct ptfs_fs *fs, u64 e, int level)
+{
+	struct ptfs_ref ref;
+	struct ptfs_tpage *tp;
+
+	if (!e)
+		return true;
+	if (ptfs_entry_decode(fs, e, level, &ref) || ref.soft)
+		return false;
+	if (ref.leaf)
+		return true;
+	tp = ptfs_tpage(fs, ref.off);
+	return tp && (__atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) & PTFS_TP_READY);
+}
+
+// The pages below that map part of [from, end).
+static int ready_children(struct ptfs_inode *ip, const struct run *r, u64 from, u64 end,
+			  unsigned *budget)
+{
+	int result = 0;
+
+	for (unsigned i = 0; i < r->nr; i++) {
+		u64 e = run_entry(ip->fs, r, i);
+		u64 va = r->va + i * pt_span(r->level);
+		struct ptfs_ref ref;
+		int err;
+
+		if (!e || va >= end || va + pt_span(r->level) <= from)
+			continue;
+		if (ptfs_entry_decode(ip->fs, e, r->level, &ref) || ref.leaf)
+			continue;
+		err = ptfs_ready_table(ip, ref.off, r->level - 1, va, from, end, budget);
+		if (err < 0)
+			result = err;
+		else if (err)
+			return err;
+	}
+	return result;
+}
+
+int ptfs_ready_table(struct ptfs_inode *ip, u64 off, int level, u64 va, u64 from, u64 end,
+		     unsigned *budget)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct run r = { .off = off, .nr = PT_ENTRIES, .level = level, .va = va };
+	struct ptfs_tpage *tp = ptfs_tpage(fs, off);
+	bool ready = true;
+	int err;
+
+	if (tp && (__atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) & PTFS_TP_READY))
+		return 0;
+	if (!*budget)
+		return 1;
+	--*budget;
+	err = ptfs_verify_table(ip, off, level, va);
+	if (err || level == PT_PTE)
+		return err;
+	err = ready_children(ip, &r, from, end, budget);
+	if (err)
+		return err;
+	for (unsigned i = 0; ready && i < r.nr; i++)
+		ready = ptfs_entry_ready(fs, run_entry(fs, &r, i), level);
+	ptfs_mutex_lock(&fs->alloc_lock);
+	tp = ptfs_tpage(fs, off);
+	if (ready && !(tp->state & PTFS_TP_SOFT))
+		__atomic_fetch_or(&tp->state, PTFS_TP_READY, __ATOMIC_RELEASE);
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	return 0;
+}
+
+static int verify_root_locked(struct ptfs_inode *ip, u64 root)
+{
+	struct ptfs_fs *fs = ip->fs;
+	int level = ptfs_root_level(root);
+	u64 e = root & ~PTFS_E_LEVEL;
+	const char *why = "impossible root level";
+	struct ptfs_ref ref;
+	int err = -EUCLEAN;
+
+	if (level >= PTFS_ROOT_LEVEL_MIN && level <= PTFS_ROOT_LEVEL_MAX)
+		why = ptfs_entry_decode(fs, e, level, &ref);
+	if (!why)
+		err = claim(ip, &ref, level, 0, &why);
+	if (err == -EUCLEAN)
+		return ptfs_refuse(fs, ip, why, ip->root_off, level, 0, root);
+	if (!err && !fs->read_only)
+		harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level);
+	return err;
+}
+
+// A tree that lies wholly beyond EOF goes as a whole. The direct words come first: they are stale.
+static void trim_root(struct ptfs_inode *ip)
+{
+	ptfs_zero(ip->fs, PTFS_FIELD(ip, direct), sizeof(((struct ptfs_dinode *)0)->direct));
+	ptfs_fence(ip->fs);
+	ptfs_store8_flush(ip->fs, ip->root_off, 0);
+}
+
+static int verify_inode_locked(struct ptfs_inode *ip)
+{
+	struct ptfs_fs *fs = ip->fs;
+	u64 root = ptfs_word(fs, ip->root_off);
+	struct run direct = { .off = PTFS_FIELD(ip, direct), .nr = PTFS_DIRECT, .level = PT_PTE };
+	bool soft = false;
+	int err;
+
+	if (!ip->leaf_type)
+		return root ? ptfs_refuse(fs, ip, "a root in a file without blocks", ip->root_off,
+					  0, 0, root)
+			    : 0;
+	if (root && trim_from(ip) == 0) {
+		trim_root(ip);
+		root = 0;
+	}
+	if (root || ip == &fs->itable)
+		return verify_root_locked(ip, root);
+	err = run_claim(ip, &direct, &soft);
+	if (err == -EUCLEAN && fs->scanning)
+		quarantine(ip, &direct);
+	if (!err && soft && !fs->read_only)
+		run_harden(fs, &direct);
+	return err;
+}
+
+int ptfs_verify_inode(struct ptfs_inode *ip)
+{
+	struct ptfs_fs *fs = ip->fs;
+	u8 itable_state = 0;
+	u8 *state = &itable_state;
+	int err;
+
+	ptfs_mutex_lock(&fs->alloc_lock);
+	err = ip == &fs->itable ? 0 : ptfs_chunk_aux_locked(ptfs_chunk_at(fs, ip->media_off));
+	if (err)
+		goto out;
+	if (ip != &fs->itable)
+		state = ptfs_inode_state(fs, ip->media_off);
+	if (*state & PTFS_IN_BAD)
+		err = -EUCLEAN;
+	else if (!(*state & PTFS_IN_VERIFIED))
+		err = verify_inode_locked(ip);
+	if (!err)
+		*state |= PTFS_IN_VERIFIED;
+	else if (err == -EUCLEAN)
+		*state |= PTFS_IN_BAD;
+out:
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	return err;
+}
