@@ -76,10 +76,11 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wcast-qual -Wstrict-prototypes -Wm
 # pointers for backtraces.
 KCFLAGS := -std=gnu17 -ffreestanding -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-pic \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-asynchronous-unwind-tables \
-	-fno-strict-aliasing -fcf-protection=none -O2 -g $(WARN) -I. -MMD -MP
+	-fno-strict-aliasing -fcf-protection=none -O2 -g $(WARN) -I. -Ifs/ptfs_glue/home -MMD -MP
 
-KSRC_C   := $(wildcard kernel/*.c kernel/*/*.c mm/*.c fs/*.c fs/ptfs/*.c fs/ptfs_glue/*.c \
-	drivers/*.c drivers/*/*.c)
+KSRC_C   := $(wildcard kernel/*.c kernel/*/*.c mm/*.c fs/*.c fs/ptfs_glue/*.c \
+	drivers/*.c drivers/*/*.c) \
+	$(if $(wildcard fs/ptfs_glue/*.c),$(wildcard fs/ptfs/*.c))
 KSRC_ASM := $(wildcard boot/*.asm kernel/*/*.asm)
 KOBJ     := $(KSRC_ASM:%.asm=$(BUILD)/k/%.asm.o) $(KSRC_C:%.c=$(BUILD)/k/%.o)
 
