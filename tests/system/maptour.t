@@ -1,0 +1,78 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""maptour on files of every shape: read, mmap and MAP_DAXVM must agree; the path is shown; and what
+an attached mapping costs does not depend on the size of the file (exact instruction counts)."""
+
+import pathlib
+import random
+import re
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from lib import tap
+from lib.images import make_image
+from lib.machine import Config, Dimm, run_command
+
+MIB = 1 << 20
+# Sizes around every change of the tree's shape: direct entries, a PTE page, PMD pages, 2 MiB leaves.
+SIZES = [1, 100, 4095, 4096, 4097, 32767, 32768, 32769, 65536, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1,
+         5 * MIB + 12345]
+MARGIN = 0.05  # the costs for a small and a large file
+
+
+def content(size):
+    return random.Random(size).randbytes(size)
+
+
+def tour(config):
+    command = "maptour /pmem/f* && truncate -s 1500M /pmem/sparse && maptour /pmem/sparse"
+    status, output, log = run_command(config, command, "maptour", timeout=120)
+    assert status == 0, f"status {status}\n{output}\n{log}"
+    assert output.count("the sums agree") == len(SIZES) + 1, output
+    assert "not available" not in output, output
+    return output
+
+
+def path_is_shown(output):
+    """The file's own tables are in PMem, what stands above them is in RAM."""
+    block = output.split("/pmem/f2097153\n")[1]
+    path = re.findall(r"^\s*(PML4|PUD|PMD|PTE)\b.*\b(RAM|pmem0)\b", block, re.MULTILINE)
+    levels = [level for level, _ in path][:4]
+    assert levels[:3] == ["PML4", "PUD", "PMD"], block
+    assert path[0][1] == "RAM", block
+    assert "pmem0" in [where for _, where in path[:4]], block
+
+
+def costs(config):
+    """Rows of user/bench.c: (operation, file) -> (ticks, faults)."""
+    command = "fallocate -l 512M /pmem/512m && bench /pmem/f65536 /pmem/512m"
+    status, output, log = run_command(config, command, "bench", timeout=240)
+    assert status == 0, f"status {status}\n{output}\n{log}"
+    rows = [line.split(",") for line in output.splitlines()[1:]]
+    return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in rows}
+
+
+def attach_is_constant(rows):
+    small, large = (rows["attach+unmap", f"/pmem/{name}"][0] for name in ("f65536", "512m"))
+    assert abs(small - large) <= MARGIN * max(small, large), f"64 KiB: {small}, 512 MiB: {large}"
+
+
+def attach_has_no_faults(rows):
+    faults = rows["attach+touch+unmap", "/pmem/512m"][1]
+    assert faults == 0, f"{faults} faults"
+
+
+def main():
+    files = {f"f{size}": content(size) for size in SIZES}
+    with make_image("1G", files) as image:
+        dimms = [Dimm(image)]
+        tap.attempt("all three ways agree", lambda: path_is_shown(tour(Config(dimms=dimms))))
+        rows = {}
+        tap.attempt("bench runs", lambda: rows.update(costs(Config(dimms=dimms, icount=True))))
+        tap.attempt("attaching 512 MiB costs what 64 KiB cost", attach_is_constant, rows)
+        tap.attempt("and touching every page takes no fault", attach_has_no_faults, rows)
+    tap.done()
+
+
+main()
