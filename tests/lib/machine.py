@@ -192,8 +192,8 @@ class Machine:
         self.process.stdin.write(text.encode() if isinstance(text, str) else text)
         self.process.stdin.flush()
 
-    def _receive(self, deadline):
-        """Wait for output: the new bytes, b"" at the end; GuestError past the deadline."""
+    def receive(self, deadline):
+        """Wait for output: the new bytes, b"" at the end; GuestError past the deadline (time.time)."""
         ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.time()))
         if not ready:
             raise GuestError("timeout")
@@ -208,7 +208,7 @@ class Machine:
         deadline = time.time() + (timeout or self.timeout)
         while not (match := regex.search(self.unread)):
             try:
-                data = self._receive(deadline)
+                data = self.receive(deadline)
             except GuestError:
                 raise GuestError(f"no {regex.pattern!r} within {timeout or self.timeout} s") from None
             if not data:
@@ -233,7 +233,7 @@ class Machine:
     def copy_output(self, sink, timeout=None):
         """Hand on all output as it comes, until the machine ends."""
         deadline = time.time() + (timeout or self.timeout)
-        while data := self._receive(deadline):
+        while data := self.receive(deadline):
             sink(data)
 
     def wait(self, timeout=None):
@@ -292,22 +292,3 @@ class Machine:
         if self.process and self.process.poll() is None:
             self.kill()
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def run_command(config, command, name="exec", timeout=60, sink=None):
-    """Boot, run a command line in the guest's shell, power off: (status, output, kernel log).
-
-    The output is exactly what the command wrote; `sink` gets it as it comes. The status is None if
-    the guest ended without telling one.
-    """
-    config = dataclasses.replace(
-        config, append=f"console=ttyS1 exec {config.append}",
-        files=config.files | {"run/exec.sh": (0o755, command.encode() + b"\n")})
-    with Machine(config, name, timeout) as machine:
-        machine.copy_output(sink or (lambda data: None))
-        machine.wait()
-        log = machine.log()
-        status = re.findall(r"exit status (\d+)", log)
-        if not status:
-            log += machine.qemu_errors()
-        return int(status[-1]) if status else None, machine.console.decode("latin-1"), log

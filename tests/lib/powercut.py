@@ -7,13 +7,11 @@ import subprocess
 import time
 
 from lib.guest import run
-from lib.machine import BUILD, Config, Dimm, GuestError, Machine
+from lib.images import check_image, run_tool
+from lib.machine import Config, Dimm, GuestError, Machine
 
+IMAGE_SIZE = "96M"
 MIN_LINES = 40  # less than that is no test
-
-
-def make_image(path, size="96M"):
-    subprocess.run([BUILD / "bin/mkfs.ptfs", "-s", size, path], check=True, stdout=subprocess.DEVNULL)
 
 
 def write_until_cut(path, seconds, smp):
@@ -26,10 +24,10 @@ def write_until_cut(path, seconds, smp):
         lines += b"wrote 0" + machine.unread
         end = time.time() + seconds
         while time.time() < end or lines.count(b"\n") < MIN_LINES:
-            lines += machine._receive(time.time() + 20)
+            lines += machine.receive(time.time() + 20)
         machine.kill()
         # What the pipe still holds was printed, so it counts.
-        while data := machine._receive(time.time() + 5):
+        while data := machine.receive(time.time() + 5):
             lines += data
     return bytes(lines).replace(b"\r\n", b"\n")
 
@@ -45,23 +43,21 @@ def check(path, lines):
         raise GuestError(f"the image was taken as clean after a power cut:\n{guest.log}")
 
 
-def check_image(path):
-    result = subprocess.run([BUILD / "bin/ptfs", "check", path], capture_output=True, text=True,
-                            check=False)
-    if result.returncode != 0:
-        raise GuestError(f"ptfs check: {result.stdout}{result.stderr}")
+def sound(path):
+    if wrong := check_image(path):
+        raise GuestError(f"ptfs check: {wrong}")
 
 
 def one_round(folder, number):
     """One power cut. Checked on a copy first, before the kernel's own recovery has touched it."""
     path = pathlib.Path(folder) / f"round{number}.img"
-    make_image(path)
+    run_tool("mkfs.ptfs", "-s", IMAGE_SIZE, path)
     seconds = random.Random(number).uniform(0.3, 2.5)
     lines = write_until_cut(path, seconds, smp=1 + number % 2)
     copy = path.with_suffix(".copy")
     subprocess.run(["cp", "--sparse=always", path, copy], check=True)
-    check_image(copy)
+    sound(copy)
     copy.unlink()
     check(path, lines)
-    check_image(path)
+    sound(path)
     path.unlink()

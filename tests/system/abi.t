@@ -10,9 +10,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from lib import cpio, tap
+from lib import cpio, guest, tap
 from lib.images import make_image
-from lib.machine import BUILD, Config, Dimm, run_command
+from lib.machine import BUILD, Config, Dimm
 
 FAMILIES = sorted(path.name for path in (BUILD / "abi").glob("*_test"))
 RUNS = [("ramfs", "/tmp", 1), ("ptfs", "/pmem", 2)]
@@ -25,9 +25,9 @@ def run_families(name, folder, cpus, image):
                        for family in FAMILIES)
     files = {f"put/{family}": cpio.host_file(BUILD / "abi" / family) for family in FAMILIES}
     config = Config(smp=cpus, files=files, dimms=[Dimm(image)])
-    status, output, log = run_command(config, script, f"abi-{name}", timeout=120)
-    tap.ok(status is not None, f"{name}: the guest ended in order", log[-3000:])
-    return output
+    output = []
+    tap.attempt(f"{name}: the guest ended in order", guest.run, config, script, 120, output.append)
+    return b"".join(output).decode("latin-1")
 
 
 def report(name, output):

@@ -10,9 +10,9 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from lib import tap
+from lib import guest, tap
 from lib.images import make_image
-from lib.machine import Config, Dimm, run_command
+from lib.machine import Config, Dimm
 
 MIB = 1 << 20
 # Sizes around every change of the tree's shape: direct entries, a PTE page, PMD pages, 2 MiB leaves.
@@ -25,10 +25,15 @@ def content(size):
     return random.Random(size).randbytes(size)
 
 
+def run_command(config, command):
+    result = guest.run(config, command, timeout=240)
+    assert result.status == 0, f"status {result.status}\n{result.output}\n{result.log}"
+    return result.output
+
+
 def tour(config):
     command = "maptour /pmem/f* && truncate -s 1500M /pmem/sparse && maptour /pmem/sparse"
-    status, output, log = run_command(config, command, "maptour", timeout=120)
-    assert status == 0, f"status {status}\n{output}\n{log}"
+    output = run_command(config, command)
     assert output.count("the sums agree") == len(SIZES) + 1, output
     assert "not available" not in output, output
     return output
@@ -47,9 +52,7 @@ def path_is_shown(output):
 def costs(config):
     """Rows of user/bench.c: (operation, file) -> (ticks, faults)."""
     command = "fallocate -l 512M /pmem/512m && bench /pmem/f65536 /pmem/512m"
-    status, output, log = run_command(config, command, "bench", timeout=240)
-    assert status == 0, f"status {status}\n{output}\n{log}"
-    rows = [line.split(",") for line in output.splitlines()[1:]]
+    rows = [line.split(",") for line in run_command(config, command).splitlines()[1:]]
     return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in rows}
 
 
