@@ -27,7 +27,7 @@ KTEST(printf_numbers)
 	EXPECT(prints("[00042] [42   ] [   42] [  042]", "[%05d] [%-5d] [%5d] [%5.3d]", 42, 42, 42,
 		      42));
 	EXPECT(prints("+7 -0007", "%+d %05d", 7, -7));
-	EXPECT(prints("ff ffff", "%hhx %hx", 0xffff & 0xff, 0xffff));
+	EXPECT(prints("ff ffff", "%hhx %hx", (u8)0xff, (u16)0xffff));
 	EXPECT(prints("0x10", "%p", (void *)16));
 }
 
