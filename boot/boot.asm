@@ -1,8 +1,8 @@
 ; SPDX-License-Identifier: MIT
 ;
-; What: the first instructions. Two loaders enter here, both in 32-bit protected mode without paging:
-; GRUB by multiboot2 (EAX = magic, EBX = information) and QEMU's -kernel by PVH (EBX = start info).
-; This file brings the boot CPU to 64-bit mode at main(magic, info).
+; What: the first instructions. Two loaders enter here, both in 32-bit protected mode without
+; paging: GRUB by multiboot2 (EAX = magic, EBX = information) and QEMU's -kernel by PVH (EBX = start
+; info). This file brings the boot CPU to 64-bit mode at main(magic, info).
 ;
 ; Not here: reading what the loader says (kernel/bootinfo.c), other CPUs (boot/trampoline.asm).
 ;
@@ -159,8 +159,10 @@ boot_fail:
 	hlt
 	jmp .halt
 
-msg_no_cpuid:		db "dax64: this CPU has no CPUID instruction; a 64-bit CPU is needed", 13, 10, 0
-msg_no_long_mode:	db "dax64: this CPU has no 64-bit mode (CPUID 80000001h EDX bit 29)", 13, 10, 0
+msg_no_cpuid:
+	db "dax64: this CPU has no CPUID instruction; a 64-bit CPU is needed", 13, 10, 0
+msg_no_long_mode:
+	db "dax64: this CPU has no 64-bit mode (CPUID 80000001h EDX bit 29)", 13, 10, 0
 
 bits 64
 ; In: EDI, ESI = arguments of main().

@@ -1,9 +1,9 @@
 ; SPDX-License-Identifier: MIT
 ;
 ; What: where a CPU begins that smp.c starts: in real mode, at a page below 1 MiB to which smp.c has
-; copied this code and in which it has filled in the words at the end. It goes straight to 64-bit mode
-; (SDM 3A, 9.8.5 allows that from real mode) on the boot page tables, which still map low memory, then
-; changes to the kernel's own and calls C.
+; copied this code and in which it has filled in the words at the end. It goes straight to 64-bit
+; mode (SDM 3A, 9.8.5 allows that from real mode) on the boot page tables, which still map low
+; memory, then changes to the kernel's own and calls C.
 ;
 ; Position: the code runs at cs:0; all references are relative to trampoline_start.
 

@@ -44,7 +44,8 @@ void bootinfo_init(u32 magic, phys_t info);
 void bootinfo_report(void);
 
 // Boot parameters: words `name=value` or `name` on the command line. The table in bootparam.c
-// documents them. All usable from bootinfo_init() on; where a name comes twice, the last one counts.
+// documents them. All usable from bootinfo_init() on; where a name comes twice, the last one
+// counts.
 
 bool bootparam_present(const char *name);
 // Copies the value ("" if there is none) into buf, cut at len - 1 bytes; false if absent.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The memory map is made sorted and free of overlaps, and what two entries claim is RAM only if both
-// say so. Works on the real `bootinfo` and puts it back.
+// The memory map is made sorted and free of overlaps, and what two entries claim is RAM only if
+// both say so. Works on the real `bootinfo` and puts it back.
 #include "kernel/bootinfo_internal.h"
 #include "kernel/ktest.h"
 #include "kernel/lib/string.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the kernel's command line. The table below is its documentation; a word that is not in it is
-// reported once at boot and otherwise left alone (init may want it).
+// What: the kernel's command line. The table below is its documentation; a word that is not in it
+// is reported once at boot and otherwise left alone (init may want it).
 #include "kernel/bootinfo.h"
 
 #include "kernel/console.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the kernel log. Each line goes into a ring in memory and, if its level says so, to the serial
-// port and the VGA screen.
+// What: the kernel log. Each line goes into a ring in memory and, if its level says so, to the
+// serial port and the VGA screen.
 //
 // Not here: the devices (drivers/serial, drivers/platform/vga), the terminal (fs/tty.c), panic.
 //

@@ -23,17 +23,18 @@ void klog_plain(const char *fmt, ...) __printf(1, 2);
 // logged earlier come out now.
 void console_init(void);
 
-// Bytes of a terminal, as they are, to a serial port (drivers/serial/serial.h); to the VGA screen as
-// well if it is the port that carries the log. Log lines do not cut into them. Any context.
+// Bytes of a terminal, as they are, to a serial port (drivers/serial/serial.h); to the VGA screen
+// as well if it is the port that carries the log. Log lines do not cut into them. Any context.
 void console_write(unsigned port, const char *bytes, size_t len);
 // The serial port that carries the log.
 unsigned console_port(void);
 
-// Copies log text from ring position *pos on, whole lines while they fit, and advances *pos. What was
-// overwritten meanwhile is skipped. Returns the number of bytes, 0 at the end. Start with 0.
+// Copies log text from ring position *pos on, whole lines while they fit, and advances *pos. What
+// was overwritten meanwhile is skipped. Returns the number of bytes, 0 at the end. Start with 0.
 size_t klog_read(u64 *pos, char *buf, size_t len);
 // Number of bytes ever logged: a *pos from which on only new lines are read.
 u64 klog_end(void);
 
-// From now on print without the lock: the machine has stopped, and whoever held it will not come back.
+// From now on print without the lock: the machine has stopped, and whoever held it will not come
+// back.
 void console_panic(void);

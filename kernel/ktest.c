@@ -3,8 +3,8 @@
 // What: runs the in-kernel tests, prints TAP version 13, and compares the watched quantities around
 // each test.
 //
-// Locking: tests run one after the other in one thread. EXPECT may be used by threads that a test has
-// started; `failures` is atomic.
+// Locking: tests run one after the other in one thread. EXPECT may be used by threads that a test
+// has started; `failures` is atomic.
 #include "kernel/ktest.h"
 
 #include "kernel/console.h"

@@ -2,8 +2,9 @@
 //
 // In-kernel tests: they stand beside the code they test (mm/frame_test.c), are collected by the
 // linker and run with `ktest=GLOB` on the command line ("*" for all): TAP on the console, result as
-// QEMU's exit code. Around each test the counts of frames, heap objects and held locks are compared;
-// a difference fails the test. A test runs in a kernel thread with interrupts on and may sleep.
+// QEMU's exit code. Around each test the counts of frames, heap objects and held locks are
+// compared; a difference fails the test. A test runs in a kernel thread with interrupts on and may
+// sleep.
 #pragma once
 
 #include "kernel/lib/types.h"
@@ -24,8 +25,8 @@ struct ktest {
 #define KTEST(test_name) KTEST_DEFINE(test_name, false)
 
 // Is run again with its first allocation failing, then the second, and so on until none fails. In
-// these runs EXPECT does not count (it still tells the test whether to go on), but leaks and crashes
-// do. The test must give up in good order when it is told that memory is short.
+// these runs EXPECT does not count (it still tells the test whether to go on), but leaks and
+// crashes do. The test must give up in good order when it is told that memory is short.
 #define KTEST_NOMEM(test_name) KTEST_DEFINE(test_name, true)
 
 // Record a failure and go on; the test fails. Evaluates to the truth of the condition.

@@ -19,7 +19,7 @@
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/irq.h"
 #include "kernel/x86/machine.h"
-#include "kernel/x86/trap_internal.h"
+#include "kernel/x86/trap.h"
 #include "mm/kmap.h"
 #include "mm/layout.h"
 
@@ -31,8 +31,8 @@ static u32 panicking; // CPU index + 1 of the first to panic
 static u32 nested;    // panics of that CPU while it panicked
 static u32 answered;  // CPU index + 1 of the last CPU that has printed its state
 
-// Prints the callers, newest first. `rbp` is the frame pointer of the newest: [rbp] is its caller's,
-// [rbp + 8] the address that it returns to. Entry code ends the chain by a zero.
+// Prints the callers, newest first. `rbp` is the frame pointer of the newest: [rbp] is its
+// caller's, [rbp + 8] the address that it returns to. Entry code ends the chain by a zero.
 static void backtrace(u64 rip, u64 rbp)
 {
 	char text[80];
@@ -112,15 +112,13 @@ static void stop_others(void)
 // Become the one who talks. A second CPU waits for its NMI; a fault while we talk ends it at once.
 static void begin(void)
 {
-	u32 me = this_cpu()->index + 1, none = 0;
+	u32 me = this_cpu()->index + 1, first = __sync_val_compare_and_swap(&panicking, 0, me);
 
 	asm_cli();
-	if (__atomic_compare_exchange_n(&panicking, &none, me, false, __ATOMIC_SEQ_CST,
-					__ATOMIC_SEQ_CST)) {
-		console_panic();
+	console_panic();
+	if (first == 0)
 		return;
-	}
-	if (none != me)
+	if (first != me)
 		machine_halt(); // until the NMI
 	if (++nested > 1)
 		machine_exit(EXIT_PANIC);
@@ -160,7 +158,7 @@ void panic_trap(const struct trapframe *tf, const char *fmt, ...)
 	va_end(ap);
 	log_err("panic: %s", text);
 	if (kmap_is_guard(asm_read_cr2()) &&
-	    (tf->vector == EXC_DOUBLE_FAULT || tf->vector == TRAP_PAGE_FAULT))
+	    (tf->vector == TRAP_DOUBLE_FAULT || tf->vector == TRAP_PAGE_FAULT))
 		log_err("the kernel stack is full: %lx is in a guard page", asm_read_cr2());
 	cpu_line();
 	registers(tf);

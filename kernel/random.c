@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: a ChaCha20 generator (RFC 8439, 2.3) that forgets: after each request the key is replaced by
-// output that nobody has seen, so a key that leaks tells nothing of the past.
-// Not here: a blocking pool, entropy estimates.
+// What: a ChaCha20 generator (RFC 8439, 2.3) that forgets: after each request the key is replaced
+// by output that nobody has seen, so a key that leaks tells nothing of the past. Not here: a
+// blocking pool, entropy estimates.
 //
 // Invariants:
 //   I1  The first 32 bytes of each key stream become the next key and go nowhere else.

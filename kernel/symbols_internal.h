@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The table that tools/ksyms.awk makes and the second link adds behind the constants: entries sorted
-// by offset, then the names.
+// The table that tools/ksyms.awk makes and the second link adds behind the constants: entries
+// sorted by offset, then the names.
 #pragma once
 
 #include "kernel/lib/types.h"

@@ -4,9 +4,9 @@
 //
 // Not here: what is in them (acpi_parse.c, madt.c, power.c, drivers/nvdimm/nfit.c).
 //
-// Invariant: every table in the list is mapped whole, at least a header long, and its bytes sum to 0.
-// Failure: a table that is torn is left out with a log line; without any table the machine runs with
-// one CPU and no device interrupts.
+// Invariant: every table in the list is mapped whole, is a header long at least, and sums up to 0.
+// Failure: a table that is torn is left out with a log line; without any table the machine runs
+// with one CPU and no device interrupts.
 #include "drivers/acpi/acpi.h"
 
 #include "drivers/acpi/acpi_parse.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: MADT and \_S5 from bytes (ACPI 6.4, 5.2.12 and 20.2). Fields are assembled byte by byte: the
-// tables promise no alignment.
+// What: MADT and \_S5 from bytes (ACPI 6.4, 5.2.12 and 20.2). Fields are assembled byte by byte:
+// the tables promise no alignment.
 #include "drivers/acpi/acpi_parse.h"
 
 #define MADT_LAPIC_ADDRESS 36 // offset in the table

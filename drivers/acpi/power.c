@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the numbers for switching off by ACPI (6.4, 4.8.3.2 and 7.4.2.6): control register ports from
-// the FADT, SLP_TYP from the \_S5 package, which is found by its bytes, without interpreting AML.
+// What: the numbers for switching off by ACPI (6.4, 4.8.3.2 and 7.4.2.6): control register ports
+// from the FADT, SLP_TYP from the \_S5 package, which is found by its bytes, without interpreting
+// AML.
 #include "drivers/acpi/acpi.h"
 #include "drivers/acpi/acpi_parse.h"
 #include "kernel/console.h"

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What: writes and scrolls the text screen by the registers of the CRT controller (IBM VGA: index at
-// port 3d4h; 0ch/0dh start of the picture, 0eh/0fh cursor). On a machine without VGA the writes go
-// nowhere.
+// What: writes and scrolls the text screen by the registers of the CRT controller (IBM VGA: index
+// at port 3d4h; 0ch/0dh start of the picture, 0eh/0fh cursor). On a machine without VGA the writes
+// go nowhere.
 //
 // Text memory holds 204 rows of which 25 are shown. Scrolling moves the picture down a row; only at
-// the end of the memory is it copied back. Access to text memory traps in every emulator, and moving
-// 2,000 cells a line would dominate the boot time.
+// the end of the memory is it copied back. Access to text memory traps in every emulator, and
+// moving 2,000 cells a line would dominate the boot time.
 //
 // Locking: the console's lock (kernel/console.c), the only caller.
 #include "drivers/platform/vga.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the two PC serial ports (National Semiconductor PC16550D data sheet; registers in section 8).
+// What: the two PC serial ports (National Semiconductor PC16550D data sheet, section 8: registers).
 //
 // Not here: which port carries the log (kernel/console.c), the line discipline (fs/tty.c).
 //
@@ -31,7 +31,7 @@ enum uart_register {
 #define LSR_SEND_EMPTY   0x20
 #define DIVISOR_115200   1
 
-// A real port at 115200 needs 87 us a byte; a port that takes longer is broken and is not waited for.
+// A real port needs 87 us a byte at 115200; one that takes longer is broken and not waited for.
 #define SEND_SPINS 100000
 
 static struct uart {

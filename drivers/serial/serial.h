@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// 16550 UARTs: COM1 (ttyS0) and COM2 (ttyS1), 115200 8N1. Sending is polled, so that it works in any
-// context from the first instruction on; receiving is by interrupt.
+// 16550 UARTs: COM1 (ttyS0) and COM2 (ttyS1), 115200 8N1. Sending is polled, so that it works in
+// any context from the first instruction on; receiving is by interrupt.
 #pragma once
 
 #include "kernel/lib/types.h"
@@ -16,6 +16,6 @@ bool serial_present(unsigned port);
 // lines serialise themselves.
 void serial_write(unsigned port, const char *bytes, size_t len);
 
-// Have `fn` called with each byte that `port` receives: interrupt context, interrupts off. 0 or what
-// irq_register() says; -ENODEV if the port does not exist.
+// Have `fn` called with each byte that `port` receives: interrupt context, interrupts off. 0 or
+// what irq_register() says; -ENODEV if the port does not exist.
 int serial_set_receiver(unsigned port, void (*fn)(u8 byte)) __must_check;

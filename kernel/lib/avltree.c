@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the balanced tree of avltree.h. Insertion and removal change one place and then walk up to the
-// root, restoring height, the owner's sum and balance at each node.
+// What: the balanced tree of avltree.h. Insertion and removal change one place and then walk up to
+// the root, restoring height, the owner's sum and balance at each node.
 //
 // Invariants
 //   I1  height = 1 + the larger of the children's heights (none: 0).

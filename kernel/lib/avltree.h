@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // Intrusive balanced search tree (AVL; Knuth, TAOCP vol. 3, 6.2.3), with a hook that keeps a sum of
-// each subtree up to date ("augmented"). Not locked: the owner of the tree says which lock guards it.
+// each subtree up to date ("augmented"). Not locked: the owner of the tree says which lock guards
+// it.
 //
-// The tree knows no keys. The owner searches by following left and right itself, and links a new node
-// below the place where its search ended.
+// The tree knows no keys. The owner searches by following left and right itself, and links a new
+// node below the place where its search ended.
 #pragma once
 
 #include "kernel/lib/types.h"
@@ -16,7 +17,8 @@ struct avl_node {
 
 struct avl_tree {
 	struct avl_node *root;
-	// Recompute what `n` keeps about its subtree from n itself and its children. NULL: nothing kept.
+	// Recompute what `n` keeps about its subtree from n itself and its children. NULL: nothing
+	// kept.
 	void (*update)(struct avl_node *n);
 };
 

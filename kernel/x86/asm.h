@@ -10,8 +10,8 @@ struct thread;
 
 // ---- The per-CPU block's fields that must change in one instruction -----------------------------
 //
-// Between reading a pointer to the block and using it, the thread might move to another CPU. Offsets
-// as in kernel/x86/cpu.h.
+// Between reading a pointer to the block and using it, the thread might move to another CPU.
+// Offsets as in kernel/x86/cpu.h.
 
 static inline struct thread *asm_gs_current(void)
 {

@@ -96,8 +96,8 @@ static void log_features(const struct cpu_features *f)
 			 f->smep ? "" : " smep", f->smap ? "" : " smap");
 }
 
-// CR4 is written as a whole: what the firmware may have left (PCIDE, OSXSAVE, FSGSBASE) goes. Without
-// OSXSAVE programs keep to SSE2, which FXSAVE covers.
+// CR4 is written as a whole: what the firmware may have left (PCIDE, OSXSAVE, FSGSBASE) goes.
+// Without OSXSAVE programs keep to SSE2, which FXSAVE covers.
 static void set_control_registers(const struct cpu_features *f)
 {
 	u64 cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;

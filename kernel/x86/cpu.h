@@ -47,7 +47,8 @@ unsigned cpu_count(void);
 // TSS.RSP0. Preemption off. Called by the scheduler.
 void cpu_set_kernel_stack(u64 top);
 
-// From CPUID, once, on the boot CPU; a feature is used only if its bit is set here, never by trying.
+// From CPUID, once, on the boot CPU; a feature is used only if its bit is set here, never by
+// trying.
 struct cpu_features {
 	bool nx, smep, smap, umip, pge, pcid, gib_pages, rdtscp, la57, fsgsbase;
 	bool clflush, clflushopt, clwb, invariant_tsc, x2apic, tsc_deadline, hypervisor, mce;

@@ -4,11 +4,11 @@
 ; Each leaves a struct trapframe (kernel/x86/trap.h) on the stack and calls C (trap.c).
 ;
 ; Invariants:
-;   I1 In C code, GS points at this CPU's struct cpu, the direction flag is clear, and so is RFLAGS.AC
-;      (no access to user pages) except where uaccess sets it.
+;   I1 In C code, GS points at this CPU's struct cpu, the direction flag is clear, and so is
+;      RFLAGS.AC (no access to user pages) except where uaccess sets it.
 ;   I2 SWAPGS is executed exactly when the privilege changes. Ordinary traps know by the saved CS.
-;      NMI, #MC and #DF can strike between the change and the SWAPGS: they look at the GS base itself,
-;      which is in the upper half for the kernel and never for a user (arch_prctl refuses it).
+;      NMI, #MC and #DF can strike between the change and the SWAPGS: they look at the GS base
+;      itself, which is in the upper half for the kernel and never for a user (arch_prctl refuses).
 ;   I3 A frame from user mode lies at the very top of the thread's kernel stack.
 ;   I4 RBP links frames through a trap, so that a backtrace shows what was interrupted.
 
@@ -153,7 +153,8 @@ trap_paranoid:
 	POP_REGISTERS
 	iretq
 
-; SYSCALL: RCX = user's rip, R11 = user's rflags; RSP is still the user's, interrupts are off (FMASK).
+; SYSCALL: RCX = user's rip, R11 = user's rflags; RSP is still the user's, interrupts are off
+; (FMASK).
 align 16
 syscall_entry:
 	swapgs

@@ -3,8 +3,8 @@
 // What: GDT and TSS. In 64-bit mode segments say only privilege and code size; the TSS says which
 // stack a trap begins on.
 //
-// Invariant: TSS.RSP0 and gs:kernel_rsp are equal: the stack for entries from user mode by a trap and
-// by SYSCALL is the same, and a user frame is always at its very top.
+// Invariant: TSS.RSP0 and gs:kernel_rsp are equal: the stack for entries from user mode by a trap
+// and by SYSCALL is the same, and a user frame is always at its very top.
 #include "kernel/x86/gdt.h"
 
 #include "kernel/x86/asm.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: device interrupts: the I/O APICs (Intel 82093AA data sheet), the legacy PICs masked, and the
-// handlers of the ISA interrupts. All interrupts go to the boot CPU.
+// What: device interrupts: the I/O APICs (Intel 82093AA data sheet), the legacy PICs masked, and
+// the handlers of the ISA interrupts. All interrupts go to the boot CPU.
 //
 // Locking: irq_lock guards the handler table while it is being filled and the register window (an
 // index and a data register). Handlers read the table without it: an entry is complete before its

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Interrupt controllers: local APIC of each CPU, I/O APICs, and the legacy PICs, which are silenced.
-// Registration of handlers is in trap.h (irq_register).
+// Interrupt controllers: local APIC of each CPU, I/O APICs, and the legacy PICs, which are
+// silenced. Registration of handlers is in trap.h (irq_register).
 #pragma once
 
 #include "kernel/lib/types.h"

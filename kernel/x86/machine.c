@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: power-off, reset and test exit. Each tries ways from the proper to the crude; a way that the
-// machine does not have is a write to a port where nobody listens.
+// What: power-off, reset and test exit. Each tries ways from the proper to the crude; a way that
+// the machine does not have is a write to a port where nobody listens.
 //
 // Not here: where the ACPI numbers come from (drivers/acpi/power.c).
 #include "kernel/x86/machine.h"

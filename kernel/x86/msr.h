@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Model-specific registers (SDM 4, table 2-2) and control register bits (SDM 3A, 2.5) that are used.
+// Model-specific registers (SDM 4, table 2-2) and control register bits (SDM 3A, 2.5) that are
+// used.
 #pragma once
 
 #include "kernel/lib/types.h"

@@ -4,10 +4,11 @@
 //
 // Not here: the first instructions of a CPU (boot/trampoline.asm), scheduling, TLB shootdown (mm).
 //
-// Calls. Each CPU has one call slot, for the calls that it makes. It fills the slot in, sets its own
-// bit in the inbox of every target, and sends the IPI. A target takes its inbox, runs each caller's
-// function, and counts down the caller's `pending`. The caller waits for zero, and runs what is in
-// its own inbox meanwhile, so that two CPUs that call each other with interrupts off get along.
+// Calls. Each CPU has one call slot, for the calls that it makes. It fills the slot in, sets its
+// own bit in the inbox of every target, and sends the IPI. A target takes its inbox, runs each
+// caller's function, and counts down the caller's `pending`. The caller waits for zero, and runs
+// what is in its own inbox meanwhile, so that two CPUs that call each other with interrupts off get
+// along.
 //
 // Invariants:
 //   I1 a slot is reused only after `pending` is zero: no target looks at it any more.
@@ -129,8 +130,9 @@ void smp_ap_main(struct cpu *c, void *ist_area)
 	panic("cpu %u: its entry function returned", c->index);
 }
 
-// INIT, 10 ms, SIPI twice (SDM 3A, 8.4.4.1; the second is ignored by a CPU that runs). The wait after
-// INIT is for CPUs of the 1990s; emulators and everything since start at once, so it is short.
+// INIT, 10 ms, SIPI twice (SDM 3A, 8.4.4.1; the second is ignored by a CPU that runs). The wait
+// after INIT is for CPUs of the 1990s; emulators and everything since start at once, so it is
+// short.
 static bool start(struct cpu *c, const struct smp_stacks *stacks)
 {
 	struct trampoline_args *args =

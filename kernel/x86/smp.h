@@ -18,9 +18,9 @@ struct smp_stacks {
 	size_t bytes;
 };
 
-// Start every CPU of `config` (INIT-SIPI-SIPI, SDM 3A 8.4). Each enters `entry` on its own stack with
-// GS, GDT, IDT and its LAPIC set up, interrupts off; entry does not return. Returns when all are
-// online or have timed out (one log line for each that did). Boot CPU, once.
+// Start every CPU of `config` (INIT-SIPI-SIPI, SDM 3A 8.4). Each enters `entry` on its own stack
+// with GS, GDT, IDT and its LAPIC set up, interrupts off; entry does not return. Returns when all
+// are online or have timed out (one log line for each that did). Boot CPU, once.
 void smp_start(const struct apic_config *config, const struct smp_stacks *stacks,
 	       void (*entry)(void));
 

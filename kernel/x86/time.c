@@ -74,8 +74,8 @@ void udelay(u64 us)
 		asm_pause();
 }
 
-// TSC ticks per second from one countdown of 1/CALIBRATE_HZ s; 0 if the PIT does not count. Whatever
-// delays us (an emulator's host is busy) makes the result larger, never smaller.
+// TSC ticks per second from one countdown of 1/CALIBRATE_HZ s; 0 if the PIT does not count.
+// Whatever delays us (an emulator's host is busy) makes the result larger, never smaller.
 static u64 calibrate_once(void)
 {
 	unsigned count = PIT_HZ / CALIBRATE_HZ, spins = 0;

@@ -6,8 +6,8 @@
 // Not here: the way in and out (entry.asm), device interrupts (irq.c), page faults (mm/fault.c).
 //
 // Invariants:
-//   I1 all gates switch interrupts off; exceptions switch them on again here if they were on, except
-//      page faults, whose handler must read CR2 first.
+//   I1 all gates switch interrupts off; exceptions switch them on again here if they were on,
+//      except page faults, whose handler must read CR2 first.
 //   I2 a frame goes to user mode only through finish_user(), which forces what user code must not
 //      choose: selectors, privileged flags, a canonical rip.
 //
@@ -180,7 +180,7 @@ static void finish_user(struct trapframe *tf)
 	for (;;) {
 		asm_sti();
 		if (!frame_safe(tf)) {
-			tf->vector = EXC_PROTECTION;
+			tf->vector = TRAP_PROTECTION;
 			tf->error = 0;
 			if (!user_fault)
 				panic_trap(tf, "user frame with bad rip");
@@ -213,15 +213,15 @@ void trap_dispatch(struct trapframe *tf)
 
 void trap_dispatch_paranoid(struct trapframe *tf)
 {
-	if (tf->vector == EXC_NMI && nmi)
+	if (tf->vector == TRAP_NMI && nmi)
 		nmi(tf);
 	else
 		panic_trap(tf, "%s", trap_name(tf->vector));
 }
 
 // SYSRET takes rip from RCX and rflags from R11, cannot set RF or TF soundly, and faults in kernel
-// mode (on Intel) if rip is not canonical. USER_END leaves the last page unmapped, so that a SYSCALL
-// at its end cannot make such a rip either.
+// mode (on Intel) if rip is not canonical. USER_END leaves the last page unmapped, so that a
+// SYSCALL at its end cannot make such a rip either.
 static bool sysret_possible(const struct trapframe *tf)
 {
 	return tf->rcx == tf->rip && tf->r11 == tf->rflags &&
@@ -271,10 +271,10 @@ void trap_init(void)
 {
 	for (unsigned v = 0; v < 256; v++)
 		set_gate(v, IST_NONE, GATE_INTERRUPT);
-	set_gate(EXC_NMI, IST_NMI, GATE_INTERRUPT);
-	set_gate(EXC_DOUBLE_FAULT, IST_DOUBLE_FAULT, GATE_INTERRUPT);
-	set_gate(EXC_MACHINE_CHECK, IST_MACHINE_CHECK, GATE_INTERRUPT);
-	set_gate(EXC_BREAKPOINT, IST_NONE, GATE_INTERRUPT | GATE_USER);
+	set_gate(TRAP_NMI, IST_NMI, GATE_INTERRUPT);
+	set_gate(TRAP_DOUBLE_FAULT, IST_DOUBLE_FAULT, GATE_INTERRUPT);
+	set_gate(TRAP_MACHINE_CHECK, IST_MACHINE_CHECK, GATE_INTERRUPT);
+	set_gate(TRAP_BREAKPOINT, IST_NONE, GATE_INTERRUPT | GATE_USER);
 	trap_smap = cpu_features.smap;
 	trap_load_idt();
 }

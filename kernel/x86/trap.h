@@ -16,8 +16,14 @@ struct trapframe {
 	u64 rip, cs, rflags, rsp, ss;
 };
 
-#define TRAP_SYSCALL    256
-#define TRAP_PAGE_FAULT 14
+// Vectors of exceptions that have a name (SDM 3A, table 6-1).
+#define TRAP_NMI           2
+#define TRAP_BREAKPOINT    3
+#define TRAP_DOUBLE_FAULT  8
+#define TRAP_PROTECTION    13
+#define TRAP_PAGE_FAULT    14
+#define TRAP_MACHINE_CHECK 18
+#define TRAP_SYSCALL       256 // not the CPU's
 
 // Page fault error code (SDM 3A, 4.7).
 #define PF_PRESENT  BIT(0)
@@ -35,8 +41,8 @@ typedef void (*trap_handler)(struct trapframe *tf);
 
 // Exceptions 0-31 and software-chosen vectors. Handlers of exceptions run with interrupts as they
 // were, those of interrupts with interrupts off. The page-fault handler begins with interrupts off,
-// because another fault would overwrite CR2: it reads asm_read_cr2() and then switches them on itself
-// if tf->rflags has RFLAGS_IF (asm_irq_restore(tf->rflags)).
+// because another fault would overwrite CR2: it reads asm_read_cr2() and then switches them on
+// itself if tf->rflags has RFLAGS_IF (asm_irq_restore(tf->rflags)).
 void trap_set_handler(u8 vector, trap_handler fn);
 
 // An exception in user mode that nobody handled; set by kernel/proc (sends the signal).
@@ -50,6 +56,10 @@ void trap_set_user_return(trap_handler fn);
 // back with interrupts off. Set by sched.
 void trap_set_preempt(void (*fn)(void));
 
+// What a CPU does with an NMI: no lock may be taken there. Set by kernel/panic.c, which stops the
+// other CPUs by it.
+void trap_set_nmi(trap_handler fn);
+
 // Leave for user mode with the registers in `tf`, which is at the very top of the current kernel
 // stack; the user-return handler above runs first. A new user thread begins by this. Interrupts on.
 void trap_return_user(struct trapframe *tf) __noreturn;
@@ -57,8 +67,9 @@ void trap_return_user(struct trapframe *tf) __noreturn;
 // For messages: "page fault", "system call", ...
 const char *trap_name(u64 vector);
 
-// Device interrupts: route the ISA interrupt `irq` (0-15, with the MADT's overrides) to the boot CPU
-// and call fn with interrupts off. 0, or -EBUSY if taken, -ENODEV if the IOAPIC has no such input.
+// Device interrupts: route the ISA interrupt `irq` (0-15, with the MADT's overrides) to the boot
+// CPU and call fn with interrupts off. 0, or -EBUSY if taken, -ENODEV if the IOAPIC has no such
+// input.
 int irq_register(unsigned irq, void (*fn)(void *arg), void *arg) __must_check;
 
 // Exception-table fixup: code that may fault on a user address names where to continue. True if

@@ -15,14 +15,6 @@ enum {
 	VECTOR_SPURIOUS = 0xff, // low four bits set, as old LAPICs want it
 };
 
-enum {
-	EXC_NMI = 2,
-	EXC_BREAKPOINT = 3,
-	EXC_DOUBLE_FAULT = 8,
-	EXC_PROTECTION = 13,
-	EXC_MACHINE_CHECK = 18
-};
-
 // Fill the IDT and load it on the boot CPU; the others load the same one.
 void trap_init(void);
 void trap_load_idt(void);
@@ -39,13 +31,11 @@ struct extable_entry {
 };
 extern const struct extable_entry extable_start[], extable_end[];
 
-// Called by entry.asm. `paranoid`: on a stack of its own, perhaps in the midst of an entry; no locks.
+// Called by entry.asm. `paranoid`: on a stack of its own, perhaps in the midst of an entry; no
+// locks.
 void trap_dispatch(struct trapframe *tf);
 void trap_dispatch_paranoid(struct trapframe *tf);
 bool trap_syscall(struct trapframe *tf);
 void trap_finish_user(struct trapframe *tf);
 // 1 if CPUID has SMAP: entry.asm may execute CLAC.
 extern u8 trap_smap;
-
-// What a CPU does with an NMI (the panicking CPU stops the others). Set by kernel/panic.c.
-void trap_set_nmi(trap_handler fn);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// ACPI parsing from bytes: a MADT as QEMU makes it, every way to tear it, and the \_S5 package in the
-// encodings that firmware uses. The buffers are malloc'ed to size, so that the address sanitizer sees
-// a read beyond them.
+// ACPI parsing from bytes: a MADT as QEMU makes it, every way to tear it, and the \_S5 package in
+// the encodings that firmware uses. The buffers are malloc'ed to size, so that the address
+// sanitizer sees a read beyond them.
 
 #include <setjmp.h>
 #include <stdarg.h>
