@@ -23,12 +23,6 @@
 #include "mm/kmap.h"
 #include "mm/layout.h"
 
-// Until the scheduler is there nobody can be preempted.
-void sched_preempt(void);
-__attribute__((weak)) void sched_preempt(void)
-{
-}
-
 static struct apic_config apics;
 static const struct smp_stacks stacks = { kmap_stack_alloc, KSTACK_SIZE };
 
@@ -43,9 +37,18 @@ static void run_tests(void)
 
 static void ap_main(void)
 {
-	asm_sti();
-	for (;;)
-		asm_hlt();
+	time_init_cpu();
+	sched_init_cpu();
+	sched_start();
+}
+
+// The first thread: all that may sleep while it prepares the system for programs.
+static void init_thread(void *arg)
+{
+	(void)arg;
+	crash_if_asked();
+	run_tests();
+	machine_exit(EXIT_TEST_PASS);
 }
 
 void main(u32 magic, phys_t info)
@@ -71,9 +74,9 @@ void main(u32 magic, phys_t info)
 	madt_read(&apics);
 	irq_init(&apics);
 	time_init_cpu();
+	sched_init_cpu();
 	smp_start(&apics, &stacks, ap_main);
-	asm_sti();
-	crash_if_asked();
-	run_tests();
-	machine_exit(EXIT_TEST_PASS);
+	if (!thread_create("init", init_thread, NULL))
+		panic("no memory for the first thread");
+	sched_start();
 }

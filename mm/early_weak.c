@@ -3,6 +3,7 @@
 // What: a machine with one CPU and no tests, until the files that know better are linked in.
 #include "kernel/ktest.h"
 #include "kernel/x86/smp.h"
+#include "mm/aspace.h"
 
 #define WEAK __attribute__((weak))
 
@@ -22,4 +23,9 @@ WEAK void smp_call(cpumask_t mask, void (*fn)(void *arg), void *arg)
 	(void)mask;
 	(void)fn;
 	(void)arg;
+}
+
+WEAK void aspace_switch(struct aspace *as)
+{
+	(void)as;
 }

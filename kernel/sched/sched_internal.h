@@ -27,7 +27,6 @@ void sched_enqueue_new(struct thread *t);
 void sched_exit_current(void) __noreturn;
 // Frees a thread that no CPU runs any more (kernel/sched/thread.c).
 void thread_free(struct thread *t);
-unsigned thread_count(void);
 
 void timer_init_cpu(void);
 void timer_run(void); // from the tick

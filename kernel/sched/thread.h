@@ -44,7 +44,7 @@ struct thread {
 	struct aspace *as;
 	struct fs_context *fs;
 	struct process *proc;
-	struct signal_state *sig; // blocked and pending signals of this thread (kernel/proc/signal.h)
+	struct uthread *user; // signals and the like (kernel/proc/process.h)
 	u64 run_ns;        // CPU time up to slice_start_ns
 	u64 stime_ns;      // part of it spent in system calls
 	u64 slice_start_ns;
@@ -72,6 +72,9 @@ void thread_destroy(struct thread *t);
 // End the calling thread: no lock held, no address space (t->as is NULL and not loaded). Its stack is freed by the CPU that switches away from it.
 void thread_exit(void) __noreturn;
 
+// Threads in memory, those that end included until they are freed.
+unsigned thread_count(void);
+
 void thread_yield(void);
 void thread_sleep_ns(u64 ns);
 // As above but ends early with -EINTR when thread_interrupt() hits; 0 when time is up.
@@ -86,6 +89,9 @@ bool preemptible(void);
 
 // The SSE state that a program begins with (SDM 1, 10.5; psABI 3.4.1) into a 512-byte area.
 void fpu_init_area(u8 *area);
+
+// User TLS bases of the calling thread.
+void thread_set_tls(u64 fs_base, u64 gs_base);
 
 // CPU time of a thread so far, the present slice included if it is the caller.
 u64 thread_run_ns(const struct thread *t);

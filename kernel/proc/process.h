@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: MIT
+//
+// Processes: a tree, a table by number, and what fork, execve, exit and wait do with them.
+//
+//      NEW --fork--> ALIVE --last thread leaves--> ZOMBIE --parent waits--> REAPED
+//
+// A struct process lives as long as somebody refers to it: the table (until it is reaped) and whoever
+// looked it up. A process has one thread; the lists are there for more.
+//
+// Locking: proc_lock (RANK_PROC, interrupts off) guards the table, the tree and all fields tagged
+// [proc]. [sig]: sig_lock, see kernel/proc/signal.h. [own]: only the process's own thread, or one that
+// nobody else knows yet.
+#pragma once
+
+#include "kernel/lib/list.h"
+#include "kernel/lib/types.h"
+#include "kernel/proc/signal.h"
+#include "kernel/sched/lock.h"
+#include "kernel/sched/thread.h"
+#include "kernel/sched/timer.h"
+#include "kernel/sched/wait.h"
+
+struct file;
+
+enum process_state { PROCESS_NEW, PROCESS_ALIVE, PROCESS_ZOMBIE, PROCESS_REAPED };
+
+// getrlimit(2); order and numbers are Linux's.
+enum {
+	RLIMIT_CPU,
+	RLIMIT_FSIZE,
+	RLIMIT_DATA,
+	RLIMIT_STACK,
+	RLIMIT_CORE,
+	RLIMIT_RSS,
+	RLIMIT_NPROC,
+	RLIMIT_NOFILE,
+	RLIMIT_MEMLOCK,
+	RLIMIT_AS,
+	RLIMIT_LOCKS,
+	RLIMIT_SIGPENDING,
+	RLIMIT_MSGQUEUE,
+	RLIMIT_NICE,
+	RLIMIT_RTPRIO,
+	RLIMIT_RTTIME,
+	RLIMIT_COUNT
+};
+#define RLIM_INFINITY (~0ull)
+
+struct rlimit {
+	u64 cur, max;
+};
+
+// What getrusage(2) and wait4(2) tell.
+struct usage {
+	u64 utime_ns, stime_ns, faults, switches_voluntary, switches_preempted;
+};
+
+struct process {
+	u32 pid;                  // constant
+	u32 pgid, sid;            // [proc]
+	u32 refs;                 // atomic
+	enum process_state state; // [proc]
+	int wait_status;          // as wait4(2) reports it [proc]
+	int exit_signal;          // to the parent at the end; 0: none. Constant
+	bool has_execed;          // its parent may no longer change its group [proc]
+	struct process *parent;   // NULL: init, or reaped [proc]
+	struct list children;     // [proc]
+	struct list sibling;      // [proc]
+	struct list hash_node;    // [proc]
+	struct list all_node;     // [proc]
+	struct wait_queue child_wait; // a child changed its state
+	struct wait_queue vfork_wait; // the parent of a vfork waits for vfork_done
+	u32 vfork_done;           // memory is its own, or given up [atomic]
+
+	struct spinlock sig_lock;
+	struct list threads;      // thread.proc_node [sig]
+	unsigned nr_threads;      // [sig]
+	struct sigaction actions[SIG_COUNT]; // of signal i + 1 [sig]
+	struct sigpending pending; // [sig]
+
+	struct timer itimer;      // ITIMER_REAL [own]
+	u64 itimer_interval_ns;   // 0: once [own, the timer's function]
+
+	struct rlimit rlimits[RLIMIT_COUNT]; // [proc]
+	struct usage dead_children; // waited for [proc]
+	struct usage final;       // its own, once it is a zombie [proc]
+	u32 uid;                  // real user, for kill(2), /proc and zombies [proc]
+	u32 euid, suid, gid;      // [proc]
+	u64 start_ns;             // constant
+	char name[16];            // of the main thread [proc]
+	char *cmdline;            // arguments, NUL-separated [proc]
+	size_t cmdline_bytes;     // [proc]
+	struct file *exe;         // what it runs [proc]
+};
+
+// The part of a user thread that processes and signals need (thread->user).
+struct uthread {
+	sigset_t blocked;          // [sig]
+	sigset_t saved_mask;       // comes back after a temporary mask [own]
+	bool restore_mask;         // [own]
+	struct sigpending pending; // [sig]
+	u64 alt_sp, alt_bytes;     // sigaltstack(2) [own]
+	u32 alt_flags;             // [own]
+	uva_t set_child_tid;       // the tid is written there before the first user instruction [own]
+	uva_t clear_child_tid;     // and a zero there at the end [own]
+};
+
+extern struct spinlock proc_lock;
+
+static inline struct process *process_current(void)
+{
+	return thread_current()->proc;
+}
+
+// By number, with a reference; NULL: none such. Zombies are found.
+struct process *process_find(u32 pid);
+// The same, proc_lock held, no reference.
+struct process *process_find_locked(u32 pid);
+void process_get(struct process *p);
+void process_put(struct process *p); // thread context: the last one frees
+// The process with the smallest number >= pid, with a reference; NULL at the end.
+struct process *process_next(u32 pid);
+unsigned process_count(void);
+u32 process_last_pid(void);
+// All processes, in order of their making. proc_lock held.
+extern struct list process_list;
+#define process_for_each(p) list_for_each(p, &process_list, all_node)
+
+// A new process with a number of its own, one reference, in no list; NULL when memory is short or
+// there are too many.
+struct process *process_alloc(void);
+// Put it in the table and, with its first thread, in the tree below `parent` (NULL: none).
+void process_link(struct process *p, struct process *parent, struct thread *t);
+// Out of table and tree; drops the table's reference, which the caller now holds. proc_lock held.
+void process_unlink_locked(struct process *p);
+// Only for a process that was never linked.
+void process_free_unlinked(struct process *p);
+
+// Memory and files of a process that may be ending or changing them: with a reference, or NULL.
+struct aspace *process_aspace(struct process *p);
+struct fs_context *process_fs(struct process *p);
+// The current thread runs on `as` (NULL: on none) from here on; returns the old one, whose reference
+// is now the caller's.
+struct aspace *process_swap_aspace(struct aspace *as) __must_check;
+struct fs_context *process_swap_fs(struct fs_context *fs) __must_check;
+// What the current process runs, NULL at its end: takes over a file whose inode has been denied
+// writing (inode_deny_write) and lets go of the old one.
+void process_set_exe(struct file *exe);
+
+// thread->user for a thread that is being made; NULL when memory is short.
+struct uthread *uthread_create(void);
+void uthread_free(struct uthread *u);
+
+// ---- fork.c ----
+
+#define CLONE_VM             0x00000100ull
+#define CLONE_FS             0x00000200ull
+#define CLONE_FILES          0x00000400ull
+#define CLONE_SIGHAND        0x00000800ull
+#define CLONE_VFORK          0x00004000ull
+#define CLONE_THREAD         0x00010000ull
+#define CLONE_SYSVSEM        0x00040000ull
+#define CLONE_SETTLS         0x00080000ull
+#define CLONE_PARENT_SETTID  0x00100000ull
+#define CLONE_CHILD_CLEARTID 0x00200000ull
+#define CLONE_DETACHED       0x00400000ull
+#define CLONE_CHILD_SETTID   0x01000000ull
+#define CSIGNAL              0x000000ffull
+
+struct clone_args {
+	u64 flags; // CLONE_*, without CSIGNAL
+	int exit_signal;
+	u64 stack; // 0: the parent's
+	uva_t parent_tid, child_tid;
+	u64 tls;
+};
+// The child's number, or -EAGAIN, -ENOMEM, -EFAULT, -EINVAL (flags that do not go together or are not
+// there: threads are not).
+s64 process_clone(const struct clone_args *args, const struct trapframe *tf);
+// Nobody need wait for this process's memory any more (execve, exit).
+void process_vfork_release(struct process *p);
+
+// ---- exec.c ----
+
+// Where exec takes its strings from: user pointers (NULL-terminated arrays of strings) or kernel's.
+struct exec_strings {
+	bool user;
+	u64 argv, envp; // uva, or const char *const *
+};
+// Replaces the program of the current process; `path` is a kernel string. On success the registers in
+// tf are those of the new program. -errno leaves everything as it was.
+int process_exec(const char *path, const struct exec_strings *strings,
+		 struct trapframe *tf) __must_check;
+
+// ---- exit.c, wait.c ----
+
+// End the current process; `wait_status` as wait4 reports it.
+void process_exit(int wait_status) __noreturn;
+#define WAIT_EXITED(code) (((code)&0xff) << 8)
+#define WAIT_KILLED(sig)  ((sig)&0x7f)
+
+#define WNOHANG    1u
+#define WUNTRACED  2u
+#define WEXITED    4u
+#define WCONTINUED 8u
+#define WNOWAIT    0x01000000u
+#define W_NOTHREAD 0xe0000000u // __WNOTHREAD, __WALL, __WCLONE: nothing to tell apart
+
+struct wait_result {
+	u32 pid, uid;
+	int status;
+	struct usage usage;
+};
+// `which` as waitpid(2) counts: > 0 a child, 0 my group, -1 any, < -1 a group. 1 with *out filled, 0
+// (WNOHANG: none yet), -ECHILD, -EINTR.
+int process_wait(s32 which, unsigned options, struct wait_result *out) __must_check;
+// After a zombie was taken out by process_unlink_locked().
+void process_reaped(struct process *p);
+
+// What a process has used so far.
+struct usage process_usage(struct process *p);
+struct usage thread_usage(const struct thread *t);
+void usage_add(struct usage *sum, const struct usage *u);
+
+// ---- itimer.c ----
+
+struct itimer_ns {
+	u64 value_ns, interval_ns; // left over (0: off), and from then on (0: once)
+};
+// setitimer(ITIMER_REAL) of the current process; new NULL: only look.
+void process_itimer(const struct itimer_ns *new, struct itimer_ns *old);
+void process_itimer_init(struct process *p);
+
+// ---- shutdown.c ----
+
+enum shutdown_how { SHUTDOWN_POWEROFF, SHUTDOWN_RESTART, SHUTDOWN_HALT };
+// Ends all other processes, unmounts, leaves the machine.
+void system_shutdown(enum shutdown_how how) __noreturn;
+
+// ---- init.c ----
+
+// Makes process 1 and starts it. `prepare` runs first, in its context but still in the kernel: it
+// mounts what there is to mount. Then the program of `init=` takes over.
+void process_start_init(void (*prepare)(void));
+
+// Registers with traps, signals and /proc. Once, before the first process.
+void process_init(void);

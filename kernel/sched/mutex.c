@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MIT
+//
+// What: locks whose waiters sleep: mutex and reader-writer lock, both first come first served, and
+// the run-time check of the order of sleeping locks.
+// Not here: spinlocks (kernel/sched/lock.c); contracts (kernel/sched/lock.h).
+//
+// Invariants:
+//   I1  Release hands the lock over: the waiter is the owner before it runs. Nobody can overtake it.
+//   I2  A waiter returns only after it held the inner lock once more: the thread that woke it is done
+//       with it by then, and it may end.
+//   I3  rwlock: new readers queue up behind whoever waits. So a writer waits for those readers only
+//       that came before it.
+// Locking: the inner spinlock of each lock (RANK_WAITQ), then run queue locks.
+#include "kernel/sched/lock.h"
+
+#include "kernel/panic.h"
+#include "kernel/sched/sched_internal.h"
+#include "kernel/sched/wait.h"
+#include "kernel/x86/cpu.h"
+
+// ---- Order ---------------------------------------------------------------------------------------
+
+void lock_rank_check_sleeping(unsigned rank, const void *lock)
+{
+	const struct thread *t = thread_current();
+
+	if (!t)
+		return;
+	if (unlikely(rank == RANK_NONE || rank >= RANK_SLEEPING_LAST))
+		panic("sleeping lock %p has rank %u", lock, rank);
+	if (unlikely(this_cpu()->lock_ranks))
+		panic("sleeping lock %p of rank %u taken with a spinlock held: ranks %#llx", lock,
+		      rank, (unsigned long long)this_cpu()->lock_ranks);
+	// Directories lock each other in an order of their own (RANK_DIR).
+	if (unlikely(t->sleep_ranks >> (rank + (rank == RANK_DIR))))
+		panic("sleeping lock %p of rank %u taken out of order: ranks held %#x", lock, rank,
+		      t->sleep_ranks);
+}
+
+void lock_rank_take_sleeping(unsigned rank)
+{
+	struct thread *t = thread_current();
+
+	if (!t)
+		return;
+	t->locks_held++;
+	t->sleep_held[rank]++;
+	t->sleep_ranks |= 1u << rank;
+}
+
+void lock_rank_drop_sleeping(unsigned rank)
+{
+	struct thread *t = thread_current();
+
+	if (!t)
+		return;
+	t->locks_held--;
+	if (--t->sleep_held[rank] == 0)
+		t->sleep_ranks &= ~(1u << rank);
+}
+
+// Before the scheduler is set up there is one flow of control. It needs a name as an owner.
+static struct thread *self(void)
+{
+	static struct thread boot = { .name = "boot" };
+	struct thread *t = thread_current();
+
+	return t ? t : &boot;
+}
+
+// Sleep until somebody has taken `e` off its list. Inner lock held before and after.
+static NO_TSA void wait_for_handover(struct spinlock *inner, struct wait_entry *e)
+{
+	while (!list_empty(&e->node)) {
+		sched_prepare_sleep(false);
+		spin_unlock(inner);
+		sched_block();
+		spin_lock(inner); // I2
+	}
+}
+
+// ---- Mutex ---------------------------------------------------------------------------------------
+
+void mutex_init(struct mutex *m, enum lock_rank rank)
+{
+	*m = (struct mutex){ .lock = SPINLOCK_INIT(RANK_WAITQ), .rank = rank };
+	list_init(&m->waiters);
+}
+
+NO_TSA void mutex_lock(struct mutex *m)
+{
+	struct wait_entry e = { .thread = self() };
+
+	if (unlikely(READ_ONCE(m->owner) == e.thread))
+		panic("mutex %p of rank %u taken twice by %s", (void *)m, m->rank, e.thread->name);
+	lock_rank_check_sleeping(m->rank, m);
+	spin_lock(&m->lock);
+	if (!m->owner) {
+		m->owner = e.thread;
+	} else {
+		list_add_tail(&m->waiters, &e.node);
+		wait_for_handover(&m->lock, &e);
+	}
+	spin_unlock(&m->lock);
+	lock_rank_take_sleeping(m->rank);
+}
+
+NO_TSA bool mutex_trylock(struct mutex *m)
+{
+	bool got = false;
+
+	spin_lock(&m->lock);
+	if (!m->owner) {
+		m->owner = self();
+		got = true;
+	}
+	spin_unlock(&m->lock);
+	if (got)
+		lock_rank_take_sleeping(m->rank);
+	return got;
+}
+
+NO_TSA void mutex_unlock(struct mutex *m)
+{
+	spin_lock(&m->lock);
+	if (unlikely(m->owner != self()))
+		panic("mutex %p of rank %u released by %s, owner is %s", (void *)m, m->rank,
+		      self()->name, m->owner ? m->owner->name : "nobody");
+	m->owner = NULL;
+	if (!list_empty(&m->waiters)) {
+		struct wait_entry *e = list_entry(m->waiters.next, struct wait_entry, node);
+
+		m->owner = e->thread; // I1
+		list_del(&e->node);
+		sched_wake(e->thread);
+	}
+	lock_rank_drop_sleeping(m->rank);
+	spin_unlock(&m->lock);
+}
+
+bool mutex_is_held(const struct mutex *m)
+{
+	return READ_ONCE(m->owner) == self();
+}
+
+// ---- Reader-writer lock --------------------------------------------------------------------------
+
+void rwlock_init(struct rwlock *l, enum lock_rank rank)
+{
+	*l = (struct rwlock){ .lock = SPINLOCK_INIT(RANK_WAITQ), .rank = rank };
+	list_init(&l->waiters);
+}
+
+// Let in who may enter now: the first writer alone, or all readers up to the next writer.
+static void rwlock_hand_over(struct rwlock *l)
+{
+	while (!list_empty(&l->waiters) && !l->writer) {
+		struct wait_entry *e = list_entry(l->waiters.next, struct wait_entry, node);
+
+		if (e->exclusive && l->readers)
+			break;
+		if (e->exclusive)
+			l->writer = e->thread;
+		else
+			l->readers++;
+		list_del(&e->node);
+		sched_wake(e->thread);
+	}
+}
+
+NO_TSA void rwlock_read_lock(struct rwlock *l)
+{
+	struct wait_entry e = { .thread = self() };
+
+	lock_rank_check_sleeping(l->rank, l);
+	spin_lock(&l->lock);
+	if (!l->writer && list_empty(&l->waiters)) { // I3
+		l->readers++;
+	} else {
+		list_add_tail(&l->waiters, &e.node);
+		wait_for_handover(&l->lock, &e);
+	}
+	spin_unlock(&l->lock);
+	lock_rank_take_sleeping(l->rank);
+}
+
+NO_TSA void rwlock_read_unlock(struct rwlock *l)
+{
+	spin_lock(&l->lock);
+	ASSERT(l->readers > 0);
+	l->readers--;
+	rwlock_hand_over(l);
+	lock_rank_drop_sleeping(l->rank);
+	spin_unlock(&l->lock);
+}
+
+NO_TSA void rwlock_write_lock(struct rwlock *l)
+{
+	struct wait_entry e = { .thread = self(), .exclusive = true };
+
+	lock_rank_check_sleeping(l->rank, l);
+	spin_lock(&l->lock);
+	if (!l->writer && !l->readers) {
+		l->writer = e.thread;
+	} else {
+		list_add_tail(&l->waiters, &e.node);
+		wait_for_handover(&l->lock, &e);
+	}
+	spin_unlock(&l->lock);
+	lock_rank_take_sleeping(l->rank);
+}
+
+NO_TSA void rwlock_write_unlock(struct rwlock *l)
+{
+	spin_lock(&l->lock);
+	ASSERT(l->writer == self());
+	l->writer = NULL;
+	rwlock_hand_over(l);
+	lock_rank_drop_sleeping(l->rank);
+	spin_unlock(&l->lock);
+}
