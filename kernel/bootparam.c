@@ -12,7 +12,7 @@ static const struct {
 	const char *what;
 } known[] = {
 	{ "console", "ttyS0 (default) or ttyS1: the serial port that carries the kernel log" },
-	{ "crash", "panic, null, stack, irq or exec: crash on purpose (tests of the panic)" },
+	{ "crash", "panic, null, stack, irq, exec, hang: crash on purpose (tests of the panic)" },
 	{ "exec", "init runs /run/exec.sh, reports its status and powers off" },
 	{ "init", "PATH of the first program (/sbin/init)" },
 	{ "ktest", "GLOB: run the in-kernel tests whose names match, then exit" },

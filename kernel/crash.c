@@ -8,7 +8,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
-#include "kernel/x86/smp.h"
+#include "kernel/x86/asm.h"
 #include "kernel/x86/time.h"
 
 static void crash_panic(void)
@@ -59,12 +59,20 @@ static void crash_exec(void)
 	fn();
 }
 
+// With interrupts off: only an NMI reaches it.
+static void crash_hang(void)
+{
+	asm_cli();
+	for (;;)
+		asm_pause();
+}
+
 static const struct {
 	const char *kind;
 	void (*fn)(void);
 } kinds[] = {
 	{ "panic", crash_panic }, { "null", crash_null }, { "stack", crash_stack },
-	{ "irq", crash_irq },     { "exec", crash_exec },
+	{ "irq", crash_irq },     { "exec", crash_exec }, { "hang", crash_hang },
 };
 
 void crash_if_asked(void)

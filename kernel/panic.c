@@ -29,7 +29,9 @@
 
 static u32 panicking; // CPU index + 1 of the first to panic
 static u32 nested;    // panics of that CPU while it panicked
-static u32 answered;  // CPU index + 1 of the last CPU that has printed its state
+
+// CPU index + 1 of the CPU that has been asked for its state, prints it, has printed it.
+static u32 asked, answering, answered;
 
 // Prints the callers, newest first. `rbp` is the frame pointer of the newest: [rbp] is its
 // caller's, [rbp + 8] the address that it returns to. Entry code ends the chain by a zero.
@@ -76,20 +78,40 @@ static void cpu_line(void)
 		c->lock_ranks);
 }
 
-// NMI: another CPU panics. Say where we are, then stand still.
-static void stopped_by_nmi(struct trapframe *tf)
+// Say where this CPU is, then stand still.
+static void answer(const struct trapframe *tf)
 {
-	if (!READ_ONCE(panicking)) {
-		log_warn("cpu %u: unexpected NMI", this_cpu()->index);
-		return;
-	}
+	WRITE_ONCE(answering, this_cpu()->index + 1);
 	cpu_line();
-	if (trap_from_user(tf))
+	if (!tf)
+		log_err("  in a panic of its own");
+	else if (trap_from_user(tf))
 		log_err("  in user mode at %lx", tf->rip);
 	else
 		backtrace(tf->rip, tf->rbp);
 	WRITE_ONCE(answered, this_cpu()->index + 1);
 	machine_halt();
+}
+
+// Another CPU panicked first. It will ask, by `asked` and an NMI: if we are in an NMI already, the
+// second one does not come.
+static void wait_to_be_asked(const struct trapframe *tf) __noreturn;
+static void wait_to_be_asked(const struct trapframe *tf)
+{
+	while (READ_ONCE(asked) != this_cpu()->index + 1)
+		asm_pause();
+	answer(tf);
+	machine_halt();
+}
+
+// Either another CPU panics and asks, or the NMI comes from outside (a button, QEMU's monitor), from
+// somebody who wants to know what a machine that hangs is doing: a panic shows it.
+static void on_nmi(struct trapframe *tf)
+{
+	if (!READ_ONCE(panicking))
+		panic_trap(tf, "NMI from outside");
+	if (READ_ONCE(answering) != this_cpu()->index + 1)
+		wait_to_be_asked(tf);
 }
 
 static void stop_others(void)
@@ -101,6 +123,7 @@ static void stop_others(void)
 
 		if (i == this_cpu()->index || !READ_ONCE(cpus[i].online))
 			continue;
+		WRITE_ONCE(asked, i + 1);
 		lapic_send_nmi(cpus[i].apic_id);
 		while (READ_ONCE(answered) != i + 1 && ++spins < ANSWER_SPINS)
 			asm_pause();
@@ -109,8 +132,9 @@ static void stop_others(void)
 	}
 }
 
-// Become the one who talks. A second CPU waits for its NMI; a fault while we talk ends it at once.
-static void begin(void)
+// Become the one who talks. Another CPU that panics as well waits; a fault while we talk ends it at
+// once.
+static void begin(const struct trapframe *tf)
 {
 	u32 me = this_cpu()->index + 1, first = __sync_val_compare_and_swap(&panicking, 0, me);
 
@@ -119,7 +143,7 @@ static void begin(void)
 	if (first == 0)
 		return;
 	if (first != me)
-		machine_halt(); // until the NMI
+		wait_to_be_asked(tf);
 	if (++nested > 1)
 		machine_exit(EXIT_PANIC);
 }
@@ -137,7 +161,7 @@ void panic(const char *fmt, ...)
 	char text[256];
 	va_list ap;
 
-	begin();
+	begin(NULL);
 	va_start(ap, fmt);
 	kvsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -152,7 +176,7 @@ void panic_trap(const struct trapframe *tf, const char *fmt, ...)
 	char text[256];
 	va_list ap;
 
-	begin();
+	begin(tf);
 	va_start(ap, fmt);
 	kvsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
@@ -168,5 +192,5 @@ void panic_trap(const struct trapframe *tf, const char *fmt, ...)
 
 void panic_init(void)
 {
-	trap_set_nmi(stopped_by_nmi);
+	trap_set_nmi(on_nmi);
 }
