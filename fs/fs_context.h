@@ -36,6 +36,10 @@ struct fs_context *fs_current(void);
 // The working directory and the root, with references (dentry_put in fs/dcache.h).
 struct dentry *fs_cwd(struct fs_context *c);
 struct dentry *fs_root(struct fs_context *c);
+// Takes over the reference to `d`, a directory.
+void fs_set_cwd(struct fs_context *c, struct dentry *d);
+void fs_set_root(struct fs_context *c, struct dentry *d);
+u32 fs_set_umask(struct fs_context *c, u32 mask); // the old one
 
 // Descriptor -> open file with a reference, or NULL (EBADF). Descriptors opened with O_PATH count.
 struct file *fd_get(int fd);
@@ -46,3 +50,20 @@ int fd_next_of(struct fs_context *c, int fd);
 // Puts `f` (reference consumed on success) at the lowest free descriptor >= min; or -EMFILE.
 int fd_install(struct file *f, int min, bool cloexec) __must_check;
 int fd_close(int fd) __must_check;
+// dup2, dup3: `f` (reference consumed on success) takes the place `fd`, whatever was there is closed.
+int fd_replace(int fd, struct file *f, bool cloexec) __must_check;
+int fd_get_cloexec(int fd);            // 0, 1 or -EBADF
+int fd_set_cloexec(int fd, bool on);   // 0 or -EBADF
+
+// A file for the duration of one system call. While a table belongs to one thread alone, nobody can
+// close what that thread uses, and no reference is taken: fd_end() undoes what fd_begin() did.
+struct fd_use {
+	struct file *file; // NULL: EBADF
+	bool counted;
+};
+struct fd_use fd_begin(int fd);
+static inline void fd_end(struct fd_use u)
+{
+	if (u.counted)
+		file_put(u.file);
+}

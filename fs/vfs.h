@@ -145,7 +145,7 @@ struct fs_type {
 	const char *name;
 	bool nodev; // needs no device ("nodev" in /proc/filesystems)
 	// Mounts `source` ("pmem0", "none"); `options` as in mount(8). The super (super_init) with its
-	// root inode, one reference. 0 or -errno with a log line.
+	// root inode, one reference, which the VFS gives back. 0 or -errno with a log line.
 	int (*mount)(const char *source, const char *options, bool read_only, struct super **out);
 	struct list node;
 };
@@ -153,9 +153,11 @@ struct fs_type {
 struct super_ops {
 	int (*statfs)(struct super *s, struct statfs_info *out);
 	int (*sync)(struct super *s);
-	// No name is in use any more and s->root is the only inode in the inode cache. -EBUSY leaves
-	// all as it was; 0: root's reference is dropped and `s` freed.
+	// No name is in use any more and s->root is the only inode in the inode cache. Makes the
+	// medium clean; -EBUSY leaves all as it was. After 0 the VFS drops the last references to
+	// s->root (evict, destroy) and then calls `destroy`, which frees `s`.
 	int (*unmount)(struct super *s);
+	void (*destroy)(struct super *s);
 };
 
 struct super {

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the cache of names.
+// Not here: walking a path through it (fs/namei.c).
+//
+//      negative --instantiate--> positive --delete--> dead: off the hash, alive while referenced
+//      hashed, refs 0: on the LRU list, may be dropped at any time
+//      not hashed, refs 0: freed at once
+//
+// Invariants:
+//   I1  refs goes from 1 to 0 only under dcache_lock, and a dentry with refs 0 is freed only after
+//       it left the hash under the same lock: who finds a dentry under the lock may take it.
+//   I2  A dentry holds a reference to its parent, so parents outlive children.
+//   I3  New names come into a directory's part of the cache only under that directory's lock: no
+//       name is hashed twice.
+//   I4  A positive dentry stays positive with the same inode.
+//   I5  Names below a VOLATILE directory are never hashed.
+// Locking: dcache_lock, a spinlock. A walk through cached names holds it once for the whole path and
+// takes no reference on the way.
+#include "fs/dcache.h"
+
+#include "fs/vfs_internal.h"
+#include "kernel/lib/string.h"
+#include "kernel/panic.h"
+#include "mm/frame.h"
+#include "mm/heap.h"
+
+#define BUCKET_BITS 13
+#define SHRINK_STEP 64
+
+struct spinlock dcache_lock = SPINLOCK_INIT(RANK_DCACHE);
+
+static struct dentry *buckets[1u << BUCKET_BITS]; // [dcache_lock]
+static struct list lru = LIST_INIT(lru);          // [dcache_lock] oldest first
+static u64 nr_unused;                             // on `lru` [dcache_lock]
+
+u32 name_hash(const char *name, size_t len)
+{
+	u32 h = NAME_HASH_INIT;
+
+	for (size_t k = 0; k < len; k++)
+		h = name_hash_step(h, name[k]);
+	return h;
+}
+
+static struct dentry **bucket(const struct dentry *parent, u32 hash)
+{
+	u64 h = ((u64)parent + hash) * 0x9e3779b97f4a7c15ull;
+
+	return &buckets[h >> (64 - BUCKET_BITS)];
+}
+
+static void hash_add(struct dentry *d)
+{
+	struct dentry **head = bucket(d->parent, d->hash);
+
+	d->hash_next = *head;
+	d->hash_prev = head;
+	if (*head)
+		(*head)->hash_prev = &d->hash_next;
+	*head = d;
+	d->flags |= DENTRY_HASHED;
+}
+
+static void hash_del(struct dentry *d)
+{
+	if (!(d->flags & DENTRY_HASHED))
+		return;
+	*d->hash_prev = d->hash_next;
+	if (d->hash_next)
+		d->hash_next->hash_prev = d->hash_prev;
+	d->flags &= ~DENTRY_HASHED;
+}
+
+static void lru_del(struct dentry *d)
+{
+	if (!(d->flags & DENTRY_LRU))
+		return;
+	list_del(&d->lru_node);
+	d->flags &= ~DENTRY_LRU;
+	nr_unused--;
+}
+
+struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, u32 hash)
+{
+	struct dentry *d;
+
+	for (d = *bucket(parent, hash); d; d = d->hash_next)
+		if (d->hash == hash && d->parent == parent && d->name_len == len &&
+		    memcmp(d->name, name, len) == 0) {
+			d->flags |= DENTRY_USED;
+			return d;
+		}
+	return NULL;
+}
+
+// One reference, not hashed. Takes over the reference to `i` and takes one to `parent`.
+static struct dentry *dentry_alloc(struct dentry *parent, const char *name, size_t len,
+				   struct inode *i)
+{
+	struct dentry *d = kzalloc(sizeof(*d));
+
+	if (!d)
+		return NULL;
+	d->name = d->inline_name;
+	if (len > DENTRY_INLINE) {
+		d->name = kmalloc(len);
+		if (!d->name) {
+			kfree(d);
+			return NULL;
+		}
+	}
+	memcpy(d->name, name, len);
+	d->name_len = (u16)len;
+	d->refs = 1;
+	d->inode = i;
+	list_init(&d->lru_node);
+	d->parent = parent ? dentry_get(parent) : d;
+	d->super = parent ? parent->super : i->super;
+	return d;
+}
+
+struct dentry *dentry_create_root(struct inode *i)
+{
+	return dentry_alloc(NULL, "", 0, i);
+}
+
+struct dentry *dentry_get(struct dentry *d)
+{
+	ref_get(&d->refs);
+	return d;
+}
+
+// Frees a dentry that nobody can find. The reference to its parent is now the caller's.
+static struct dentry *dentry_free(struct dentry *d)
+{
+	struct dentry *parent = d->parent != d ? d->parent : NULL;
+
+	if (d->inode)
+		inode_put(d->inode);
+	if (d->name != d->inline_name)
+		kfree(d->name);
+	kfree(d);
+	return parent;
+}
+
+static u64 lru_limit(void)
+{
+	static u64 limit; // the same whoever computes it
+
+	if (!limit)
+		limit = max(min(frame_stats().total / 32, 65536ull), 1024ull);
+	return limit;
+}
+
+// Up to `count` unused dentries (of `s`, if given) leave the cache and go to `out`.
+static void collect(struct super *s, u64 count, bool second_chance, struct list *out)
+{
+	struct dentry *d, *next;
+	u64 looked = nr_unused;
+
+	list_for_each_safe(d, next, &lru, lru_node) {
+		if (!count || !looked--)
+			return;
+		if (s && d->super != s)
+			continue;
+		lru_del(d);
+		if (d->refs)
+			continue; // in use again: comes back with its last dentry_put
+		if (second_chance && (d->flags & DENTRY_USED)) {
+			d->flags = (u16)((d->flags & ~DENTRY_USED) | DENTRY_LRU);
+			list_add_tail(&lru, &d->lru_node);
+			nr_unused++;
+			continue;
+		}
+		hash_del(d);
+		list_add_tail(out, &d->lru_node);
+		count--;
+	}
+}
+
+static u64 free_collected(struct list *dead)
+{
+	struct list *n;
+	u64 freed = 0;
+
+	for (; (n = list_pop(dead)); freed++) {
+		struct dentry *parent = dentry_free(list_entry(n, struct dentry, lru_node));
+
+		if (parent)
+			dentry_put(parent);
+	}
+	return freed;
+}
+
+static void shrink_some(void)
+{
+	struct list dead = LIST_INIT(dead);
+
+	spin_lock(&dcache_lock);
+	collect(NULL, SHRINK_STEP, true, &dead);
+	spin_unlock(&dcache_lock);
+	free_collected(&dead);
+}
+
+void dcache_shrink(struct super *s)
+{
+	struct list dead = LIST_INIT(dead);
+
+	do { // a parent becomes unused when its last child went
+		spin_lock(&dcache_lock);
+		collect(s, ~0ull, false, &dead);
+		spin_unlock(&dcache_lock);
+	} while (free_collected(&dead));
+}
+
+void dentry_put(struct dentry *d)
+{
+	bool crowded;
+
+	while (d) {
+		if (ref_put_not_last(&d->refs))
+			return;
+		spin_lock(&dcache_lock);
+		if (!ref_put_is_last(&d->refs)) {
+			spin_unlock(&dcache_lock);
+			return;
+		}
+		if (d->flags & DENTRY_HASHED) {
+			if (!(d->flags & DENTRY_LRU)) {
+				d->flags |= DENTRY_LRU;
+				list_add_tail(&lru, &d->lru_node);
+				nr_unused++;
+			}
+			crowded = nr_unused > lru_limit();
+			spin_unlock(&dcache_lock);
+			if (crowded)
+				shrink_some();
+			return;
+		}
+		lru_del(d);
+		spin_unlock(&dcache_lock);
+		d = dentry_free(d);
+	}
+}
+
+int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
+		  struct dentry **out)
+{
+	struct inode *dir = parent->inode;
+	struct inode *found = NULL;
+	struct dentry *d;
+	int err;
+
+	if (dir->flags & INODE_DEAD)
+		return -ENOENT;
+	spin_lock(&dcache_lock);
+	d = dcache_find(parent, name, len, hash);
+	if (d)
+		dentry_get(d);
+	spin_unlock(&dcache_lock);
+	*out = d;
+	if (d)
+		return 0;
+	err = dir->ops->lookup(dir, name, len, &found);
+	if (err && err != -ENOENT)
+		return err;
+	d = dentry_alloc(parent, name, len, found);
+	if (!d) {
+		if (found)
+			inode_put(found);
+		return -ENOMEM;
+	}
+	d->hash = hash;
+	if (!(dir->flags & INODE_VOLATILE)) {
+		spin_lock(&dcache_lock);
+		hash_add(d);
+		spin_unlock(&dcache_lock);
+	}
+	*out = d;
+	return 0;
+}
+
+void dcache_instantiate(struct dentry *d, struct inode *i)
+{
+	ASSERT(!d->inode);
+	__atomic_store_n(&d->inode, i, __ATOMIC_RELEASE);
+}
+
+void dcache_delete(struct dentry *d)
+{
+	spin_lock(&dcache_lock);
+	hash_del(d);
+	d->flags |= DENTRY_DEAD;
+	spin_unlock(&dcache_lock);
+}
+
+static void set_name(struct dentry *d, const char *name, size_t len, char *heap_name)
+{
+	d->name = heap_name ? heap_name : d->inline_name;
+	memcpy(d->name, name, len);
+	d->name_len = (u16)len;
+	d->hash = name_hash(name, len);
+}
+
+void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, size_t len,
+		 char *heap_name)
+{
+	struct dentry *old_parent = d->parent;
+	char *old_name;
+
+	dentry_get(new_parent);
+	spin_lock(&dcache_lock);
+	hash_del(d);
+	old_name = d->name != d->inline_name ? d->name : NULL;
+	set_name(d, name, len, heap_name);
+	d->parent = new_parent;
+	hash_add(d);
+	spin_unlock(&dcache_lock);
+	kfree(old_name);
+	dentry_put(old_parent);
+}
+
+void dcache_exchange(struct dentry *a, struct dentry *b)
+{
+	char inline_name[DENTRY_INLINE];
+	struct dentry *parent = a->parent;
+	char *name = a->name != a->inline_name ? a->name : NULL;
+	u16 len = a->name_len;
+	u32 hash = a->hash;
+
+	spin_lock(&dcache_lock);
+	hash_del(a);
+	hash_del(b);
+	memcpy(inline_name, a->inline_name, sizeof(inline_name));
+	memcpy(a->inline_name, b->inline_name, sizeof(inline_name));
+	memcpy(b->inline_name, inline_name, sizeof(inline_name));
+	a->name = b->name != b->inline_name ? b->name : a->inline_name;
+	b->name = name ? name : b->inline_name;
+	a->name_len = b->name_len;
+	b->name_len = len;
+	a->hash = b->hash;
+	b->hash = hash;
+	a->parent = b->parent; // each takes over the other's reference
+	b->parent = parent;
+	hash_add(a);
+	hash_add(b);
+	spin_unlock(&dcache_lock);
+}
+
+bool dentry_is_inside(struct dentry *d, const struct dentry *ancestor)
+{
+	bool inside;
+
+	spin_lock(&dcache_lock);
+	while (d != ancestor && d->parent != d)
+		d = d->parent;
+	inside = d == ancestor;
+	spin_unlock(&dcache_lock);
+	return inside;
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+//
+// Names in memory: a dentry is one edge (directory, name) -> inode, or the knowledge that there is no
+// such name (negative). Dentries make path walks cheap and give getcwd and "..". A file system is
+// mounted in one place, so a dentry alone says where one is; `mounted` and super->covered lead
+// across mount points.
+#pragma once
+
+#include "fs/vfs.h"
+
+enum dentry_flags {
+	DENTRY_HASHED = 1, // in the cache
+	DENTRY_LRU = 2,    // on the list of those that may go
+	DENTRY_USED = 4,   // found since the list was last swept: gets a second chance
+	DENTRY_DEAD = 8,   // the name was removed
+};
+
+#define DENTRY_INLINE 40
+
+struct dentry {
+	struct dentry *parent; // reference held; itself for a root [dcache_lock]
+	struct inode *inode;   // reference held; NULL: negative. Goes from NULL to an inode once
+	struct super *super;
+	struct super *mounted; // what is mounted on it [dcache_lock]
+	u32 refs;              // atomic; 0: only the cache knows it
+	u32 hash;              // of the name [dcache_lock]
+	u16 flags;             // [dcache_lock]
+	u16 name_len;          // [dcache_lock]
+	char *name;            // inline_name, or from the heap [dcache_lock]
+	struct dentry *hash_next, **hash_prev; // [dcache_lock]
+	struct list lru_node;  // [dcache_lock]
+	char inline_name[DENTRY_INLINE];
+};
+
+extern struct spinlock dcache_lock; // RANK_DCACHE: all of the above, contexts' root and cwd
+
+static inline struct inode *dentry_inode(const struct dentry *d)
+{
+	return __atomic_load_n(&d->inode, __ATOMIC_ACQUIRE);
+}
+
+static inline u32 name_hash_step(u32 h, char c)
+{
+	return (h ^ (u8)c) * 0x01000193u;
+}
+#define NAME_HASH_INIT 0x811c9dc5u
+
+u32 name_hash(const char *name, size_t len);
+
+// The root of a mounted file system (takes over the caller's reference to `i`), or a place for an
+// inode without a name. NULL: out of memory, the reference stays the caller's.
+struct dentry *dentry_create_root(struct inode *i);
+
+struct dentry *dentry_get(struct dentry *d);
+void dentry_put(struct dentry *d); // may sleep (inode_put)
+
+// The cached name, or NULL; no reference.
+struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, u32 hash)
+	REQUIRES(dcache_lock);
+
+// The name, from the cache or by the file system's lookup: a dentry with a reference, negative if
+// there is none such. The directory's lock is held. -ENOENT: the directory was removed; -ENOMEM.
+int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
+		  struct dentry **out) __must_check;
+// A negative dentry comes to name `i` (reference taken over).
+void dcache_instantiate(struct dentry *d, struct inode *i);
+// The name was removed from the file system.
+void dcache_delete(struct dentry *d);
+// The file was renamed. `name` (from dcache_name_alloc, or NULL if it fits inline) is taken over.
+void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, size_t len,
+		 char *heap_name);
+void dcache_exchange(struct dentry *a, struct dentry *b);
+
+// Drop unused names: all of `s`, or of everything (NULL).
+void dcache_shrink(struct super *s);
+
+// Is `d` inside (or equal to) `ancestor`? Follows parents within one file system.
+bool dentry_is_inside(struct dentry *d, const struct dentry *ancestor);

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: MIT
+//
+// What: descriptor tables: small numbers -> open files.
+//
+// Invariants:
+//   I1  A file in the table carries one reference for its place there.
+//   I2  `next` is at most the lowest free descriptor.
+//   I3  fd_begin takes no reference only if the context has one user, which is the caller: others
+//       that come (threads it makes, /proc readers) come through the caller or only read.
+// Locking: table->lock (RANK_FILES), a spinlock; files are put after it was dropped.
+#include "fs/fs_context.h"
+
+#include "fs/flock.h"
+#include "fs/vfs_internal.h"
+#include "kernel/lib/string.h"
+#include "mm/heap.h"
+
+#define FD_FIRST 64 // places in a new table; grows to FD_MAX by doubling
+
+struct fd_table {
+	struct spinlock lock;        // RANK_FILES
+	struct file **files;         // [lock] `size` places
+	unsigned size;               // [lock]
+	unsigned next;               // [lock] I2
+	u64 cloexec[FD_MAX / 64];    // [lock]
+	struct file *first[FD_FIRST];
+};
+
+struct fd_table *fd_table_create(void)
+{
+	struct fd_table *t = kzalloc(sizeof(*t));
+
+	if (!t)
+		return NULL;
+	spin_init(&t->lock, RANK_FILES);
+	t->files = t->first;
+	t->size = FD_FIRST;
+	return t;
+}
+
+// Room for descriptor `fd`. Called and returns with the lock held, which it may drop in between.
+static int grow_locked(struct fd_table *t, unsigned fd)
+{
+	while (fd >= t->size) {
+		unsigned size = t->size;
+		struct file **more, **old;
+
+		while (size <= fd)
+			size *= 2;
+		spin_unlock(&t->lock);
+		more = kzalloc(size * sizeof(*more));
+		spin_lock(&t->lock);
+		if (!more)
+			return -ENOMEM;
+		if (size <= t->size) { // another thread was faster
+			kfree(more);
+			continue;
+		}
+		memcpy(more, t->files, t->size * sizeof(*more));
+		old = t->files;
+		t->files = more;
+		t->size = size;
+		if (old != t->first)
+			kfree(old);
+	}
+	return 0;
+}
+
+static void set_cloexec(struct fd_table *t, unsigned fd, bool on)
+{
+	if (on)
+		t->cloexec[fd / 64] |= BIT(fd % 64);
+	else
+		t->cloexec[fd / 64] &= ~BIT(fd % 64);
+}
+
+struct fd_table *fd_table_copy(struct fd_table *from)
+{
+	struct fd_table *t = fd_table_create();
+	int err;
+
+	if (!t)
+		return NULL;
+	spin_lock(&t->lock);
+	err = grow_locked(t, READ_ONCE(from->size) - 1);
+	spin_unlock(&t->lock);
+	if (err) {
+		fd_table_free(t);
+		return NULL;
+	}
+	spin_lock(&from->lock);
+	// A table that grew in between: what is beyond was opened by another thread during the fork.
+	for (unsigned fd = 0; fd < min(from->size, t->size); fd++)
+		if (from->files[fd])
+			t->files[fd] = file_get(from->files[fd]);
+	memcpy(t->cloexec, from->cloexec, sizeof(t->cloexec));
+	t->next = min(from->next, t->size);
+	spin_unlock(&from->lock);
+	return t;
+}
+
+void fd_table_free(struct fd_table *t)
+{
+	for (unsigned fd = 0; fd < t->size; fd++)
+		if (t->files[fd]) {
+			flock_close(t->files[fd], t);
+			file_put(t->files[fd]);
+		}
+	if (t->files != t->first)
+		kfree(t->files);
+	kfree(t);
+}
+
+// Empties the place. The file with the table's reference, or NULL.
+static struct file *remove(struct fd_table *t, unsigned fd)
+{
+	struct file *f = NULL;
+
+	spin_lock(&t->lock);
+	if (fd < t->size)
+		f = t->files[fd];
+	if (f) {
+		t->files[fd] = NULL;
+		set_cloexec(t, fd, false);
+		t->next = min(t->next, fd);
+	}
+	spin_unlock(&t->lock);
+	return f;
+}
+
+static void close_file(struct fd_table *t, struct file *f)
+{
+	flock_close(f, t);
+	file_put(f);
+}
+
+void fd_table_close_on_exec(struct fd_table *t)
+{
+	for (unsigned fd = 0; fd < t->size; fd++) {
+		struct file *f = NULL;
+
+		if (t->cloexec[fd / 64] & BIT(fd % 64))
+			f = remove(t, fd);
+		if (f)
+			close_file(t, f);
+	}
+}
+
+static struct file *get(struct fd_table *t, int fd)
+{
+	struct file *f = NULL;
+
+	spin_lock(&t->lock);
+	if (fd >= 0 && (unsigned)fd < t->size)
+		f = t->files[fd];
+	if (f)
+		file_get(f);
+	spin_unlock(&t->lock);
+	return f;
+}
+
+struct file *fd_get(int fd)
+{
+	return get(fs_current()->fds, fd);
+}
+
+struct file *fd_get_of(struct fs_context *c, int fd)
+{
+	return get(c->fds, fd);
+}
+
+int fd_next_of(struct fs_context *c, int fd)
+{
+	struct fd_table *t = c->fds;
+	int found = -1;
+
+	spin_lock(&t->lock);
+	for (unsigned k = (unsigned)max(fd, 0); k < t->size && found < 0; k++)
+		if (t->files[k])
+			found = (int)k;
+	spin_unlock(&t->lock);
+	return found;
+}
+
+struct fd_use fd_begin(int fd)
+{
+	struct fs_context *c = fs_current();
+	struct fd_table *t = c->fds;
+	struct file *f;
+
+	if (__atomic_load_n(&c->refs, __ATOMIC_ACQUIRE) != 1) {
+		f = get(t, fd);
+		return (struct fd_use){ .file = f, .counted = f != NULL };
+	}
+	if (fd < 0 || (unsigned)fd >= t->size)
+		return (struct fd_use){ 0 };
+	return (struct fd_use){ .file = t->files[fd] };
+}
+
+int fd_install(struct file *f, int min_fd, bool cloexec)
+{
+	struct fs_context *c = fs_current();
+	struct fd_table *t = c->fds;
+	unsigned fd, limit = fs_nofile(c);
+	int err = 0;
+
+	if (min_fd < 0 || (unsigned)min_fd >= limit)
+		return -EINVAL;
+	spin_lock(&t->lock);
+	for (;;) {
+		for (fd = max((unsigned)min_fd, t->next); fd < t->size && t->files[fd]; fd++)
+			;
+		if (fd >= limit)
+			err = -EMFILE;
+		else if (fd >= t->size)
+			err = grow_locked(t, fd);
+		if (err || (fd < t->size && !t->files[fd]))
+			break;
+	}
+	if (!err) {
+		if (fd == t->next || (unsigned)min_fd <= t->next)
+			t->next = fd + 1;
+		t->files[fd] = f;
+		set_cloexec(t, fd, cloexec);
+	}
+	spin_unlock(&t->lock);
+	return err ? err : (int)fd;
+}
+
+int fd_close(int fd)
+{
+	struct fd_table *t = fs_current()->fds;
+	struct file *f = fd < 0 ? NULL : remove(t, (unsigned)fd);
+
+	if (!f)
+		return -EBADF;
+	close_file(t, f);
+	return 0;
+}
+
+int fd_replace(int fd, struct file *f, bool cloexec)
+{
+	struct fs_context *c = fs_current();
+	struct fd_table *t = c->fds;
+	struct file *old = NULL;
+	int err;
+
+	if (fd < 0 || (unsigned)fd >= fs_nofile(c))
+		return -EBADF;
+	spin_lock(&t->lock);
+	err = grow_locked(t, (unsigned)fd);
+	if (!err) {
+		old = t->files[fd];
+		t->files[fd] = f;
+		set_cloexec(t, (unsigned)fd, cloexec);
+	}
+	spin_unlock(&t->lock);
+	if (old)
+		close_file(t, old);
+	return err ? err : fd;
+}
+
+int fd_get_cloexec(int fd)
+{
+	struct fd_table *t = fs_current()->fds;
+	int r = -EBADF;
+
+	spin_lock(&t->lock);
+	if (fd >= 0 && (unsigned)fd < t->size && t->files[fd])
+		r = (t->cloexec[fd / 64] & BIT(fd % 64)) != 0;
+	spin_unlock(&t->lock);
+	return r;
+}
+
+int fd_set_cloexec(int fd, bool on)
+{
+	struct fd_table *t = fs_current()->fds;
+	int r = -EBADF;
+
+	spin_lock(&t->lock);
+	if (fd >= 0 && (unsigned)fd < t->size && t->files[fd]) {
+		set_cloexec(t, (unsigned)fd, on);
+		r = 0;
+	}
+	spin_unlock(&t->lock);
+	return r;
+}

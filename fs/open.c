@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: MIT
+//
+// What: open files: open(2) with all its flags, references, the last close.
+// Not here: reading and writing (fs/rw.c), descriptors (fs/fd_table.c).
+//
+// Invariants:
+//   I1  A file holds a reference to its inode and dentry; both go with the last reference.
+//   I2  A file open for writing counts in inode->writers from before `open` of the file system until
+//       after `release`.
+//   I3  Who created the file may use it as asked, whatever its mode (open(2), O_CREAT).
+#include "fs/namei.h"
+#include "fs/vfs.h"
+
+#include "fs/chrdev.h"
+#include "fs/flock.h"
+#include "fs/pipe.h"
+#include "fs/vfs_internal.h"
+#include "kernel/lib/string.h"
+#include "mm/heap.h"
+
+// What F_GETFL may show and struct file keeps.
+#define FILE_FLAGS (~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC))
+
+static const struct file_ops path_only_ops;
+
+struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops, unsigned flags)
+{
+	struct file *f = kmalloc(sizeof(*f));
+
+	if (!f)
+		return NULL;
+	*f = (struct file){
+		.inode = inode_get(i), .dentry = d ? dentry_get(d) : NULL, .ops = ops,
+		.flags = flags & FILE_FLAGS, .refs = 1,
+	};
+	mutex_init(&f->pos_lock, RANK_FILE_POS);
+	return f;
+}
+
+struct file *file_get(struct file *f)
+{
+	ref_get(&f->refs);
+	return f;
+}
+
+static bool writes(unsigned flags)
+{
+	return (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
+}
+
+static void file_free(struct file *f)
+{
+	if (writes(f->flags))
+		__atomic_fetch_sub(&f->inode->writers, 1, __ATOMIC_RELEASE);
+	if (f->dentry)
+		dentry_put(f->dentry);
+	inode_put(f->inode);
+	kfree(f);
+}
+
+void file_put(struct file *f)
+{
+	if (!ref_put_is_last(&f->refs))
+		return;
+	if (f->inode->locks)
+		flock_release_file(f);
+	if (f->ops->release)
+		f->ops->release(f);
+	file_free(f);
+}
+
+static int take_write_access(struct inode *i)
+{
+	s32 old = __atomic_load_n(&i->writers, __ATOMIC_RELAXED);
+
+	do {
+		if (old < 0)
+			return -ETXTBSY;
+	} while (!__atomic_compare_exchange_n(&i->writers, &old, old + 1, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	return 0;
+}
+
+static const struct file_ops *ops_of(const struct inode *i)
+{
+	switch (i->mode & S_IFMT) {
+	case S_IFCHR: return chrdev_ops(i->rdev);
+	case S_IFIFO: return &fifo_ops;
+	case S_IFBLK:
+	case S_IFSOCK: return NULL;
+	default: return i->fops;
+	}
+}
+
+int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out)
+{
+	const struct file_ops *ops = flags & O_PATH ? &path_only_ops : ops_of(i);
+	struct file *f;
+	int err;
+
+	if (!ops)
+		return -ENXIO;
+	f = file_alloc(i, d, ops, flags);
+	if (!f)
+		return -ENOMEM;
+	if (writes(flags)) {
+		err = take_write_access(i);
+		if (err) {
+			f->flags &= ~O_ACCMODE; // nothing to give back
+			file_free(f);
+			return err;
+		}
+	}
+	err = ops->open ? ops->open(i, f) : 0;
+	if (err) {
+		file_free(f);
+		return err;
+	}
+	*out = f;
+	return 0;
+}
+
+static unsigned mask_of(unsigned flags)
+{
+	static const unsigned mask[4] = { MAY_READ, MAY_WRITE, MAY_READ | MAY_WRITE,
+					  MAY_READ | MAY_WRITE };
+
+	return mask[flags & O_ACCMODE] | (flags & O_TRUNC ? MAY_WRITE : 0);
+}
+
+static int may_open(const struct walk *w, struct inode *i, unsigned flags)
+{
+	const struct credentials *c = &w->ctx->cred;
+
+	if (S_ISLNK(i->mode) && !(flags & O_PATH))
+		return -ELOOP;
+	if ((flags & O_DIRECTORY) && !S_ISDIR(i->mode))
+		return -ENOTDIR;
+	if (flags & O_PATH)
+		return 0;
+	if (S_ISDIR(i->mode) && (mask_of(flags) & MAY_WRITE))
+		return -EISDIR;
+	if ((flags & O_NOATIME) && c->fsuid && c->fsuid != i->uid)
+		return -EPERM;
+	return cred_permission(c, i, mask_of(flags));
+}
+
+static int truncate_opened(struct inode *i)
+{
+	struct inode_attr attr = { .size = 0 };
+
+	if (!S_ISREG(i->mode))
+		return 0;
+	return i->ops->setattr ? i->ops->setattr(i, ATTR_SIZE, &attr) : -EINVAL;
+}
+
+// Opens what the walk has arrived at. `created`: I3.
+static int open_here(struct walk *w, struct dentry *d, unsigned flags, bool created,
+		     struct file **out)
+{
+	int err = created ? 0 : may_open(w, d->inode, flags);
+
+	if (err)
+		return err;
+	err = inode_open(d->inode, d, flags, out);
+	if (!err && (flags & O_TRUNC) && !created) {
+		err = truncate_opened(d->inode);
+		if (err)
+			file_put(*out);
+	}
+	return err;
+}
+
+// The last name, with the directory locked, is free: makes a regular file of that name.
+static int create_here(struct walk *w, struct dentry *d, u32 mode)
+{
+	struct inode *dir = w->at->inode;
+	struct inode *made;
+	int err = w->kernel ? 0 : cred_permission(&w->ctx->cred, dir, MAY_WRITE | MAY_EXEC);
+
+	if (err)
+		return err;
+	if (!dir->ops->create)
+		return -EACCES;
+	mode = S_IFREG | (mode & 07777 & ~READ_ONCE(w->ctx->umask));
+	err = dir->ops->create(dir, w->name, w->name_len, mode, 0, &made);
+	if (!err)
+		dcache_instantiate(d, made);
+	return err;
+}
+
+// What stands at the last name of an O_CREAT open, made if need be. Negative never.
+static int look_or_create(struct walk *w, unsigned flags, u32 mode, struct dentry **out,
+			  bool *created)
+{
+	struct inode *dir = w->at->inode;
+	int err;
+
+	*created = false;
+	mutex_lock(&dir->lock);
+	err = dcache_lookup(w->at, w->name, w->name_len, w->hash, out);
+	if (err) {
+		mutex_unlock(&dir->lock);
+		return err;
+	}
+	if ((*out)->inode) {
+		err = flags & O_EXCL ? -EEXIST : 0;
+	} else {
+		err = create_here(w, *out, mode);
+		*created = !err;
+	}
+	mutex_unlock(&dir->lock);
+	if (err)
+		dentry_put(*out);
+	return err;
+}
+
+static int open_create(struct walk *w, unsigned flags, u32 mode, struct file **out)
+{
+	for (;;) {
+		struct dentry *d;
+		bool created;
+		int err = walk_parent(w);
+
+		if (err)
+			return err;
+		if (w->last == LAST_ROOT && !S_ISDIR(w->at->inode->mode)) // a link to a place
+			return flags & O_EXCL ? -EEXIST :
+						open_here(w, w->at, flags, false, out);
+		if (w->last != LAST_NAME || w->slash)
+			return -EISDIR;
+		err = look_or_create(w, flags, mode, &d, &created);
+		if (err)
+			return err;
+		if (S_ISLNK(d->inode->mode) && !(flags & O_NOFOLLOW)) {
+			err = walk_follow(w, d);
+			dentry_put(d);
+			if (err)
+				return err;
+			continue;
+		}
+		if (S_ISDIR(d->inode->mode))
+			err = -EISDIR;
+		else
+			err = open_here(w, d, flags, created, out);
+		dentry_put(d);
+		return err;
+	}
+}
+
+static int open_walk(struct walk *w, unsigned flags, u32 mode, struct file **out)
+{
+	int err;
+
+	if ((flags & O_CREAT) && !(flags & O_PATH)) {
+		if (flags & O_EXCL)
+			flags |= O_NOFOLLOW; // the link itself is what exists
+		return open_create(w, flags, mode, out);
+	}
+	w->flags |= (flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+		    (flags & O_DIRECTORY ? LOOKUP_DIRECTORY : 0);
+	err = walk_all(w);
+	return err ? err : open_here(w, w->at, flags, false, out);
+}
+
+int vfs_openat(int dirfd, const char *path, unsigned flags, u32 mode, struct file **out)
+{
+	struct walk w;
+	int err;
+
+	if ((flags & O_TMPFILE) == O_TMPFILE)
+		return -EOPNOTSUPP;
+	if ((flags & (O_CREAT | O_DIRECTORY)) == (O_CREAT | O_DIRECTORY))
+		return -EINVAL;
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	err = walk_start(&w, dirfd, path, 0);
+	if (err)
+		return err;
+	err = open_walk(&w, flags, mode, out);
+	walk_finish(&w);
+	return err;
+}
+
+int vfs_open(const char *path, unsigned flags, u32 mode, struct file **out)
+{
+	return vfs_openat(AT_FDCWD, path, flags, mode, out);
+}
+
+int vfs_open_exec(const char *path, struct file **out)
+{
+	struct dentry *d;
+	int err = path_at(AT_FDCWD, path, LOOKUP_FOLLOW, &d);
+
+	if (err)
+		return err;
+	err = S_ISREG(d->inode->mode) ? inode_permission(d->inode, MAY_EXEC) : -EACCES;
+	if (!err)
+		err = inode_open(d->inode, d, O_RDONLY, out);
+	dentry_put(d);
+	return err;
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT
+//
+// What: reading, writing, seeking, listing: the checks that are the same for every file system.
+// Not here: the bytes (file_ops of each file system).
+//
+// Locking: pos_lock around whatever uses the position of a regular file or directory. Streams have
+// no position and take no lock: a reader that waits for input must not keep a writer out.
+#include "fs/file.h"
+
+#include "fs/poll.h"
+#include "fs/vfs_internal.h"
+#include "kernel/lib/string.h"
+
+#define POS_MAX 0x7fffffffffffffffll
+
+static bool is_stream(const struct file *f)
+{
+	return !S_ISREG(f->inode->mode) && !S_ISDIR(f->inode->mode);
+}
+
+static int may_read(const struct file *f)
+{
+	if ((f->flags & (O_PATH | O_ACCMODE)) == O_WRONLY || (f->flags & O_PATH))
+		return -EBADF;
+	if (!f->ops->read)
+		return S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	return 0;
+}
+
+static int may_write(const struct file *f)
+{
+	if ((f->flags & O_ACCMODE) == O_RDONLY || (f->flags & O_PATH))
+		return -EBADF;
+	return f->ops->write ? 0 : -EINVAL;
+}
+
+// What a write by somebody else must not leave: the right to run as the owner (inode(7)).
+static void drop_set_id(struct inode *i)
+{
+	u32 drop = 0;
+	struct inode_attr attr;
+
+	if (i->mode & S_ISUID)
+		drop |= S_ISUID;
+	if ((i->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		drop |= S_ISGID;
+	if (!drop || !S_ISREG(i->mode) || fs_current()->cred.fsuid == 0)
+		return;
+	attr.mode = i->mode & ~drop;
+	if (i->ops->setattr)
+		(void)i->ops->setattr(i, ATTR_MODE, &attr);
+}
+
+// Linux moves at most this much a call.
+static void clamp(struct iov_iter *it)
+{
+	if (it->left > 0x7ffff000u)
+		it->left = 0x7ffff000u;
+}
+
+ssize file_read(struct file *f, struct iov_iter *to)
+{
+	ssize n = may_read(f);
+
+	if (n)
+		return n;
+	clamp(to);
+	if (is_stream(f))
+		return f->ops->read(f, to, &f->pos);
+	mutex_lock(&f->pos_lock);
+	n = f->ops->read(f, to, &f->pos);
+	mutex_unlock(&f->pos_lock);
+	return n;
+}
+
+ssize file_write(struct file *f, struct iov_iter *from)
+{
+	ssize n = may_write(f);
+
+	if (n)
+		return n;
+	clamp(from);
+	if (is_stream(f))
+		return f->ops->write(f, from, &f->pos);
+	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
+		drop_set_id(f->inode);
+	mutex_lock(&f->pos_lock);
+	n = f->ops->write(f, from, &f->pos);
+	mutex_unlock(&f->pos_lock);
+	return n;
+}
+
+static int check_offset(const struct file *f, s64 off, u64 len)
+{
+	if (off < 0)
+		return -EINVAL;
+	if (is_stream(f) && (f->inode->flags & INODE_STREAM || S_ISFIFO(f->inode->mode)))
+		return -ESPIPE;
+	return len > (u64)(POS_MAX - off) ? -EOVERFLOW : 0;
+}
+
+ssize file_pread(struct file *f, struct iov_iter *to, s64 off)
+{
+	u64 pos = (u64)off;
+	ssize err;
+
+	clamp(to);
+	err = check_offset(f, off, to->left);
+	if (!err)
+		err = may_read(f);
+	return err ? err : f->ops->read(f, to, &pos);
+}
+
+ssize file_pwrite(struct file *f, struct iov_iter *from, s64 off)
+{
+	u64 pos = (u64)off;
+	ssize err;
+
+	clamp(from);
+	err = check_offset(f, off, from->left);
+	if (!err)
+		err = may_write(f);
+	if (err)
+		return err;
+	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
+		drop_set_id(f->inode);
+	return f->ops->write(f, from, &pos);
+}
+
+ssize file_read_kernel(struct file *f, void *buf, size_t bytes, u64 off)
+{
+	struct iov_iter it;
+	struct iov_piece piece;
+	u64 pos = off;
+
+	iov_init_kernel(&it, &piece, buf, bytes);
+	if (!f->ops->read)
+		return S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
+	return f->ops->read(f, &it, &pos);
+}
+
+ssize file_write_kernel(struct file *f, const void *buf, size_t bytes, u64 off)
+{
+	struct iov_iter it;
+	struct iov_piece piece;
+	u64 pos = off;
+
+	iov_init_kernel(&it, &piece, buf, bytes);
+	return f->ops->write ? f->ops->write(f, &it, &pos) : -EINVAL;
+}
+
+// lseek(2) for files whose holes are nobody's business: all is data up to the size.
+static s64 seek_by_size(struct file *f, s64 off, int whence)
+{
+	struct inode_attr attr;
+	s64 base = 0;
+	int err;
+
+	if (whence == SEEK_CUR) {
+		base = (s64)f->pos;
+	} else if (whence != SEEK_SET) {
+		err = vfs_getattr(f->inode, &attr);
+		if (err)
+			return err;
+		base = (s64)attr.size;
+		if (whence == SEEK_DATA || whence == SEEK_HOLE) {
+			if (off < 0 || off >= base)
+				return -ENXIO;
+			return whence == SEEK_DATA ? off : base;
+		}
+	}
+	if (__builtin_add_overflow(base, off, &base))
+		return -EOVERFLOW;
+	return base < 0 ? -EINVAL : base;
+}
+
+s64 file_lseek(struct file *f, s64 off, int whence)
+{
+	s64 pos;
+
+	if (f->flags & O_PATH)
+		return -EBADF;
+	if ((f->inode->flags & INODE_STREAM) || S_ISFIFO(f->inode->mode))
+		return -ESPIPE;
+	if (whence < SEEK_SET || whence > SEEK_HOLE)
+		return -EINVAL;
+	mutex_lock(&f->pos_lock);
+	pos = f->ops->lseek ? f->ops->lseek(f, off, whence) : seek_by_size(f, off, whence);
+	if (pos >= 0)
+		f->pos = (u64)pos;
+	mutex_unlock(&f->pos_lock);
+	return pos;
+}
+
+static u64 parent_ino(struct file *f)
+{
+	struct dentry *d = f->dentry;
+	u64 ino;
+
+	spin_lock(&dcache_lock);
+	while (d->parent == d && d->super->covered)
+		d = d->super->covered;
+	ino = d->parent->inode->ino;
+	spin_unlock(&dcache_lock);
+	return ino;
+}
+
+int file_readdir(struct file *f, dir_emit emit, void *ctx)
+{
+	struct inode *dir = f->inode;
+	int err = 0;
+
+	if ((f->flags & O_PATH))
+		return -EBADF;
+	if (!S_ISDIR(dir->mode) || !f->ops->readdir)
+		return -ENOTDIR;
+	mutex_lock(&f->pos_lock);
+	mutex_lock(&dir->lock);
+	if (dir->flags & INODE_DEAD)
+		err = -ENOENT;
+	if (!err && f->pos == 0 && emit(ctx, ".", 1, dir->ino, DT_OF_MODE(S_IFDIR), 1))
+		f->pos = 1;
+	if (!err && f->pos == 1 && emit(ctx, "..", 2, parent_ino(f), DT_OF_MODE(S_IFDIR), 2))
+		f->pos = 2;
+	if (!err && f->pos >= 2)
+		err = f->ops->readdir(f, &f->pos, emit, ctx);
+	mutex_unlock(&dir->lock);
+	mutex_unlock(&f->pos_lock);
+	return err;
+}
+
+unsigned file_poll(struct file *f, struct poll_table *pt)
+{
+	if (f->flags & O_PATH)
+		return POLLNVAL;
+	if (!f->ops->poll)
+		return POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
+	return f->ops->poll(f, pt);
+}
+
+int file_sync(struct file *f, bool data_only)
+{
+	if (f->flags & O_PATH)
+		return -EBADF;
+	if (f->ops->fsync)
+		return f->ops->fsync(f, data_only);
+	return S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode) ? 0 : -EINVAL;
+}
+
+int file_truncate(struct file *f, s64 size)
+{
+	if (f->flags & O_PATH)
+		return -EBADF;
+	if (size < 0 || !S_ISREG(f->inode->mode) || (f->flags & O_ACCMODE) == O_RDONLY)
+		return -EINVAL;
+	drop_set_id(f->inode);
+	return inode_truncate(f->inode, size);
+}
+
+int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len)
+{
+	s64 end;
+
+	if (off < 0 || len <= 0)
+		return -EINVAL;
+	if ((f->flags & O_ACCMODE) == O_RDONLY || (f->flags & O_PATH))
+		return -EBADF;
+	if (S_ISFIFO(f->inode->mode))
+		return -ESPIPE;
+	if (S_ISDIR(f->inode->mode))
+		return -EISDIR;
+	if (!S_ISREG(f->inode->mode))
+		return -ENODEV;
+	if (__builtin_add_overflow(off, len, &end))
+		return -EFBIG;
+	return f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len) : -EOPNOTSUPP;
+}
+
+s64 file_ioctl(struct file *f, unsigned cmd, u64 arg)
+{
+	if (f->flags & O_PATH)
+		return -EBADF;
+	return f->ops->ioctl ? f->ops->ioctl(f, cmd, arg) : -ENOTTY;
+}

@@ -1,0 +1,643 @@
+// SPDX-License-Identifier: MIT
+//
+// What: terminals over serial ports.
+// Not here: the line discipline itself (fs/tty_ldisc.c), the port (drivers/serial).
+//
+//      interrupt -> ring -> input thread -> line discipline -> reader
+//                                  \-> echo, signals
+//
+// The interrupt handler only fills the ring. A thread runs the line discipline, because echo and
+// signals take locks that an interrupt must not wait for. While the line discipline is full (nobody
+// reads) bytes stay in the ring; ^C is found there too and empties it.
+//
+// Invariants:
+//   I1  ring: put by the interrupt handler, taken by the input thread, both under ring_lock.
+//   I2  Output of one write() of up to CHUNK bytes is not torn by echo or by another writer.
+// Locking: tty->lock (RANK_PIPE), a mutex, over the line discipline, output included. ring_lock
+// (RANK_TTY, irq) over the ring. User memory is copied with neither held.
+#include "fs/tty.h"
+
+#include "drivers/serial/serial.h"
+#include "fs/chrdev.h"
+#include "fs/ioctls.h"
+#include "fs/poll.h"
+#include "fs/tty_ldisc.h"
+#include "kernel/console.h"
+#include "kernel/lib/string.h"
+#include "kernel/panic.h"
+#include "kernel/sched/thread.h"
+#include "kernel/sched/wait.h"
+#include "kernel/x86/time.h"
+#include "mm/uaccess.h"
+
+#define RING 4096u
+#define CHUNK 256u
+#define TTY_MAJOR 4
+#define TTY_MINOR 64 // ttyS0
+#define SIGHUP 1
+#define SIGTTIN 21
+#define SIGTTOU 22
+#define SIGWINCH 28
+#define SIGCONT 18
+
+struct winsize {
+	u16 rows, cols, xpixel, ypixel;
+};
+
+struct tty {
+	unsigned port;
+	struct mutex lock;
+	struct ldisc ld;         // [lock]
+	struct winsize size;     // [lock]
+	u32 session, group;      // whose it is, and who is in front; 0: nobody [lock]
+	struct wait_queue readers, writers; // for input; for ^Q
+	struct poll_head pollers;
+	struct wait_queue input;  // the input thread
+	struct spinlock ring_lock;
+	u8 ring[RING];           // [ring_lock]
+	u32 ring_head, ring_tail; // free running [ring_lock]
+	u32 lost;                // bytes that found the ring full [ring_lock]
+	bool room;               // the line discipline may have room again [atomic]
+};
+
+static struct tty ttys[SERIAL_PORTS];
+static void (*send_signal)(u32 pgrp, int sig);
+static const struct tty_process_ops *process;
+
+void tty_set_signal(void (*fn)(u32 pgrp, int sig))
+{
+	send_signal = fn;
+}
+
+void tty_set_process(const struct tty_process_ops *ops)
+{
+	process = ops;
+}
+
+static void signal_group(const struct tty *t, int sig)
+{
+	u32 group = READ_ONCE(t->group);
+
+	if (send_signal && group)
+		send_signal(group, sig);
+}
+
+// ---- Input ---------------------------------------------------------------------------------------
+
+static void receive(struct tty *t, u8 byte)
+{
+	u64 flags = spin_lock_irqsave(&t->ring_lock);
+
+	if (t->ring_head - t->ring_tail < RING)
+		t->ring[t->ring_head++ % RING] = byte;
+	else
+		t->lost++;
+	spin_unlock_irqrestore(&t->ring_lock, flags);
+	wait_wake_all(&t->input);
+}
+
+static void receive_com1(u8 byte)
+{
+	receive(&ttys[SERIAL_COM1], byte);
+}
+
+static void receive_com2(u8 byte)
+{
+	receive(&ttys[SERIAL_COM2], byte);
+}
+
+static bool ring_take(struct tty *t, u8 *byte)
+{
+	u64 flags = spin_lock_irqsave(&t->ring_lock);
+	bool got = t->ring_head != t->ring_tail;
+
+	if (got)
+		*byte = t->ring[t->ring_tail++ % RING];
+	spin_unlock_irqrestore(&t->ring_lock, flags);
+	return got;
+}
+
+// Drops what stands before the first key that means a signal. False: there is none.
+static bool ring_skip_to_signal(struct tty *t)
+{
+	u64 flags = spin_lock_irqsave(&t->ring_lock);
+	u32 at = t->ring_tail;
+
+	while (at != t->ring_head && !ldisc_signal_of(&t->ld, t->ring[at % RING]))
+		at++;
+	if (at != t->ring_head)
+		t->ring_tail = at;
+	spin_unlock_irqrestore(&t->ring_lock, flags);
+	return at != READ_ONCE(t->ring_head);
+}
+
+// Runs keys through the line discipline as long as there are some and it has room.
+static void digest(struct tty *t)
+{
+	bool changed = false, was_stopped;
+	u8 key;
+
+	mutex_lock(&t->lock);
+	was_stopped = t->ld.stopped;
+	__atomic_store_n(&t->room, false, __ATOMIC_RELAXED);
+	while ((ldisc_room(&t->ld) || ring_skip_to_signal(t)) && ring_take(t, &key)) {
+		int sig = ldisc_input(&t->ld, key);
+
+		changed = true;
+		if (sig)
+			signal_group(t, sig);
+	}
+	mutex_unlock(&t->lock);
+	if (was_stopped && !t->ld.stopped)
+		wait_wake_all(&t->writers);
+	if (changed) {
+		wait_wake_all(&t->readers);
+		poll_wake(&t->pollers);
+	}
+}
+
+static bool has_keys(struct tty *t)
+{
+	return READ_ONCE(t->ring_head) != READ_ONCE(t->ring_tail);
+}
+
+// New keys since `seen`, or room for those that wait.
+static bool must_digest(struct tty *t, u32 seen)
+{
+	return READ_ONCE(t->ring_head) != seen ||
+	       (has_keys(t) && __atomic_load_n(&t->room, __ATOMIC_ACQUIRE));
+}
+
+static void input_thread(void *arg)
+{
+	struct tty *t = arg;
+	u32 lost_seen = 0, seen;
+
+	for (;;) {
+		seen = READ_ONCE(t->ring_head);
+		digest(t);
+		if (READ_ONCE(t->lost) != lost_seen) {
+			lost_seen = READ_ONCE(t->lost);
+			log_warn("ttyS%u: input overrun, %u bytes lost so far", t->port, lost_seen);
+		}
+		wait_event(&t->input, must_digest(t, seen));
+	}
+}
+
+// ---- Reading -------------------------------------------------------------------------------------
+
+// Job control: a background process may not read (nor, with TOSTOP, write).
+static int check_foreground(struct tty *t, int sig)
+{
+	u32 group;
+
+	if (!process || !t->session || process->session() != t->session)
+		return 0;
+	group = process->group();
+	if (group == READ_ONCE(t->group))
+		return 0;
+	if (process->shuns(sig))
+		return sig == SIGTTIN ? -EIO : 0;
+	if (send_signal)
+		send_signal(group, sig);
+	return -ERESTARTSYS;
+}
+
+static bool canonical(const struct tty *t)
+{
+	return t->ld.t.lflag & ICANON;
+}
+
+// Is there what a read of `want` bytes waits for: a line, or VMIN bytes?
+static bool input_ready(const struct tty *t, size_t want)
+{
+	size_t least = max((size_t)t->ld.t.cc[VMIN], (size_t)1);
+
+	if (canonical(t))
+		return ldisc_has_input(&t->ld);
+	return ldisc_readable(&t->ld) >= min(least, want);
+}
+
+static bool input_changed(const struct tty *t, bool was_canonical, unsigned had)
+{
+	if (canonical(t) != was_canonical)
+		return true;
+	return canonical(t) ? ldisc_has_input(&t->ld) : ldisc_readable(&t->ld) > had;
+}
+
+// Sleeps until there is something to read, or VTIME is up (termios(3)). Lock held before and after.
+static int wait_for_input(struct tty *t, const struct file *f, size_t want)
+{
+	while (!input_ready(t, want)) {
+		bool lines = canonical(t);
+		unsigned had = lines ? 0 : ldisc_readable(&t->ld);
+		u8 least = t->ld.t.cc[VMIN], tenths = t->ld.t.cc[VTIME];
+		u64 deadline = 0;
+		int err;
+
+		if (f->flags & O_NONBLOCK)
+			return had ? 0 : -EAGAIN;
+		if (!lines && !least && !tenths)
+			return 0;
+		// With VMIN > 0 the clock runs between bytes, from the first one on.
+		if (!lines && tenths && (!least || had))
+			deadline = time_now_ns() + tenths * 100000000ull;
+		mutex_unlock(&t->lock);
+		err = wait_event_timeout(&t->readers, input_changed(t, lines, had), deadline);
+		mutex_lock(&t->lock);
+		if (err == -ETIMEDOUT)
+			return 0;
+		if (err)
+			return -ERESTARTSYS;
+	}
+	return 0;
+}
+
+static struct tty *tty_of(const struct file *f)
+{
+	return f->private;
+}
+
+// Takes up to a chunk of what is there. Then the line discipline has room again.
+static size_t take(struct tty *t, u8 *chunk, size_t bytes, bool *end)
+{
+	size_t n;
+
+	mutex_lock(&t->lock);
+	n = ldisc_read(&t->ld, chunk, bytes, end);
+	mutex_unlock(&t->lock);
+	if (has_keys(t)) {
+		__atomic_store_n(&t->room, true, __ATOMIC_RELEASE);
+		wait_wake_all(&t->input);
+	}
+	return n;
+}
+
+static ssize tty_read(struct file *f, struct iov_iter *to, u64 *pos __unused)
+{
+	struct tty *t = tty_of(f);
+	u8 chunk[CHUNK];
+	ssize done = 0;
+	bool end = false;
+	int err = check_foreground(t, SIGTTIN);
+
+	if (err || !to->left)
+		return err;
+	mutex_lock(&t->lock);
+	err = wait_for_input(t, f, to->left);
+	mutex_unlock(&t->lock);
+	if (err)
+		return err;
+	while (to->left && !end) {
+		size_t n = take(t, chunk, min(to->left, sizeof(chunk)), &end);
+		size_t got = n ? iov_copy_to(to, chunk, n) : 0;
+
+		done += (ssize)got;
+		if (got < n)
+			return done ? done : -EFAULT;
+		if (!n)
+			break;
+	}
+	return done;
+}
+
+// ---- Writing -------------------------------------------------------------------------------------
+
+static void to_screen(void *ctx, const char *bytes, size_t len)
+{
+	const struct tty *t = ctx;
+
+	console_write(t->port, bytes, len);
+}
+
+static int wait_while_stopped(struct tty *t, const struct file *f)
+{
+	while (t->ld.stopped) {
+		int err = -EAGAIN;
+
+		if (f->flags & O_NONBLOCK)
+			return err;
+		mutex_unlock(&t->lock);
+		err = wait_event_interruptible(&t->writers, !READ_ONCE(t->ld.stopped));
+		mutex_lock(&t->lock);
+		if (err)
+			return -ERESTARTSYS;
+	}
+	return 0;
+}
+
+static int put_chunk(struct tty *t, const struct file *f, const u8 *chunk, size_t n)
+{
+	char out[CHUNK + LDISC_OUT];
+	size_t len = 0;
+	int err;
+
+	mutex_lock(&t->lock); // I2
+	err = wait_while_stopped(t, f);
+	for (size_t k = 0; k < n && !err; k++) {
+		len += ldisc_output(&t->ld, chunk[k], out + len);
+		if (len >= CHUNK || k + 1 == n) {
+			to_screen(t, out, len);
+			len = 0;
+		}
+	}
+	mutex_unlock(&t->lock);
+	return err;
+}
+
+static ssize tty_write(struct file *f, struct iov_iter *from, u64 *pos __unused)
+{
+	struct tty *t = tty_of(f);
+	u8 chunk[CHUNK];
+	ssize done = 0;
+	int err = t->ld.t.lflag & TOSTOP ? check_foreground(t, SIGTTOU) : 0;
+
+	while (from->left && !err) {
+		size_t want = min(from->left, sizeof(chunk));
+		size_t n = iov_copy_from(from, chunk, want);
+
+		err = put_chunk(t, f, chunk, n);
+		if (err)
+			break;
+		done += (ssize)n;
+		if (n < want)
+			err = -EFAULT;
+	}
+	return done ? done : err;
+}
+
+static unsigned tty_poll(struct file *f, struct poll_table *pt)
+{
+	struct tty *t = tty_of(f);
+	unsigned ready = 0;
+
+	poll_wait(&t->pollers, pt);
+	mutex_lock(&t->lock);
+	if (input_ready(t, 1))
+		ready |= POLLIN | POLLRDNORM;
+	if (!t->ld.stopped)
+		ready |= POLLOUT | POLLWRNORM;
+	mutex_unlock(&t->lock);
+	return ready;
+}
+
+// ---- ioctl ---------------------------------------------------------------------------------------
+
+static s64 set_termios(struct tty *t, u64 arg, bool flush)
+{
+	struct termios new;
+
+	if (copy_from_user(&new, UVA(arg), sizeof(new)))
+		return -EFAULT;
+	mutex_lock(&t->lock);
+	if (flush)
+		ldisc_flush(&t->ld);
+	ldisc_set_termios(&t->ld, &new);
+	mutex_unlock(&t->lock);
+	wait_wake_all(&t->readers); // what they wait for may be there in the new mode
+	wait_wake_all(&t->writers);
+	poll_wake(&t->pollers);
+	return 0;
+}
+
+static s64 set_size(struct tty *t, u64 arg)
+{
+	struct winsize new;
+	bool changed;
+
+	if (copy_from_user(&new, UVA(arg), sizeof(new)))
+		return -EFAULT;
+	mutex_lock(&t->lock);
+	changed = memcmp(&new, &t->size, sizeof(new)) != 0;
+	t->size = new;
+	mutex_unlock(&t->lock);
+	if (changed)
+		signal_group(t, SIGWINCH);
+	return 0;
+}
+
+static s64 take_session(struct tty *t, bool steal)
+{
+	u32 session = process ? process->session() : 0;
+	s64 err = 0;
+
+	if (!session || !process->is_leader())
+		return -EPERM;
+	mutex_lock(&t->lock);
+	if (t->session && t->session != session && !steal) {
+		err = -EPERM;
+	} else if (t->session != session) {
+		t->session = session;
+		t->group = process->group();
+	}
+	mutex_unlock(&t->lock);
+	return err;
+}
+
+static bool is_mine(const struct tty *t)
+{
+	return process && t->session && process->session() == t->session;
+}
+
+static s64 put_u32(u64 arg, u32 value)
+{
+	return copy_to_user(UVA(arg), &value, sizeof(value));
+}
+
+static s64 set_group(struct tty *t, u64 arg)
+{
+	u32 group;
+
+	if (!is_mine(t))
+		return -ENOTTY;
+	if (copy_from_user(&group, UVA(arg), sizeof(group)))
+		return -EFAULT;
+	if ((s32)group < 0)
+		return -EINVAL;
+	if (!process->group_in_session(group, t->session))
+		return -EPERM;
+	mutex_lock(&t->lock);
+	t->group = group;
+	mutex_unlock(&t->lock);
+	return 0;
+}
+
+static s64 give_up_session(struct tty *t)
+{
+	if (!is_mine(t))
+		return -ENOTTY;
+	if (process->is_leader())
+		tty_session_ended(t->session);
+	return 0;
+}
+
+static s64 flush_queue(struct tty *t, u64 queue)
+{
+	if (queue > 2)
+		return -EINVAL;
+	if (queue == 1) // output: nothing waits here
+		return 0;
+	mutex_lock(&t->lock);
+	ldisc_flush(&t->ld);
+	mutex_unlock(&t->lock);
+	return 0;
+}
+
+static s64 get_state(struct tty *t, unsigned cmd, u64 arg)
+{
+	struct termios termios;
+	struct winsize size;
+	u32 bytes;
+
+	mutex_lock(&t->lock);
+	termios = t->ld.t;
+	size = t->size;
+	bytes = ldisc_readable(&t->ld);
+	mutex_unlock(&t->lock);
+	if (cmd == TCGETS)
+		return copy_to_user(UVA(arg), &termios, sizeof(termios));
+	if (cmd == TIOCGWINSZ)
+		return copy_to_user(UVA(arg), &size, sizeof(size));
+	return put_u32(arg, bytes);
+}
+
+static s64 tty_ioctl(struct file *f, unsigned cmd, u64 arg)
+{
+	struct tty *t = tty_of(f);
+
+	switch (cmd) {
+	case TCGETS:
+	case TIOCGWINSZ:
+	case FIONREAD: return get_state(t, cmd, arg);
+	case TCSETS:
+	case TCSETSW: // output is sent before write returns: nothing to wait for
+	case TCSETSF: return set_termios(t, arg, cmd == TCSETSF);
+	case TIOCSWINSZ: return set_size(t, arg);
+	case TIOCOUTQ: return put_u32(arg, 0);
+	case TCSBRK: return 0;
+	case TCFLSH: return flush_queue(t, arg);
+	case TIOCSCTTY: return take_session(t, arg == 1);
+	case TIOCNOTTY: return give_up_session(t);
+	case TIOCGPGRP: return is_mine(t) ? put_u32(arg, t->group) : -ENOTTY;
+	case TIOCGSID: return is_mine(t) ? put_u32(arg, t->session) : -ENOTTY;
+	case TIOCSPGRP: return set_group(t, arg);
+	default: return -ENOTTY;
+	}
+}
+
+// ---- Sessions and opening ------------------------------------------------------------------------
+
+void tty_session_ended(u32 session)
+{
+	for (unsigned k = 0; k < SERIAL_PORTS; k++) {
+		struct tty *t = &ttys[k];
+		u32 group = 0;
+
+		mutex_lock(&t->lock);
+		if (session && t->session == session) {
+			group = t->group;
+			t->session = t->group = 0;
+		}
+		mutex_unlock(&t->lock);
+		if (group && send_signal) {
+			send_signal(group, SIGHUP);
+			send_signal(group, SIGCONT);
+		}
+	}
+}
+
+u64 tty_of_session(u32 session, u32 *foreground)
+{
+	for (unsigned k = 0; k < SERIAL_PORTS; k++)
+		if (session && READ_ONCE(ttys[k].session) == session) {
+			*foreground = READ_ONCE(ttys[k].group);
+			return MKDEV(TTY_MAJOR, TTY_MINOR + k);
+		}
+	*foreground = 0;
+	return 0;
+}
+
+static int tty_open(struct inode *i, struct file *f)
+{
+	unsigned minor = (unsigned)(i->rdev & 0xff);
+
+	if (i->rdev == MKDEV(5, 0)) { // /dev/tty
+		unsigned k = 0;
+
+		while (k < SERIAL_PORTS && !is_mine(&ttys[k]))
+			k++;
+		if (k == SERIAL_PORTS)
+			return -ENXIO;
+		f->private = &ttys[k];
+		return 0;
+	}
+	f->private = &ttys[minor >= TTY_MINOR ? minor - TTY_MINOR : SERIAL_COM1];
+	return 0;
+}
+
+static s64 tty_lseek(struct file *f __unused, s64 off __unused, int whence __unused)
+{
+	return -ESPIPE;
+}
+
+static const struct file_ops tty_ops = {
+	.open = tty_open,
+	.read = tty_read,
+	.write = tty_write,
+	.lseek = tty_lseek,
+	.ioctl = tty_ioctl,
+	.poll = tty_poll,
+};
+
+static void setup(struct tty *t, unsigned port)
+{
+	t->port = port;
+	mutex_init(&t->lock, RANK_PIPE);
+	spin_init(&t->ring_lock, RANK_TTY);
+	wait_queue_init(&t->readers);
+	wait_queue_init(&t->writers);
+	wait_queue_init(&t->input);
+	poll_head_init(&t->pollers);
+	ldisc_init(&t->ld, to_screen, t);
+	t->size = (struct winsize){ .rows = 24, .cols = 80 };
+}
+
+void tty_register(void)
+{
+	static const struct {
+		u64 rdev;
+		const char *name;
+		u32 mode;
+	} names[] = {
+		{ MKDEV(5, 1), "console", 0600 }, { MKDEV(5, 0), "tty", 0666 },
+		{ MKDEV(TTY_MAJOR, TTY_MINOR), "ttyS0", 0660 },
+		{ MKDEV(TTY_MAJOR, TTY_MINOR + 1), "ttyS1", 0660 },
+	};
+
+	for (unsigned k = 0; k < ARRAY_SIZE(names); k++)
+		if (chrdev_register(names[k].rdev, names[k].name, names[k].mode, &tty_ops))
+			panic("no room for the terminals");
+	for (unsigned k = 0; k < SERIAL_PORTS; k++)
+		setup(&ttys[k], k);
+}
+
+static void start_input(struct tty *t, void (*receiver)(u8 byte))
+{
+	int err;
+
+	if (!serial_present(t->port))
+		return;
+	if (!thread_create("tty", input_thread, t)) {
+		log_err("ttyS%u: no memory for its thread, no input", t->port);
+		return;
+	}
+	err = serial_set_receiver(t->port, receiver);
+	if (err)
+		log_err("ttyS%u: no interrupt, no input (error %d)", t->port, -err);
+}
+
+void tty_init(void)
+{
+	start_input(&ttys[SERIAL_COM1], receive_com1);
+	start_input(&ttys[SERIAL_COM2], receive_com2);
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+//
+// What the VFS's files share among themselves.
+#pragma once
+
+#include "fs/dcache.h"
+#include "fs/fs_context.h"
+#include "fs/vfs.h"
+
+// Reference counts. The last one is given back under the lock of the cache that can find the object
+// (I1 of fs/inode.c and fs/dcache.c), so that nobody finds what is being freed.
+static inline void ref_get(u32 *refs)
+{
+	__atomic_fetch_add(refs, 1, __ATOMIC_RELAXED);
+}
+
+// Drops one reference unless it is the last one.
+static inline bool ref_put_not_last(u32 *refs)
+{
+	u32 old = __atomic_load_n(refs, __ATOMIC_RELAXED);
+
+	while (old > 1)
+		if (__atomic_compare_exchange_n(refs, &old, old - 1, true, __ATOMIC_RELEASE,
+						__ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+static inline bool ref_put_is_last(u32 *refs)
+{
+	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
+}
+
+struct fs_context {
+	u32 refs;             // atomic: threads, and /proc readers
+	struct dentry *root;  // [dcache_lock]
+	struct dentry *cwd;   // [dcache_lock]
+	u32 umask;            // atomic
+	unsigned nofile;      // RLIMIT_NOFILE
+	struct credentials cred; // changed by the process's own threads only
+	struct fd_table *fds;
+};
+
+struct fs_context *boot_context(void); // of kernel threads: "/" and root's credentials
+void boot_context_set_root(struct dentry *root); // once, when the root is mounted
+
+// fs/fd_table.c: owns the table of one context.
+struct fd_table *fd_table_create(void);
+struct fd_table *fd_table_copy(struct fd_table *from);
+void fd_table_free(struct fd_table *t);
+void fd_table_close_on_exec(struct fd_table *t);
+
+// fs/inode.c
+bool cred_in_group(const struct credentials *c, u32 gid);
+int cred_permission(const struct credentials *c, const struct inode *i, unsigned mask);
+
+// fs/namei_ops.c: may the current thread take `victim` out of `dir` (sticky bit)?
+int may_delete(const struct inode *dir, const struct inode *victim);
+
+// fs/open.c
+struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops, unsigned flags);
+int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out);
+
+// fs/attr.c
+int inode_may_setattr(const struct inode *i); // owner or root: 0 or -EPERM
+
+// fs/super.c: /proc/mounts, /proc/filesystems
+struct seq;
+void mounts_show(struct seq *out, void *arg);
+void filesystems_show(struct seq *out, void *arg);
+
+void rename_init(void);          // fs/rename.c
+extern struct fs_type proc_type; // fs/procfs.c
