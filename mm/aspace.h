@@ -6,7 +6,6 @@
 #include "kernel/lib/list.h"
 #include "kernel/lib/pte.h"
 #include "kernel/sched/lock.h"
-
 #include "mm/vma.h"
 
 struct trapframe;
@@ -38,13 +37,20 @@ struct aspace {
 	phys_t root;            // PML4
 	pte_t *root_table;      // [pt_lock] below USER_END
 	struct vma_tree vmas;   // [lock]
+	struct list dead;       // unmapped VMAs whose objects are still to be let go [lock]
 	u64 brk_start, brk_end; // [lock]
 	u64 mmap_top;           // where the search for free addresses begins, downwards
 	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
 	u64 limit_bytes;        // RLIMIT_AS
+	u64 walk_va;            // address that /proc/PID/pagetable shows
 	u32 refs;               // threads and borrowers (vfork) [atomic]
 	u64 faults;             // page faults taken [atomic], /proc/PID/stat
 };
+
+static inline bool vma_is_shared(const struct vma *v)
+{
+	return v->flags & MAP_SHARED;
+}
 
 struct aspace *aspace_create(void); // one reference; NULL when memory is short
 void aspace_get(struct aspace *as);
@@ -82,6 +88,15 @@ int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec) __must_check;
 // Calls fn for each mapping in rising order, as->lock held shared; stops when it returns false.
 // `vma` fields are in mm/vma.h. For /proc/PID/maps.
 void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma), void *ctx);
+
+// The way of the MMU to `va`, highest level first: at most 4 steps. Returns how many.
+struct aspace_step {
+	int level;
+	pte_t entry;   // as it stands in the table
+	phys_t table;  // that the entry lies in
+	bool attached; // the table is a file's, not the process's own
+};
+unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step[PT_PML4]);
 
 // Load `as` (NULL: the kernel's own tables) on this CPU. Preemption off. Called by the scheduler.
 void aspace_switch(struct aspace *as);

@@ -31,6 +31,7 @@ struct vma {
 	u8 prot, may_prot;     // PROT_*
 	u8 unit_level;         // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
 	u8 attach_level;       // highest level attached so far; 0: none (shown in /proc/PID/maps)
+	bool dont_fork;        // madvise(MADV_DONTFORK)
 	bool split;            // part of what was attached went private: never fold again
 	u64 max_gap;           // largest gap before any node of this subtree [vma.c]
 	u64 gap;               // free bytes between the node before and lo [vma.c]

@@ -58,7 +58,7 @@ struct vm_object_ops {
 	int (*table)(struct vm_object *o, u64 off, int max_level, struct vm_table *out);
 	// Durability of [off, off+len) (msync). NULL: nothing to do.
 	int (*sync)(struct vm_object *o, u64 off, u64 len);
-	u64 (*size)(struct vm_object *o); // bytes, at this moment
+	u64 (*size)(struct vm_object *o); // bytes, at this moment; takes no lock
 	// A mapping holds the object; called when it comes and goes.
 	void (*get)(struct vm_object *o);
 	void (*put)(struct vm_object *o);
@@ -90,6 +90,6 @@ void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
 
 // A hole in [off, off+len) got a block by another way than a fault in a mapping (write(), fallocate):
 // takes the zero page out of every mapping that shows it there. Call after the entry was published
-// (P set), any number of blocks at once; cheap when no mapping shows holes. Thread context, no
-// spinlock held; sleeping locks may be held.
+// (P set), any number of blocks at once; cheap when no mapping shows holes. After page(write) the VM
+// calls it itself for the page asked for. Thread context, no spinlock held; sleeping locks may be.
 void vm_hole_filled(struct vm_object *o, u64 off, u64 len);

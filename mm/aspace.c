@@ -1,0 +1,432 @@
+// SPDX-License-Identifier: MIT
+//
+// What: address spaces: their life, mapping and unmapping.
+// Not here: where a mapping goes (mm/place.c), the other calls of mmap's family (mm/aspace_ops.c),
+// fork (mm/fork.c), faults (mm/fault.c), attaching (mm/attach.c), translations (mm/pagetable.c).
+//
+// Invariants
+//   I1  a VMA enters its object's list before its first entry is installed, and leaves it after its
+//       last one was cleared and flushed on every CPU. A revoke misses nothing.
+//   I2  mapped_bytes is the sum of end - start of all VMAs.
+//
+// Locking: lock order as->lock, object->map_lock, object->vmas_lock, as->pt_lock. as->lock exclusively
+// for all changes of VMAs.
+// Failure: what cannot get its memory leaves everything as it was.
+#include "mm/aspace.h"
+
+#include "kernel/lib/errno.h"
+#include "kernel/panic.h"
+#include "kernel/x86/cpu.h"
+#include "mm/aspace_internal.h"
+#include "mm/attach.h"
+#include "mm/heap.h"
+#include "mm/layout.h"
+#include "mm/pagetable.h"
+#include "mm/vmobject.h"
+
+#define MMAP_TOP_DEFAULT (USER_END - GIB(1)) // the stack lies above
+
+// The bits of mmap's flags that a VMA keeps.
+#define VMA_FLAGS                                                                                  \
+	(MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING | MAP_DAXVM_NOSYNC | MAP_SHARED |    \
+	 MAP_PRIVATE)
+
+// ---- Life ---------------------------------------------------------------------------------------
+
+struct aspace *aspace_create(void)
+{
+	struct aspace *as = kzalloc(sizeof(*as));
+
+	if (!as)
+		return NULL;
+	if (pt_init(as)) {
+		kfree(as);
+		return NULL;
+	}
+	rwlock_init(&as->lock, RANK_ASPACE);
+	spin_init(&as->pt_lock, RANK_PT);
+	vma_tree_init(&as->vmas, USER_BASE);
+	as->mmap_top = MMAP_TOP_DEFAULT;
+	list_init(&as->dead);
+	as->limit_bytes = ~0ull;
+	as->refs = 1;
+	return as;
+}
+
+void aspace_get(struct aspace *as)
+{
+	__atomic_fetch_add(&as->refs, 1, __ATOMIC_RELAXED);
+}
+
+void aspace_put(struct aspace *as)
+{
+	int err;
+
+	if (!as || __atomic_fetch_sub(&as->refs, 1, __ATOMIC_ACQ_REL) > 1)
+		return;
+	for (unsigned i = 0; i < cpu_count(); i++)
+		ASSERT(READ_ONCE(cpus[i].loaded_as) != as);
+	rwlock_write_lock(&as->lock);
+	err = unmap_locked(as, USER_BASE, USER_END);
+	ASSERT(err == 0); // no mapping crosses these bounds, so nothing had to be cut
+	aspace_unlock(as);
+	pt_destroy(as);
+	kfree(as);
+}
+
+// ---- VMAs ---------------------------------------------------------------------------------------
+
+struct vma *vma_new(struct aspace *as, u64 start, u64 end)
+{
+	struct vma *v = kzalloc(sizeof(*v));
+
+	if (!v)
+		return NULL;
+	v->as = as;
+	v->lo = v->start = start;
+	v->end = v->hi = end;
+	list_init(&v->object_node);
+	return v;
+}
+
+void vma_link(struct vma *v)
+{
+	struct vm_object *o = v->object;
+
+	v->as->mapped_bytes += v->end - v->start;
+	vma_tree_insert(&v->as->vmas, v);
+	if (!o)
+		return;
+	if (o->ops->get)
+		o->ops->get(o);
+	spin_lock(&o->vmas_lock);
+	WRITE_ONCE(o->ever_mapped, true);
+	list_add_tail(&o->vmas, &v->object_node);
+	spin_unlock(&o->vmas_lock);
+}
+
+// Its entries are cleared and flushed. The object is let go after as->lock is: its last reference may
+// take the file with it, which is the file system's business and its locks'.
+static void vma_bury(struct vma *v)
+{
+	struct aspace *as = v->as;
+
+	vma_tree_remove(&as->vmas, v);
+	as->mapped_bytes -= v->end - v->start;
+	if (v->object) {
+		spin_lock(&v->object->vmas_lock);
+		list_del(&v->object_node);
+		spin_unlock(&v->object->vmas_lock);
+	}
+	list_add_tail(&as->dead, &v->object_node);
+}
+
+void aspace_unlock(struct aspace *as)
+{
+	struct list dead = LIST_INIT(dead), *n;
+
+	while ((n = list_pop(&as->dead)))
+		list_add_tail(&dead, n);
+	rwlock_write_unlock(&as->lock);
+	while ((n = list_pop(&dead))) {
+		struct vma *v = list_entry(n, struct vma, object_node);
+
+		if (v->object && v->object->ops->put)
+			v->object->ops->put(v->object);
+		kfree(v);
+	}
+}
+
+void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi)
+{
+	struct vm_object *o = v->object;
+
+	v->as->mapped_bytes += (end - start) - (v->end - v->start);
+	if (o)
+		spin_lock(&o->vmas_lock);
+	v->offset += start - v->start;
+	v->lo = lo;
+	v->start = start;
+	v->end = end;
+	v->hi = hi;
+	if (o)
+		spin_unlock(&o->vmas_lock);
+	vma_tree_resized(&v->as->vmas, v);
+}
+
+int vma_cut(struct aspace *as, u64 addr)
+{
+	struct vma *v = vma_find(&as->vmas, addr), *right;
+
+	if (!v || addr <= v->start || addr >= v->end)
+		return 0;
+	if (attach_split_boundary(as, v, addr))
+		return -ENOMEM;
+	right = vma_new(as, addr, v->end);
+	if (!right)
+		return -ENOMEM;
+	right->hi = v->hi;
+	right->object = v->object;
+	right->offset = v->offset + (addr - v->start);
+	right->flags = v->flags;
+	right->prot = v->prot;
+	right->may_prot = v->may_prot;
+	right->unit_level = v->unit_level;
+	right->attach_level = v->attach_level;
+	right->split = v->split;
+	right->dont_fork = v->dont_fork;
+	// In between a revoke would find the right part in the left one's bounds: the same entries.
+	if (v->object) {
+		if (v->object->ops->get)
+			v->object->ops->get(v->object);
+		spin_lock(&v->object->vmas_lock);
+		list_add_tail(&v->object->vmas, &right->object_node);
+		spin_unlock(&v->object->vmas_lock);
+	}
+	vma_set_bounds(v, v->lo, v->start, addr, addr);
+	as->mapped_bytes += right->end - right->start;
+	vma_tree_insert(&as->vmas, right);
+	return 0;
+}
+
+// Only anonymous private memory is joined: programs map it piece by piece and unmap it as a whole.
+static bool alike(const struct vma *a, const struct vma *b)
+{
+	return a && b && !a->object && !b->object && a->hi == b->lo && a->prot == b->prot &&
+	       a->may_prot == b->may_prot && a->flags == b->flags && a->dont_fork == b->dont_fork;
+}
+
+static struct vma *join_two(struct vma *a, struct vma *b)
+{
+	struct aspace *as = a->as;
+	u64 end = b->end;
+
+	as->mapped_bytes -= b->end - b->start;
+	vma_tree_remove(&as->vmas, b);
+	kfree(b);
+	vma_set_bounds(a, a->lo, a->start, end, end);
+	return a;
+}
+
+struct vma *vma_join(struct vma *v)
+{
+	struct vma *prev = vma_prev(v), *next = vma_next(v);
+
+	if (alike(v, next))
+		join_two(v, next);
+	return alike(prev, v) ? join_two(prev, v) : v;
+}
+
+// ---- Unmapping ----------------------------------------------------------------------------------
+
+// A mapping whose reservation reaches into [start, end) from outside, without what was asked for:
+// take that part of the reservation away. Translations go first, then the bounds (I1).
+static int trim_reservation(struct aspace *as, struct vma *v, u64 start, u64 end)
+{
+	u64 lo = v->end <= start ? start : v->lo, hi = v->end <= start ? v->hi : end;
+	struct ptbatch b;
+	int err;
+
+	err = attach_split_boundary(as, v, v->end <= start ? start : end);
+	if (err)
+		return err;
+	ptbatch_begin(&b, as);
+	pt_zap_range(&b, lo, hi, PT_ZAP_ALL);
+	ptbatch_finish(&b);
+	if (v->end <= start)
+		vma_set_bounds(v, v->lo, v->start, v->end, start);
+	else
+		vma_set_bounds(v, end, v->start, v->end, v->hi);
+	return 0;
+}
+
+// Cut and trim at the edges, so that the mappings of [start, end) are whole ones.
+static int clear_edges(struct aspace *as, u64 start, u64 end)
+{
+	struct vma *v;
+	int err = vma_cut(as, start);
+
+	if (!err)
+		err = vma_cut(as, end);
+	v = vma_find(&as->vmas, start);
+	if (!err && v && v->lo < start && v->end <= start)
+		err = trim_reservation(as, v, start, end);
+	v = vma_find(&as->vmas, end - 1);
+	if (!err && v && v->hi > end && v->start >= end)
+		err = trim_reservation(as, v, start, end);
+	return err;
+}
+
+int unmap_locked(struct aspace *as, u64 start, u64 end)
+{
+	struct vma *v;
+	struct ptbatch b;
+	int err = clear_edges(as, start, end);
+
+	if (err)
+		return err;
+	ptbatch_begin(&b, as);
+	for (v = vma_find_from(&as->vmas, start); v && v->lo < end; v = vma_next(v))
+		pt_zap_range(&b, v->lo, v->hi, PT_ZAP_ALL);
+	ptbatch_finish(&b);
+	// I1: only now, with all entries cleared and flushed.
+	while ((v = vma_find_from(&as->vmas, start)) && v->lo < end)
+		vma_bury(v);
+	return 0;
+}
+
+// Page-aligned range in user space, not empty. Linux calls everything else EINVAL here.
+static int check_range(u64 addr, u64 len, u64 *end)
+{
+	if (!IS_ALIGNED(addr, PAGE_SIZE) || !len || len > USER_END || addr > USER_END - len)
+		return -EINVAL;
+	*end = addr + ALIGN_UP(len, PAGE_SIZE);
+	return 0;
+}
+
+int aspace_unmap(struct aspace *as, uva_t addr, u64 len)
+{
+	u64 end;
+	int err = check_range(addr.va, len, &end);
+
+	if (err)
+		return err;
+	rwlock_write_lock(&as->lock);
+	err = unmap_locked(as, addr.va, end);
+	aspace_unlock(as);
+	return err;
+}
+
+// ---- Mapping ------------------------------------------------------------------------------------
+
+static u64 mapped_within(const struct aspace *as, u64 start, u64 end)
+{
+	const struct vma *v;
+	u64 sum = 0;
+
+	for (v = vma_find_from(&as->vmas, start); v && v->start < end; v = vma_next(v))
+		if (v->end > start)
+			sum += min(v->end, end) - max(v->start, start);
+	return sum;
+}
+
+static int map_locked(struct aspace *as, const struct map_request *req, const struct place *p)
+{
+	u64 len = p->end - p->start;
+	struct vma *v;
+	int err;
+
+	if (as->mapped_bytes - mapped_within(as, p->start, p->end) + len > as->limit_bytes)
+		return -ENOMEM;
+	v = vma_new(as, p->start, p->end);
+	if (!v)
+		return -ENOMEM;
+	err = unmap_locked(as, p->start, p->end);
+	if (err) {
+		kfree(v);
+		return err;
+	}
+	v->lo = p->lo;
+	v->hi = p->hi;
+	v->unit_level = (u8)p->unit_level;
+	v->object = req->object;
+	v->offset = req->object ? req->offset : 0;
+	v->flags = req->flags & VMA_FLAGS;
+	v->prot = (u8)req->prot;
+	v->may_prot = (u8)req->may_prot;
+	vma_link(v);
+	if (v->unit_level) {
+		rwlock_read_lock(&v->object->map_lock);
+		err = attach_all(as, v);
+		rwlock_read_unlock(&v->object->map_lock);
+		if (err)
+			(void)!unmap_locked(as, v->start, v->end); // whole: cannot fail
+	} else {
+		vma_join(v);
+	}
+	return err;
+}
+
+// MAP_POPULATE: as much as there is; errors show when the memory is touched.
+static void populate(struct aspace *as, const struct map_request *req, u64 start, u64 len)
+{
+	bool write = (req->prot & PROT_WRITE) && (req->flags & MAP_PRIVATE);
+
+	if (req->prot != PROT_NONE)
+		(void)!aspace_fault_in(as, UVA(start), len, write);
+}
+
+int aspace_map(struct aspace *as, const struct map_request *req, uva_t *out)
+{
+	struct map_request r = *req;
+	struct vm_object *own = NULL;
+	u64 len = ALIGN_UP(r.len, PAGE_SIZE);
+	struct place place;
+	int err;
+
+	if (!r.len || !IS_ALIGNED(r.offset, PAGE_SIZE))
+		return -EINVAL;
+	if (len < r.len || len > USER_END - USER_BASE)
+		return -ENOMEM;
+	// The validating kind of shared is a question of mmap's flags, not of the mapping.
+	if ((r.flags & MAP_TYPE) == MAP_SHARED_VALIDATE)
+		r.flags &= ~(MAP_TYPE & ~MAP_SHARED);
+	if (!r.object && (r.flags & MAP_SHARED)) {
+		r.object = own = anon_object_create(len);
+		r.offset = 0;
+		if (!own)
+			return -ENOMEM;
+	}
+	rwlock_write_lock(&as->lock);
+	err = place_choose(as, &r, len, &place);
+	if (!err)
+		err = map_locked(as, &r, &place);
+	aspace_unlock(as);
+	if (own)
+		own->ops->put(own); // the mapping holds its own reference
+	if (err)
+		return err;
+	*out = UVA(place.start);
+	if (r.flags & MAP_POPULATE)
+		populate(as, &r, place.start, len);
+	return 0;
+}
+
+// ---- Looking ------------------------------------------------------------------------------------
+
+void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma), void *ctx)
+{
+	const struct vma *v;
+
+	rwlock_read_lock(&as->lock);
+	for (v = vma_first(&as->vmas); v && fn(ctx, v); v = vma_next(v))
+		;
+	rwlock_read_unlock(&as->lock);
+}
+
+unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step[PT_PML4])
+{
+	struct vma *v;
+	struct pt_cursor c;
+	bool attached = false;
+	unsigned n = 0;
+
+	rwlock_read_lock(&as->lock);
+	v = vma_find(&as->vmas, va.va);
+	if (v && v->object) // or the file's table might go while it is read
+		rwlock_read_lock(&v->object->map_lock);
+	spin_lock(&as->pt_lock);
+	pt_cursor_init_table(&c, &pt_mmu, as->root_table, PT_PML4, va.va);
+	do {
+		const void *table = (const void *)ALIGN_DOWN((u64)pt_cursor_slot(&c), PAGE_SIZE);
+
+		step[n] = (struct aspace_step){ c.level, pt_cursor_get(&c), virt_to_phys(table),
+						attached };
+		attached |= step[n++].entry.bits & PTE_ATTACHED ? true : false;
+	} while (va.va < USER_END && pt_cursor_down(&c, va.va));
+	spin_unlock(&as->pt_lock);
+	if (v && v->object)
+		rwlock_read_unlock(&v->object->map_lock);
+	rwlock_read_unlock(&as->lock);
+	return n;
+}

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT
+//
+// Address spaces, within mm/ only. Callers of all of these hold as->lock exclusively.
+#pragma once
+
+#include "mm/aspace.h"
+#include "mm/ptbatch.h"
+
+// A zeroed record with the given bounds (lo = start, hi = end), in no tree yet. NULL: no memory.
+struct vma *vma_new(struct aspace *as, u64 start, u64 end);
+
+// Enter `v` in the tree and, with a reference, in its object's list; charge it.
+void vma_link(struct vma *v);
+
+// If `addr` lies within what was asked for by a mapping, cut that in two. 0 or -ENOMEM.
+int vma_cut(struct aspace *as, u64 addr) __must_check;
+
+// Join anonymous neighbours of `v` that are like it. Returns the one that covers v now.
+struct vma *vma_join(struct vma *v);
+
+// Change the bounds of a linked VMA (a revoke may be reading them).
+void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi);
+
+// Remove every mapping of [start, end), reservations at its edges included. 0 or -ENOMEM (nothing
+// was unmapped).
+int unmap_locked(struct aspace *as, u64 start, u64 end) __must_check;
+
+// Release as->lock (held exclusively), then let go of the objects of what was unmapped.
+void aspace_unlock(struct aspace *as);
+
+// Where a mapping goes.
+struct place {
+	u64 lo, start, end, hi;
+	int unit_level;
+};
+
+// Choose it for `len` bytes (rounded) of the request. 0, -ENOMEM, -EEXIST, -EPERM, -EINVAL, -EUCLEAN.
+int place_choose(struct aspace *as, const struct map_request *req, u64 len,
+		 struct place *out) __must_check;
+
+// An object of zeros in RAM, for MAP_SHARED|MAP_ANONYMOUS; one reference. NULL: no memory.
+struct vm_object *anon_object_create(u64 bytes);

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: MIT
+//
+// What: attaching stored page tables (attach.h, docs/mapping.md).
+// Not here: entries and private tables (mm/pagetable.c), taking attachments away (mm/vmobject.c).
+//
+// An attachment is one private entry that carries the mapping's rights and points at the file's root,
+// or at a subtree of it. Everything that needs less than the unit splits it (pt_split).
+//
+// Invariants
+//   I1  an attached entry of level l lies wholly within [lo, hi) of one VMA, and its address is
+//       congruent with the file offset modulo pt_span(l).
+//   I2  it is installed under the map_lock under which it was read, so a revoke, which holds that
+//       exclusively, either came before (and was seen) or finds it.
+//   I3  an attachment replaces private tables (a fold) only where the VMA never split: then all that
+//       they hold is attached from the same file, or plain pages of it.
+//
+// Failure: no memory for private tables: -ENOMEM. What cannot be attached is served by plain faults.
+#include "mm/attach.h"
+
+#include "kernel/lib/errno.h"
+#include "mm/frame.h"
+#include "mm/layout.h"
+#include "mm/stat.h"
+#include "mm/vmobject.h"
+
+#define DIRECT_BYTES (VM_DIRECT_BLOCKS * PAGE_SIZE)
+
+// From this length on a whole PML4 slot is spent for one mapping.
+#define PML4_UNIT_FROM GIB(64)
+
+static int read_table(struct vm_object *o, u64 off, int level, struct vm_table *t)
+{
+	t->kind = VM_TABLE_NONE;
+	return o->ops->table ? o->ops->table(o, off, level, t) : 0;
+}
+
+// By the length asked for, since files grow; except that a file that has no table yet takes a small
+// slot as long as no more is asked for.
+int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out)
+{
+	struct vm_table t;
+	int err;
+
+	*out = (struct attach_unit){ 0 };
+	if (!o->ops->table)
+		return 0;
+	rwlock_read_lock(&o->map_lock);
+	err = read_table(o, offset, PT_PMD, &t);
+	rwlock_read_unlock(&o->map_lock);
+	if (err)
+		return err;
+	if (t.kind == VM_TABLE_DIRECT && offset + len <= DIRECT_BYTES)
+		*out = (struct attach_unit){ PT_PTE, DIRECT_BYTES };
+	else if (len <= PMD_SIZE)
+		*out = (struct attach_unit){ PT_PMD, PMD_SIZE };
+	else if (len < PML4_UNIT_FROM)
+		*out = (struct attach_unit){ PT_PUD, PUD_SIZE };
+	else
+		*out = (struct attach_unit){ PT_PML4, pt_span(PT_PML4) };
+	return 0;
+}
+
+// The highest level that may be attached at `va`: I1.
+static int fit_level(const struct vma *v, u64 va)
+{
+	int level;
+
+	for (level = v->unit_level; level > PT_PTE; level--) {
+		u64 first = ALIGN_DOWN(va, pt_span(level));
+
+		if (first >= v->lo && v->hi - first >= pt_span(level) &&
+		    IS_ALIGNED(v->offset - v->start, pt_span(level)))
+			break;
+	}
+	return level;
+}
+
+static u64 entry_rights(const struct vma *v)
+{
+	u64 rights = pt_user_rights(v->prot, vma_is_shared(v));
+
+	return rights | PTE_ATTACHED | PTE_A | PTE_D | (v->prot == PROT_NONE ? 0 : PTE_P);
+}
+
+static pte_t attached_entry(const struct vma *v, pte_t e)
+{
+	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | entry_rights(v) };
+}
+
+static void note_attached(struct vma *v, int level, pte_t e)
+{
+	if (level > v->attach_level)
+		v->attach_level = (u8)level;
+	if (pte_is_leaf(e, level))
+		mm_count(attach_leaf_2m);
+	else if (level == PT_PMD)
+		mm_count(attach_pte_page);
+	else if (level == PT_PUD)
+		mm_count(attach_pmd_page);
+	else
+		mm_count(attach_pud_page);
+}
+
+// May what stands below the cursor's entry give way to a table of the file? I3. as->pt_lock is held;
+// whoever puts something private there sets v->split before taking it.
+static bool may_prune(const struct vma *v, const struct pt_cursor *at)
+{
+	struct pt_cursor c = *at;
+
+	return !READ_ONCE(v->split) || !pt_cursor_find_leaf(&c, c.va, pt_cursor_end(&c));
+}
+
+// Whether a table of `level` may be attached at `va`, as far as can be said now.
+static bool may_fold(struct aspace *as, const struct vma *v, u64 va, int level)
+{
+	struct pt_cursor c;
+	bool may;
+
+	if (!READ_ONCE(v->split))
+		return true;
+	spin_lock(&as->pt_lock);
+	pt_cursor_init_table(&c, &pt_private, as->root_table, PT_PML4, va);
+	may = pt_cursor_descend(&c, va, level) > level || may_prune(v, &c);
+	spin_unlock(&as->pt_lock);
+	return may;
+}
+
+// Install the file's entry `t` for `va`. Private tables in its place are taken out first: clear,
+// flush, set. Others may fault in the same place meanwhile, so look again after each flush.
+static int install_entry(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
+{
+	int result = ATTACH_DONE;
+	struct pt_cursor c;
+	struct ptbatch b;
+	bool again;
+
+	ptbatch_begin(&b, as);
+	do {
+		again = false;
+		spin_lock(&as->pt_lock);
+		if (pt_reach(as, &c, va, t->level)) {
+			result = -ENOMEM;
+		} else if (c.level == t->level && pte_is_none(pt_cursor_get(&c))) {
+			pt_set(&b, &c, attached_entry(v, t->entry));
+			note_attached(v, t->level, t->entry);
+		} else if (c.level == t->level && !(pt_cursor_get(&c).bits & PTE_ATTACHED)) {
+			if (may_prune(v, &c)) {
+				again = true;
+				mm_count(attach_folds);
+				(void)!pt_prune(&b, &c); // if not all of it, the next round goes on
+			} else {
+				result = ATTACH_NONE;
+			}
+		}
+		spin_unlock(&as->pt_lock);
+		ptbatch_flush(&b);
+	} while (again);
+	ptbatch_finish(&b);
+	return result;
+}
+
+// Copy the direct entries with the rights applied. ATTACH_DONE if the page at `va` is among them.
+static int copy_direct(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
+{
+	int result = ATTACH_NONE;
+	struct ptbatch b;
+
+	ptbatch_begin(&b, as);
+	spin_lock(&as->pt_lock);
+	for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++) {
+		u64 at = v->start - v->offset + i * PAGE_SIZE;
+		struct pt_cursor c;
+
+		if (!pte_present(t->direct[i]) || at < v->lo || at >= v->hi)
+			continue;
+		if (pt_reach(as, &c, at, PT_PTE)) {
+			result = -ENOMEM;
+			break;
+		}
+		if (c.level != PT_PTE || !pte_is_none(pt_cursor_get(&c)))
+			continue;
+		pt_set(&b, &c, attached_entry(v, t->direct[i]));
+		if (at == va)
+			result = ATTACH_DONE;
+	}
+	spin_unlock(&as->pt_lock);
+	ptbatch_finish(&b);
+	if (result == ATTACH_DONE) {
+		v->attach_level = max(v->attach_level, (u8)PT_PTE);
+		mm_count(attach_direct);
+	}
+	return result;
+}
+
+int attach_at(struct aspace *as, struct vma *v, u64 va)
+{
+	int level = fit_level(v, va), err;
+	struct vm_table t;
+
+	if (!v->object->ops->table)
+		return ATTACH_NONE;
+	while (level > PT_PMD && !may_fold(as, v, va, level))
+		level--;
+	err = read_table(v->object, vma_offset(v, va), max(level, PT_PMD), &t);
+	if (err)
+		return err;
+	switch (t.kind) {
+	case VM_TABLE_DIRECT: return copy_direct(as, v, va, &t);
+	case VM_TABLE_ENTRY:
+		if (t.level <= level && pte_present(t.entry) && may_fold(as, v, va, t.level))
+			return install_entry(as, v, va, &t);
+		break;
+	case VM_TABLE_NONE: break;
+	}
+	return ATTACH_NONE;
+}
+
+int attach_all(struct aspace *as, struct vma *v)
+{
+	u64 va = v->start;
+
+	while (va < v->end) {
+		int r = attach_at(as, v, va);
+		struct pt_cursor c;
+
+		if (r < 0)
+			return r;
+		if (r == ATTACH_NONE)
+			mm_count(attach_fallbacks);
+		// On past what is there now, be it nothing. Pages of direct entries are all of a file.
+		spin_lock(&as->pt_lock);
+		pt_look(as, &c, va);
+		spin_unlock(&as->pt_lock);
+		if (c.level == PT_PTE)
+			return 0;
+		va = pt_cursor_end(&c);
+	}
+	return 0;
+}
+
+// ---- Faults -------------------------------------------------------------------------------------
+
+// Does the walk from an attached entry reach a present leaf at `va`?
+static bool walk_reaches(pte_t e, int level, u64 va)
+{
+	u64 inside = va & (pt_span(level) - 1);
+	struct pt_cursor c;
+	pte_t found;
+
+	pt_cursor_init_entry(&c, &pt_mmu, &e, level);
+	pt_cursor_descend(&c, inside, PT_PTE);
+	found = pt_cursor_get(&c);
+	return pte_present(found) && pte_is_leaf(found, c.level);
+}
+
+static pte_t look(struct aspace *as, u64 va, int *level)
+{
+	struct pt_cursor c;
+	pte_t e;
+
+	spin_lock(&as->pt_lock);
+	pt_look(as, &c, va);
+	e = pt_cursor_get(&c);
+	spin_unlock(&as->pt_lock);
+	*level = c.level;
+	return e;
+}
+
+int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
+{
+	bool copies = write && !vma_is_shared(v);
+	struct vm_page page;
+	int level, err;
+	pte_t e = look(as, va, &level);
+
+	if (pte_is_none(e)) {
+		err = attach_at(as, v, va);
+		if (err == ATTACH_DONE)
+			mm_count(fault_attach);
+		return err;
+	}
+	if (!(e.bits & PTE_ATTACHED) || copies)
+		return ATTACH_NONE;
+	if (walk_reaches(e, level, va)) {
+		mm_count(fault_spurious);
+		return ATTACH_DONE;
+	}
+	// A hole. Written to, it is filled in the file's own table, for all who have it attached.
+	if (!write)
+		return ATTACH_NONE;
+	err = v->object->ops->page(v->object, vma_offset(v, va), true, &page);
+	if (err)
+		return err;
+	mm_count(fault_hole_write);
+	if (page.refcounted)
+		frame_put(page.pa);
+	vm_hole_filled(v->object, vma_offset(v, va), PAGE_SIZE);
+	return walk_reaches(e, level, va) ? ATTACH_DONE : ATTACH_NONE;
+}
+
+// ---- Splitting ----------------------------------------------------------------------------------
+
+int attach_split_to(struct ptbatch *b, struct pt_cursor *c, u64 va, int level)
+{
+	int err = pt_reach(b->as, c, va, level);
+
+	while (!err && c->level > level) {
+		pte_t e = pt_cursor_get(c);
+
+		if (pte_is_leaf(e, c->level))
+			return -EAGAIN;
+		mm_count(attach_splits);
+		err = pt_split(b, c);
+		if (!err)
+			err = pt_build(c, va, level);
+	}
+	return err;
+}
+
+static void fill_small_leaves(pte_t *to, pte_t leaf, int level)
+{
+	u64 bits = leaf.bits & ~(PTE_ADDR | (level - 1 == PT_PTE ? PTE_PS : 0));
+
+	for (unsigned i = 0; i < PT_ENTRIES; i++)
+		to[i].bits = bits | (pte_addr(leaf).pa + i * pt_span(level - 1));
+}
+
+int attach_split_leaf(struct aspace *as, u64 va)
+{
+	phys_t frame = frame_alloc(0, 0);
+	struct pt_cursor c;
+	struct ptbatch b;
+	pte_t e;
+
+	if (frame.pa == PHYS_NONE.pa)
+		return -ENOMEM;
+	ptbatch_begin(&b, as);
+	spin_lock(&as->pt_lock);
+	pt_look(as, &c, va);
+	e = pt_cursor_get(&c);
+	if (c.level == PT_PTE || pte_is_none(e) || !pte_is_leaf(e, c.level)) {
+		spin_unlock(&as->pt_lock);
+		ptbatch_finish(&b);
+		frame_put(frame);
+		return 0;
+	}
+	pt_set(&b, &c, (pte_t){ 0 });
+	spin_unlock(&as->pt_lock);
+	ptbatch_flush(&b);
+	fill_small_leaves(phys_to_virt(frame), e, c.level);
+	frame_set_owner(frame, PT_ENTRIES);
+	// Nobody else can have filled the place: faults wait for as->lock, and entries are only ever
+	// cleared (revoke) without it, which map_lock keeps out.
+	spin_lock(&as->pt_lock);
+	pt_set(&b, &c, pte_table(frame, PTE_W | PTE_U));
+	spin_unlock(&as->pt_lock);
+	ptbatch_finish(&b);
+	mm_count(attach_splits);
+	return 0;
+}
+
+int attach_split_boundary(struct aspace *as, struct vma *v, u64 va)
+{
+	struct pt_cursor c;
+	struct ptbatch b;
+	int err, level;
+	pte_t e;
+
+	if (!v->object)
+		return 0; // anonymous memory has small pages only
+	rwlock_read_lock(&v->object->map_lock);
+	do {
+		err = 0;
+		e = look(as, va, &level);
+		if (level == PT_PTE || pte_is_none(e) || IS_ALIGNED(va, pt_span(level)))
+			break;
+		v->split = true;
+		ptbatch_begin(&b, as);
+		spin_lock(&as->pt_lock);
+		err = attach_split_to(&b, &c, va, level - 1);
+		spin_unlock(&as->pt_lock);
+		ptbatch_finish(&b);
+		if (err == -EAGAIN)
+			err = attach_split_leaf(as, va);
+	} while (!err);
+	rwlock_read_unlock(&v->object->map_lock);
+	return err;
+}

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the private page tables of user address spaces (pagetable.h).
+// Not here: when to map what (mm/fault.c, mm/attach.c), shootdown (mm/ptbatch.c).
+#include "mm/pagetable.h"
+
+#include "kernel/lib/errno.h"
+#include "kernel/lib/string.h"
+#include "kernel/panic.h"
+#include "mm/frame.h"
+#include "mm/kmap.h"
+#include "mm/layout.h"
+
+phys_t pt_zero_page;
+
+static const pte_t *private_table(const struct pt_space *s, pte_t e, int level)
+{
+	(void)s;
+	(void)level;
+	return e.bits & PTE_ATTACHED ? NULL : phys_to_virt(pte_addr(e));
+}
+const struct pt_space pt_private = { .table = private_table };
+
+static const pte_t *mmu_table(const struct pt_space *s, pte_t e, int level)
+{
+	(void)s;
+	(void)level;
+	return pte_present(e) ? phys_to_virt(pte_addr(e)) : NULL;
+}
+const struct pt_space pt_mmu = { .table = mmu_table };
+
+u64 pt_user_rights(unsigned prot, bool writable)
+{
+	u64 rights = PTE_U;
+
+	if (writable && (prot & PROT_WRITE))
+		rights |= PTE_W;
+	if (!(prot & PROT_EXEC))
+		rights |= PTE_NX;
+	return kmap_rights(rights);
+}
+
+pte_t pt_user_leaf(phys_t pa, int level, unsigned prot, bool writable, u64 extra)
+{
+	pte_t e = pte_leaf(pa, level, pt_user_rights(prot, writable) | extra);
+
+	if (prot == PROT_NONE)
+		e.bits &= ~PTE_P;
+	return e;
+}
+
+// ---- Tables -------------------------------------------------------------------------------------
+
+static pte_t *table_of(pte_t *slot)
+{
+	return (pte_t *)ALIGN_DOWN((u64)slot, PAGE_SIZE);
+}
+
+static u64 table_count(const pte_t *table)
+{
+	return frame_owner(virt_to_phys(table));
+}
+
+static void table_count_add(pte_t *slot, s64 n)
+{
+	phys_t table = virt_to_phys(table_of(slot));
+
+	frame_set_owner(table, frame_owner(table) + (u64)n);
+}
+
+int pt_zero_page_init(void)
+{
+	pt_zero_page = frame_alloc(0, FRAME_ZERO);
+	return pt_zero_page.pa == PHYS_NONE.pa ? -ENOMEM : 0;
+}
+
+int pt_init(struct aspace *as)
+{
+	as->root = frame_alloc(0, FRAME_ZERO);
+	if (as->root.pa == PHYS_NONE.pa)
+		return -ENOMEM;
+	as->root_table = phys_to_virt(as->root);
+	kmap_copy_top(as->root_table);
+	return 0;
+}
+
+static void free_tables(pte_t *table, int level, unsigned entries)
+{
+	for (unsigned i = 0; i < entries && level > PT_PTE; i++) {
+		if (pte_is_none(table[i]))
+			continue;
+		ASSERT(!(table[i].bits & PTE_ATTACHED) && !pte_is_leaf(table[i], level));
+		free_tables(phys_to_virt(pte_addr(table[i])), level - 1, PT_ENTRIES);
+	}
+	frame_put(virt_to_phys(table));
+}
+
+void pt_destroy(struct aspace *as)
+{
+	free_tables(as->root_table, PT_PML4, PT_ENTRIES / 2);
+	as->root_table = NULL;
+}
+
+void pt_look(struct aspace *as, struct pt_cursor *c, u64 va)
+{
+	pt_cursor_init_table(c, &pt_private, as->root_table, PT_PML4, va);
+	pt_cursor_descend(c, va, PT_PTE);
+}
+
+int pt_build(struct pt_cursor *c, u64 va, int level)
+{
+	for (;;) {
+		phys_t table;
+
+		pt_cursor_descend(c, va, level);
+		if (c->level == level || !pte_is_none(pt_cursor_get(c)))
+			return 0;
+		table = frame_alloc(0, FRAME_ZERO);
+		if (table.pa == PHYS_NONE.pa)
+			return -ENOMEM;
+		pte_write(pt_slot(c), pte_table(table, PTE_W | PTE_U));
+		table_count_add(pt_slot(c), 1);
+	}
+}
+
+int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level)
+{
+	pt_cursor_init_table(c, &pt_private, as->root_table, PT_PML4, va);
+	return pt_build(c, va, level);
+}
+
+pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e)
+{
+	pte_t old = ptbatch_set(b, pt_slot(c), c->level, c->va, e);
+
+	table_count_add(pt_slot(c), (s64)!pte_is_none(e) - (s64)!pte_is_none(old));
+	return old;
+}
+
+// ---- Clearing -----------------------------------------------------------------------------------
+
+static bool is_private_table(pte_t e, int level)
+{
+	return !pte_is_none(e) && !pte_is_leaf(e, level) && !(e.bits & PTE_ATTACHED);
+}
+
+static bool zap_wants(pte_t e, int level, enum pt_zap what)
+{
+	if (what == PT_ZAP_ZERO)
+		return pt_is_zero_page(e, level);
+	return what == PT_ZAP_ALL || !(e.bits & PTE_ANON);
+}
+
+// Clear the leaf or attachment at the cursor; an owned frame is dropped with the batch.
+static void clear_entry(struct ptbatch *b, struct pt_cursor *c)
+{
+	pte_t old = pt_set(b, c, (pte_t){ 0 });
+
+	if (old.bits & PTE_OWNED)
+		ptbatch_drop(b, pte_addr(old));
+}
+
+// The cursor stands in a PTE page that has become empty: take the page out (I2). The cursor then
+// stands on the entry that named it.
+static void drop_pte_page(struct ptbatch *b, struct pt_cursor *c)
+{
+	pt_cursor_up(c);
+	ptbatch_drop(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
+}
+
+u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
+{
+	struct pt_cursor c;
+
+	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
+	do {
+		while (pt_cursor_down(&c, max(va, c.va)))
+			;
+		if (c.va >= end)
+			break;
+		if (ptbatch_full(b))
+			return max(va, c.va);
+		if (!pte_is_none(pt_cursor_get(&c)) && zap_wants(pt_cursor_get(&c), c.level, what)) {
+			clear_entry(b, &c);
+			if (c.level == PT_PTE && table_count(table_of(pt_slot(&c))) == 0)
+				drop_pte_page(b, &c);
+		}
+	} while (pt_cursor_next(&c) && c.va < end);
+	return end;
+}
+
+void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
+{
+	while (va < end) {
+		spin_lock(&b->as->pt_lock);
+		va = pt_zap(b, va, end, what);
+		spin_unlock(&b->as->pt_lock);
+		if (va < end)
+			ptbatch_flush(b);
+	}
+}
+
+bool pt_prune(struct ptbatch *b, struct pt_cursor *c)
+{
+	u64 end = pt_cursor_end(c);
+	int top = c->level;
+
+	// Entries first, then the tables, lowest first: what is left after a full batch is sound.
+	if (pt_zap(b, c->va, end, PT_ZAP_ALL) < end)
+		return false;
+	for (;;) {
+		pte_t e = pt_cursor_get(c);
+
+		if (ptbatch_full(b))
+			return false;
+		if (is_private_table(e, c->level)) {
+			if (table_count(phys_to_virt(pte_addr(e))) > 0) {
+				pt_cursor_down(c, c->va);
+				continue;
+			}
+			ptbatch_drop(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
+		}
+		if (c->level == top)
+			return true;
+		// Up again once the table is empty, else on to the next entry in it.
+		if (table_count(table_of(pt_slot(c))) == 0)
+			pt_cursor_up(c);
+		else
+			pt_cursor_next(c);
+	}
+}
+
+// ---- Splitting and rights -----------------------------------------------------------------------
+
+int pt_split(struct ptbatch *b, struct pt_cursor *c)
+{
+	const u64 keep = PTE_P | PTE_W | PTE_U | PTE_NX | PTE_A | PTE_D;
+	pte_t e = pt_cursor_get(c);
+	const pte_t *from = phys_to_virt(pte_addr(e));
+	phys_t frame = frame_alloc(0, 0);
+	u64 count = 0;
+	pte_t *to;
+
+	if (frame.pa == PHYS_NONE.pa)
+		return -ENOMEM;
+	to = phys_to_virt(frame);
+	for (unsigned i = 0; i < PT_ENTRIES; i++) {
+		pte_t s = pte_read(&from[i]);
+
+		to[i].bits = 0;
+		if (!pte_present(s))
+			continue;
+		to[i].bits = (s.bits & (PTE_ADDR | PTE_PS)) | (e.bits & keep) | PTE_ATTACHED;
+		count++;
+	}
+	frame_set_owner(frame, count);
+	// Same translations before and after: no need to clear and flush in between. The change of the
+	// upper entry makes the batch flush everything, paging-structure caches included.
+	pt_set(b, c, pte_table(frame, PTE_W | PTE_U));
+	return 0;
+}
+
+static pte_t with_prot(pte_t e, int level, unsigned prot, bool shared)
+{
+	bool may_write = (e.bits & PTE_W) || (shared && !pt_is_zero_page(e, level));
+
+	e.bits &= ~(PTE_P | PTE_W | PTE_NX);
+	e.bits |= pt_user_rights(prot, may_write);
+	if (prot != PROT_NONE)
+		e.bits |= PTE_P;
+	return e;
+}
+
+void pt_protect(struct ptbatch *b, u64 va, u64 end, unsigned prot, bool shared)
+{
+	struct pt_cursor c;
+
+	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
+	do {
+		pte_t e;
+
+		while (pt_cursor_down(&c, max(va, c.va)))
+			;
+		e = pt_cursor_get(&c);
+		if (c.va < end && !pte_is_none(e))
+			pt_set(b, &c, with_prot(e, c.level, prot, shared));
+	} while (pt_cursor_next(&c) && c.va < end);
+}

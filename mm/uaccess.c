@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+//
+// What: copies between kernel and user memory (uaccess.h).
+// Not here: what happens when a page is not there (mm/fault.c; the copy instructions in
+// kernel/x86/asm.h name in the exception table where to go on if it cannot be had).
+//
+// Invariants
+//   I1  no user address is touched but between STAC and CLAC, after the range was checked to lie in
+//       user space.
+#include "mm/uaccess.h"
+
+#include "kernel/lib/errno.h"
+#include "kernel/sched/thread.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+#include "mm/layout.h"
+
+static bool in_user_space(uva_t a, size_t bytes)
+{
+	return bytes <= USER_END && a.va <= USER_END - bytes;
+}
+
+static void open_user(void)
+{
+	if (cpu_features.smap)
+		asm_stac();
+}
+
+static void close_user(void)
+{
+	if (cpu_features.smap)
+		asm_clac();
+}
+
+size_t copy_from_user_partial(void *dst, uva_t src, size_t bytes)
+{
+	size_t left;
+
+	if (!in_user_space(src, bytes))
+		return bytes;
+	open_user();
+	left = asm_copy_user(dst, (const void *)src.va, bytes);
+	close_user();
+	return left;
+}
+
+size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes)
+{
+	size_t left;
+
+	if (!in_user_space(dst, bytes))
+		return bytes;
+	open_user();
+	left = asm_copy_user((void *)dst.va, src, bytes);
+	close_user();
+	return left;
+}
+
+int copy_from_user(void *dst, uva_t src, size_t bytes)
+{
+	return copy_from_user_partial(dst, src, bytes) ? -EFAULT : 0;
+}
+
+int copy_to_user(uva_t dst, const void *src, size_t bytes)
+{
+	return copy_to_user_partial(dst, src, bytes) ? -EFAULT : 0;
+}
+
+int clear_user(uva_t dst, size_t bytes)
+{
+	size_t left;
+
+	if (!in_user_space(dst, bytes))
+		return -EFAULT;
+	open_user();
+	left = asm_clear_user((void *)dst.va, bytes);
+	close_user();
+	return left ? -EFAULT : 0;
+}
+
+// Page by page: a string may end right before an address that is not mapped.
+ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		size_t piece = PAGE_SIZE - ((src.va + done) & (PAGE_SIZE - 1));
+		size_t left;
+
+		piece = min(piece, bytes - done);
+		left = copy_from_user_partial(dst + done, UVA(src.va + done), piece);
+		for (size_t i = 0; i < piece - left; i++)
+			if (!dst[done + i])
+				return (ssize)(done + i);
+		if (left)
+			return -EFAULT;
+		done += piece;
+	}
+	return -ENAMETOOLONG;
+}
+
+void uaccess_faults_off(void)
+{
+	thread_current()->faults_disabled++;
+	asm_barrier();
+}
+
+void uaccess_faults_on(void)
+{
+	asm_barrier();
+	thread_current()->faults_disabled--;
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+//
+// What: from an object to all that maps it: revoke, and taking out zero pages of filled holes.
+// Not here: what a file system does before and after (fs/ptfs_glue/), faults (mm/fault.c).
+//
+// Revoke, in the order that makes it safe (daxvm: "Revoke"):
+//   1. the caller holds map_lock exclusively: no fault or attach is between reading the file's table
+//      and installing what it read
+//   2. the caller clears the entries in the file's own table
+//   3. here: all private entries that lead to the range are cleared, in every address space
+//   4. fence, and every CPU that has one of those spaces loaded flushes, paging-structure caches too
+//   5. the caller frees blocks and tables
+//
+// Invariants
+//   I1  a VMA is in its object's list from before its first entry is installed until after the last
+//       one was cleared and flushed (aspace_unmap). So who walks the list misses nothing.
+//   I2  the spaces of all mappings of the range are flushed, also where nothing was found: another
+//       CPU may have cleared the entry and not flushed yet.
+//
+// Locking: object->vmas_lock, then each space's pt_lock; never as->lock, which comes before map_lock.
+// Failure: none; nothing is allocated.
+#include "mm/vmobject.h"
+
+#include "kernel/panic.h"
+#include "mm/attach.h"
+#include "mm/pagetable.h"
+#include "mm/stat.h"
+
+void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops)
+{
+	*o = (struct vm_object){ .ops = ops };
+	rwlock_init(&o->map_lock, RANK_MAPPING);
+	spin_init(&o->vmas_lock, RANK_OBJECT);
+	list_init(&o->vmas);
+}
+
+// The addresses at which `v` shows bytes [off, end) of its object. False: none of them.
+static bool shown_at(const struct vma *v, u64 off, u64 end, u64 *lo, u64 *hi)
+{
+	u64 first = vma_offset(v, v->lo), last = first + (v->hi - v->lo);
+
+	if (off >= last || end <= first)
+		return false;
+	*lo = v->lo + (max(off, first) - first);
+	*hi = v->lo + (min(end, last) - first);
+	return true;
+}
+
+// One round over all mappings. False: the batch became full, flush and go round again; what was
+// cleared stays clear.
+static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum pt_zap what)
+{
+	bool all_done = true;
+	struct vma *v;
+
+	spin_lock(&o->vmas_lock);
+	list_for_each(v, &o->vmas, object_node) {
+		u64 lo, hi;
+
+		if (!shown_at(v, off, end, &lo, &hi))
+			continue;
+		spin_lock(&v->as->pt_lock);
+		ptbatch_switch(b, v->as);
+		all_done = pt_zap(b, lo, hi, what) == hi;
+		if (what != PT_ZAP_ZERO)
+			ptbatch_flush_all(b); // I2
+		spin_unlock(&v->as->pt_lock);
+		if (!all_done)
+			break;
+	}
+	// The space may go as soon as the list is released, so its CPUs are noted now.
+	ptbatch_switch(b, NULL);
+	spin_unlock(&o->vmas_lock);
+	return all_done;
+}
+
+static void zap_everywhere(struct vm_object *o, u64 off, u64 end, enum pt_zap what)
+{
+	struct ptbatch b;
+
+	ptbatch_begin(&b, NULL);
+	while (!zap_mappings(o, &b, off, end, what))
+		ptbatch_flush(&b);
+	ptbatch_finish(&b);
+}
+
+void vm_revoke_begin(struct vm_object *o)
+{
+	__atomic_fetch_add(&o->revoking, 1, __ATOMIC_SEQ_CST);
+}
+
+void vm_revoke_finish(struct vm_object *o, u64 off, u64 len)
+{
+	u64 end = len > ~0ull - off ? ~0ull : off + len;
+
+	mm_count(revokes);
+	if (READ_ONCE(o->ever_mapped)) {
+		u64 size = ALIGN_UP(o->ops->size(o), PAGE_SIZE);
+
+		// Private copies of pages that are beyond the end now go too (SIGBUS from then on);
+		// of pages that were punched out they stay, as Linux does it.
+		if (off < min(size, end))
+			zap_everywhere(o, off, min(size, end), PT_ZAP_FILE);
+		if (end > max(size, off))
+			zap_everywhere(o, max(size, off), end, PT_ZAP_ALL);
+	}
+	__atomic_fetch_sub(&o->revoking, 1, __ATOMIC_SEQ_CST);
+}
+
+void vm_hole_filled(struct vm_object *o, u64 off, u64 len)
+{
+	// Pairs with the fault that maps a zero page: it sets zero_maps, installs, fences, looks for the
+	// hole again; here the hole is gone, fence, look for zero pages. One of the two sees the other.
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (READ_ONCE(o->zero_maps))
+		zap_everywhere(o, off, off + len, PT_ZAP_ZERO);
+}
