@@ -18,6 +18,7 @@
 #include "kernel/x86/machine.h"
 #include "kernel/x86/smp.h"
 #include "kernel/x86/time.h"
+#include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
 #include "mm/kmap.h"
@@ -67,6 +68,7 @@ void main(u32 magic, phys_t info)
 	vga_init(kmap_device(PHYS(VGA_PA), VGA_BYTES));
 	frame_init();
 	heap_init();
+	fault_init();
 	acpi_init();
 	acpi_power_init();
 	iomem_init();

@@ -15,6 +15,8 @@
 #include "kernel/x86/cpu.h"
 #include "mm/layout.h"
 
+#define STRING_PIECE 64u
+
 static bool in_user_space(uva_t a, size_t bytes)
 {
 	return bytes <= USER_END && a.va <= USER_END - bytes;
@@ -78,13 +80,14 @@ int clear_user(uva_t dst, size_t bytes)
 	return left ? -EFAULT : 0;
 }
 
-// Page by page: a string may end right before an address that is not mapped.
+// In small aligned pieces: most strings are short, and one may end right before an address that is not
+// mapped.
 ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)
 {
 	size_t done = 0;
 
 	while (done < bytes) {
-		size_t piece = PAGE_SIZE - ((src.va + done) & (PAGE_SIZE - 1));
+		size_t piece = STRING_PIECE - ((src.va + done) & (STRING_PIECE - 1));
 		size_t left;
 
 		piece = min(piece, bytes - done);

@@ -393,6 +393,56 @@ static inline bool asm_read_word(u64 va, u64 *out)
 	return ok;
 }
 
+// ---- User memory: used by mm/uaccess.c and the pmem functions alone -----------------------------
+
+// Allow and forbid the kernel's accesses to user pages. Only where CPUID has SMAP.
+static inline void asm_stac(void)
+{
+	__asm__ volatile("stac" : : : "memory", "cc");
+}
+
+static inline void asm_clac(void)
+{
+	__asm__ volatile("clac" : : : "memory", "cc");
+}
+
+// Copy where one side is user memory that may not be there. Returns the bytes not copied: words
+// first; a word that cannot be copied is tried again byte by byte, so the count is exact.
+static inline size_t asm_copy_user(void *dst, const void *src, size_t bytes)
+{
+	size_t left = bytes >> 3, tail = bytes & 7;
+
+	__asm__ volatile("1: rep movsq\n\t"
+			 "mov %[tail], %[left]\n"
+			 "2: rep movsb\n\t"
+			 "jmp 4f\n"
+			 "3: lea (%[tail], %[left], 8), %[left]\n\t"
+			 "jmp 2b\n"
+			 "4:\n\t" ASM_EXTABLE("1b", "3b") ASM_EXTABLE("2b", "4b")
+			 : "+D"(dst), "+S"(src), [left] "+c"(left)
+			 : [tail] "r"(tail)
+			 : "memory");
+	return left;
+}
+
+// The same, storing zeros.
+static inline size_t asm_clear_user(void *dst, size_t bytes)
+{
+	size_t left = bytes >> 3, tail = bytes & 7;
+
+	__asm__ volatile("1: rep stosq\n\t"
+			 "mov %[tail], %[left]\n"
+			 "2: rep stosb\n\t"
+			 "jmp 4f\n"
+			 "3: lea (%[tail], %[left], 8), %[left]\n\t"
+			 "jmp 2b\n"
+			 "4:\n\t" ASM_EXTABLE("1b", "3b") ASM_EXTABLE("2b", "4b")
+			 : "+D"(dst), [left] "+c"(left)
+			 : [tail] "r"(tail), "a"(0)
+			 : "memory");
+	return left;
+}
+
 static inline void asm_int3(void)
 {
 	__asm__ volatile("int3" : : : "memory");
