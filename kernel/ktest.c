@@ -12,6 +12,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/time.h"
 #include "mm/frame.h"
 
 #define WATCHES_MAX     16
@@ -92,13 +93,16 @@ static void run_short_of_memory(const struct ktest *t)
 
 static bool run_one(const struct ktest *t, unsigned nr)
 {
+	u64 start = time_now_ns();
+
 	failures = 0;
 	read_watches();
 	t->fn();
 	compare_watches();
 	if (t->short_of_memory && !failures)
 		run_short_of_memory(t);
-	klog_plain("%s %u - %s", failures ? "not ok" : "ok", nr, t->name);
+	klog_plain("%s %u - %s # %lu ms", failures ? "not ok" : "ok", nr, t->name,
+		   (time_now_ns() - start) / 1000000);
 	return failures == 0;
 }
 
