@@ -145,7 +145,7 @@ static bool shrink_once(struct ptfs_inode *ip, u64 from)
 	int level = ptfs_root_level(root);
 	u64 words[PTFS_DIRECT] = { 0 };
 	struct ptfs_ref ref;
-	u64 limit = level == PT_PMD ? PTFS_DIRECT * PTFS_BLOCK : pt_span(level - 1);
+	u64 limit = level <= PT_PMD ? PTFS_DIRECT * PTFS_BLOCK : pt_span(level - 1);
 
 	if (!root || from > limit || ptfs_entry_decode(fs, root & ~PTFS_E_LEVEL, level, &ref) ||
 	    ref.leaf || ptfs_verify_table(ip, ref.off, level - 1, 0))

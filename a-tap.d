@@ -1,1 +1,0 @@
-tap.o: tests/abi/tap.h
