@@ -185,7 +185,7 @@ initrd: $(BUILD)/initrd.cpio
 $(BUILD)/initrd.cpio: $(UPROG) $(HTOOL) $(BUSYBOX) Makefile
 	$(call say,CPIO)
 	$(Q)rm -rf $(BUILD)/initrd
-	$(Q)mkdir -p $(addprefix $(BUILD)/initrd/,bin sbin dev proc tmp etc run pmem)
+	$(Q)mkdir -p $(addprefix $(BUILD)/initrd/,bin sbin etc run pmem)
 	$(Q)cp $(BUSYBOX) $(BUILD)/initrd/bin/busybox
 	$(Q)for p in $(UPROG) $(HTOOL); do cp $$p $(BUILD)/initrd/bin/; done
 	$(Q)if [ -e $(BUILD)/initrd/bin/init ]; then mv $(BUILD)/initrd/bin/init $(BUILD)/initrd/sbin/; fi

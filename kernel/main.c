@@ -7,6 +7,9 @@
 #include "drivers/nvdimm/region.h"
 #include "drivers/platform/iomem.h"
 #include "drivers/platform/vga.h"
+#include "fs/initrd.h"
+#include "fs/tty.h"
+#include "fs/vfs.h"
 #include "kernel/bootinfo.h"
 #include "kernel/console.h"
 #include "kernel/crash.h"
@@ -47,6 +50,9 @@ static void ap_main(void)
 static void init_thread(void *arg)
 {
 	(void)arg;
+	vfs_init();
+	tty_init();
+	initrd_unpack();
 	crash_if_asked();
 	run_tests();
 	machine_exit(EXIT_TEST_PASS);
