@@ -2,9 +2,11 @@
 """GDB commands for the kernel.
 
     ptwalk ADDR     the page-table path of a virtual address, on the CPU that is selected
+    lsthreads       all threads: id, state, CPU, name, where the stack of a sleeping one stands
 """
 
 import gdb
+import gdb.types
 
 LEVELS = ("PML4", "PUD", "PMD", "PTE")
 PRESENT, LARGE, ADDRESS = 1, 1 << 7, 0x000FFFFFFFFFF000
@@ -45,4 +47,33 @@ class PtWalk(gdb.Command):
             table = entry & ADDRESS
 
 
+def threads():
+    """All `struct thread`, through the list that links them."""
+    head = gdb.parse_and_eval("all_threads")
+    kind = gdb.lookup_type("struct thread")
+    offset = next(field.bitpos // 8 for field in kind.fields() if field.name == "all_node")
+    node = head["next"]
+    while node != 0 and node != head.address:
+        address = int(node) - offset
+        yield gdb.Value(address).cast(kind.pointer()).dereference()
+        node = node["next"]
+
+
+class LsThreads(gdb.Command):
+    """lsthreads: all threads of the kernel. Those on a CPU are also GDB's own threads."""
+
+    def __init__(self):
+        super().__init__("lsthreads", gdb.COMMAND_STATUS)
+
+    def invoke(self, argument, from_tty):
+        states = gdb.types.make_enum_dict(gdb.lookup_type("enum thread_state"))
+        names = {value: name[len("THREAD_"):].lower() for name, value in states.items()}
+        print(f"{'tid':>5} {'state':9} {'cpu':>3} {'rsp':18} name")
+        for thread in threads():
+            state = names.get(int(thread["state"]), "?")
+            print(f"{int(thread['tid']):5} {state:9} {int(thread['cpu']):3} "
+                  f"{int(thread['saved_rsp']):#018x} {thread['name'].string()}")
+
+
 PtWalk()
+LsThreads()
