@@ -23,7 +23,7 @@
 #define MAP_SHARED_VALIDATE 0x03
 #define MAP_DAXVM           0x400000
 
-#define PAGE_TABLE_FILE "/proc/self/pagetable"
+#define PAGE_TABLE_FILE "/proc/pagetable"
 #define READ_BYTES      65536
 
 struct cost {
