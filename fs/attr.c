@@ -9,8 +9,13 @@
 int vfs_getattr(struct inode *i, struct inode_attr *out)
 {
 	*out = (struct inode_attr){
-		.ino = i->ino, .mode = i->mode, .uid = i->uid, .gid = i->gid, .nlink = i->nlink,
-		.rdev = i->rdev, .blksize = PAGE_SIZE,
+		.ino = i->ino,
+		.mode = i->mode,
+		.uid = i->uid,
+		.gid = i->gid,
+		.nlink = i->nlink,
+		.rdev = i->rdev,
+		.blksize = PAGE_SIZE,
 	};
 	return i->ops->getattr ? i->ops->getattr(i, out) : 0;
 }

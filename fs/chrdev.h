@@ -12,4 +12,3 @@
 int chrdev_register(u64 rdev, const char *name, u32 mode, const struct file_ops *ops) __must_check;
 const struct file_ops *chrdev_ops(u64 rdev); // NULL: no such device
 extern struct fs_type devfs_type; // /dev: a RAM file system filled with all that is registered
-

@@ -7,14 +7,27 @@
 #include "kernel/lib/string.h"
 
 // Header: magic, then 13 fields of eight hexadecimal digits.
-#define MAGIC_LEN 6u
-#define FIELDS 13u
-#define HEADER (MAGIC_LEN + 8 * FIELDS)
+#define MAGIC_LEN  6u
+#define FIELDS     13u
+#define HEADER     (MAGIC_LEN + 8 * FIELDS)
 #define NAME_LIMIT 4096u
-#define TRAILER "TRAILER!!!"
+#define TRAILER    "TRAILER!!!"
 
-enum { F_INO, F_MODE, F_UID, F_GID, F_NLINK, F_MTIME, F_SIZE, F_DEV_MAJOR, F_DEV_MINOR,
-       F_RDEV_MAJOR, F_RDEV_MINOR, F_NAME_SIZE, F_CHECK };
+enum {
+	F_INO,
+	F_MODE,
+	F_UID,
+	F_GID,
+	F_NLINK,
+	F_MTIME,
+	F_SIZE,
+	F_DEV_MAJOR,
+	F_DEV_MINOR,
+	F_RDEV_MAJOR,
+	F_RDEV_MINOR,
+	F_NAME_SIZE,
+	F_CHECK
+};
 
 void cpio_begin(struct cpio *c, const void *base, u64 len)
 {
@@ -84,10 +97,17 @@ static enum cpio_result parse_entry(struct cpio *c, struct cpio_entry *e)
 		return bad(c, "contents are cut off");
 	*e = (struct cpio_entry){
 		.name = plain_name((const char *)h + name_at),
-		.mode = f[F_MODE], .uid = f[F_UID], .gid = f[F_GID], .nlink = f[F_NLINK],
-		.mtime = f[F_MTIME], .ino = f[F_INO], .dev_major = f[F_DEV_MAJOR],
-		.dev_minor = f[F_DEV_MINOR], .rdev_major = f[F_RDEV_MAJOR],
-		.rdev_minor = f[F_RDEV_MINOR], .bytes = f[F_SIZE],
+		.mode = f[F_MODE],
+		.uid = f[F_UID],
+		.gid = f[F_GID],
+		.nlink = f[F_NLINK],
+		.mtime = f[F_MTIME],
+		.ino = f[F_INO],
+		.dev_major = f[F_DEV_MAJOR],
+		.dev_minor = f[F_DEV_MINOR],
+		.rdev_major = f[F_RDEV_MAJOR],
+		.rdev_minor = f[F_RDEV_MINOR],
+		.bytes = f[F_SIZE],
 		.data = f[F_SIZE] ? c->base + data_at : NULL,
 	};
 	c->at = min(ALIGN_UP(data_at + f[F_SIZE], 4), c->len);

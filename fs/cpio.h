@@ -10,7 +10,7 @@ struct cpio_entry {
 	u32 mode, uid, gid, nlink, mtime;
 	u32 ino, dev_major, dev_minor;
 	u64 rdev_major, rdev_minor;
-	const u8 *data;   // contents, or the target of a symbolic link
+	const u8 *data; // contents, or the target of a symbolic link
 	u32 bytes;
 };
 

@@ -21,14 +21,14 @@ struct dentry {
 	struct dentry *parent; // reference held; itself for a root [dcache_lock]
 	struct inode *inode;   // reference held; NULL: negative. Goes from NULL to an inode once
 	struct super *super;
-	struct super *mounted; // what is mounted on it [dcache_lock]
-	u32 refs;              // atomic; 0: only the cache knows it
-	u32 hash;              // of the name [dcache_lock]
-	u16 flags;             // [dcache_lock]
-	u16 name_len;          // [dcache_lock]
-	char *name;            // inline_name, or from the heap [dcache_lock]
+	struct super *mounted;                 // what is mounted on it [dcache_lock]
+	u32 refs;                              // atomic; 0: only the cache knows it
+	u32 hash;                              // of the name [dcache_lock]
+	u16 flags;                             // [dcache_lock]
+	u16 name_len;                          // [dcache_lock]
+	char *name;                            // inline_name, or from the heap [dcache_lock]
 	struct dentry *hash_next, **hash_prev; // [dcache_lock]
-	struct list lru_node;  // [dcache_lock]
+	struct list lru_node;                  // [dcache_lock]
 	char inline_name[DENTRY_INLINE];
 };
 

@@ -75,8 +75,10 @@ static ssize kmsg_write(struct file *f __unused, struct iov_iter *from, u64 *pos
 	while (n && line[n - 1] == '\n')
 		line[--n] = 0;
 	if (n >= 3 && line[0] == '<' && line[2] == '>') {
-		level = line[1] <= '3' ? LOG_ERR : line[1] == '4' ? LOG_WARN :
-			line[1] == '7' ? LOG_DEBUG : LOG_INFO;
+		level = line[1] <= '3'   ? LOG_ERR
+			: line[1] == '4' ? LOG_WARN
+			: line[1] == '7' ? LOG_DEBUG
+					 : LOG_INFO;
 		text += 3;
 	}
 	klog(level, "%s", text);
@@ -103,16 +105,24 @@ static ssize kmsg_read(struct file *f __unused, struct iov_iter *to, u64 *pos)
 }
 
 static const struct file_ops null_ops = {
-	.read = null_read, .write = null_write, .lseek = null_lseek,
+	.read = null_read,
+	.write = null_write,
+	.lseek = null_lseek,
 };
 static const struct file_ops zero_ops = {
-	.read = zero_read, .write = null_write, .lseek = null_lseek,
+	.read = zero_read,
+	.write = null_write,
+	.lseek = null_lseek,
 };
 static const struct file_ops full_ops = {
-	.read = zero_read, .write = full_write, .lseek = null_lseek,
+	.read = zero_read,
+	.write = full_write,
+	.lseek = null_lseek,
 };
 static const struct file_ops random_ops = {
-	.read = random_read, .write = null_write, .lseek = null_lseek,
+	.read = random_read,
+	.write = null_write,
+	.lseek = null_lseek,
 };
 static const struct file_ops kmsg_ops = { .read = kmsg_read, .write = kmsg_write };
 
@@ -124,8 +134,8 @@ void devmem_init(void)
 		u32 mode;
 		const struct file_ops *ops;
 	} all[] = {
-		{ 3, "null", 0666, &null_ops },     { 5, "zero", 0666, &zero_ops },
-		{ 7, "full", 0666, &full_ops },     { 8, "random", 0666, &random_ops },
+		{ 3, "null", 0666, &null_ops },      { 5, "zero", 0666, &zero_ops },
+		{ 7, "full", 0666, &full_ops },      { 8, "random", 0666, &random_ops },
 		{ 9, "urandom", 0666, &random_ops }, { 11, "kmsg", 0644, &kmsg_ops },
 	};
 

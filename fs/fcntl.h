@@ -8,18 +8,18 @@
 #define PATH_MAX 4096 // with the NUL
 
 // File types and permission bits (inode(7)).
-#define S_IFMT   0170000u
-#define S_IFSOCK 0140000u
-#define S_IFLNK  0120000u
-#define S_IFREG  0100000u
-#define S_IFBLK  0060000u
-#define S_IFDIR  0040000u
-#define S_IFCHR  0020000u
-#define S_IFIFO  0010000u
-#define S_ISUID  0004000u
-#define S_ISGID  0002000u
-#define S_ISVTX  0001000u
-#define S_IXGRP  0000010u
+#define S_IFMT      0170000u
+#define S_IFSOCK    0140000u
+#define S_IFLNK     0120000u
+#define S_IFREG     0100000u
+#define S_IFBLK     0060000u
+#define S_IFDIR     0040000u
+#define S_IFCHR     0020000u
+#define S_IFIFO     0010000u
+#define S_ISUID     0004000u
+#define S_ISGID     0002000u
+#define S_ISVTX     0001000u
+#define S_IXGRP     0000010u
 #define S_ISDIR(m)  (((m)&S_IFMT) == S_IFDIR)
 #define S_ISREG(m)  (((m)&S_IFMT) == S_IFREG)
 #define S_ISLNK(m)  (((m)&S_IFMT) == S_IFLNK)
@@ -77,11 +77,11 @@
 #define MAY_READ  4u
 
 // Ready events of poll(2).
-#define POLLIN   0x001u
-#define POLLPRI  0x002u
-#define POLLOUT  0x004u
-#define POLLERR  0x008u
-#define POLLHUP  0x010u
-#define POLLNVAL 0x020u
+#define POLLIN     0x001u
+#define POLLPRI    0x002u
+#define POLLOUT    0x004u
+#define POLLERR    0x008u
+#define POLLHUP    0x010u
+#define POLLNVAL   0x020u
 #define POLLRDNORM 0x040u
 #define POLLWRNORM 0x100u

@@ -18,11 +18,11 @@
 #define FD_FIRST 64 // places in a new table; grows to FD_MAX by doubling
 
 struct fd_table {
-	struct spinlock lock;        // RANK_FILES
-	struct file **files;         // [lock] `size` places
-	unsigned size;               // [lock]
-	unsigned next;               // [lock] I2
-	u64 cloexec[FD_MAX / 64];    // [lock]
+	struct spinlock lock;     // RANK_FILES
+	struct file **files;      // [lock] `size` places
+	unsigned size;            // [lock]
+	unsigned next;            // [lock] I2
+	u64 cloexec[FD_MAX / 64]; // [lock]
 	struct file *first[FD_FIRST];
 };
 

@@ -28,7 +28,7 @@ struct lock {
 	u64 start, end; // first and last byte
 	u32 pid;
 	int kind;
-	bool whole;     // of flock(2)
+	bool whole; // of flock(2)
 };
 
 struct file_locks {
@@ -179,16 +179,20 @@ static int set(struct file *f, const struct lock *want, bool wait)
 
 int flock_set(struct file *f, const void *owner, const struct lock_range *want, bool wait)
 {
-	struct lock l = { .owner = owner, .start = want->start, .end = want->end,
-			  .pid = want->pid, .kind = want->kind };
+	struct lock l = { .owner = owner,
+			  .start = want->start,
+			  .end = want->end,
+			  .pid = want->pid,
+			  .kind = want->kind };
 
 	return set(f, &l, wait);
 }
 
 void flock_get(struct file *f, const void *owner, struct lock_range *range)
 {
-	struct lock want = { .owner = owner, .start = range->start, .end = range->end,
-			     .kind = range->kind };
+	struct lock want = {
+		.owner = owner, .start = range->start, .end = range->end, .kind = range->kind
+	};
 	struct lock *k;
 
 	mutex_lock(&locks_lock);
@@ -238,7 +242,8 @@ void flock_release_file(struct file *f)
 	l = f->inode->locks;
 	if (l) {
 		drop_owner(l, f);
-		if (list_empty(&l->locks) && !l->waiters) { // waiters have the file open: they come again
+		if (list_empty(&l->locks) &&
+		    !l->waiters) { // waiters have the file open: they come again
 			f->inode->locks = NULL;
 			kfree(l);
 		}

@@ -17,8 +17,8 @@ struct lock_range {
 void flock_init(void);
 
 // F_SETLK(W): 0, -EAGAIN (somebody else has it, and !wait), -EINTR, -ENOLCK (no memory), -EDEADLK.
-int flock_set(struct file *f, const void *owner, const struct lock_range *want,
-	      bool wait) __must_check;
+int flock_set(struct file *f, const void *owner, const struct lock_range *want, bool wait)
+	__must_check;
 // F_GETLK: the first lock in the way, kind LOCK_NONE if there is none.
 void flock_get(struct file *f, const void *owner, struct lock_range *range);
 // flock(2): kind over the whole file, owned by the open file.

@@ -51,8 +51,11 @@ static struct fs_context *create(struct fs_context *from, struct fd_table *fds)
 		return NULL;
 	}
 	*c = (struct fs_context){
-		.refs = 1, .umask = READ_ONCE(from->umask), .nofile = from->nofile,
-		.cred = from->cred, .fds = fds,
+		.refs = 1,
+		.umask = READ_ONCE(from->umask),
+		.nofile = from->nofile,
+		.cred = from->cred,
+		.fds = fds,
 	};
 	spin_lock(&dcache_lock);
 	c->root = dentry_get(from->root);

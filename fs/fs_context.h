@@ -52,8 +52,8 @@ int fd_install(struct file *f, int min, bool cloexec) __must_check;
 int fd_close(int fd) __must_check;
 // dup2, dup3: `f` (reference consumed on success) takes the place `fd`, whatever was there is closed.
 int fd_replace(int fd, struct file *f, bool cloexec) __must_check;
-int fd_get_cloexec(int fd);            // 0, 1 or -EBADF
-int fd_set_cloexec(int fd, bool on);   // 0 or -EBADF
+int fd_get_cloexec(int fd);          // 0, 1 or -EBADF
+int fd_set_cloexec(int fd, bool on); // 0 or -EBADF
 
 // A file for the duration of one system call. While a table belongs to one thread alone, nobody can
 // close what that thread uses, and no reference is taken: fd_end() undoes what fd_begin() did.

@@ -68,9 +68,9 @@ static unsigned find_first(const struct unpack *u, const struct cpio_entry *e)
 {
 	unsigned k = 0;
 
-	while (k < u->nr_first && (u->first[k].ino != e->ino ||
-				   u->first[k].dev_major != e->dev_major ||
-				   u->first[k].dev_minor != e->dev_minor))
+	while (k < u->nr_first &&
+	       (u->first[k].ino != e->ino || u->first[k].dev_major != e->dev_major ||
+		u->first[k].dev_minor != e->dev_minor))
 		k++;
 	return k;
 }
@@ -129,9 +129,7 @@ static int make_kind(struct unpack *u, const struct cpio_entry *e)
 	int err;
 
 	switch (e->mode & S_IFMT) {
-	case S_IFDIR:
-		err = vfs_mkdirat(AT_FDCWD, u->path, 0700);
-		return err == -EEXIST ? 0 : err;
+	case S_IFDIR: err = vfs_mkdirat(AT_FDCWD, u->path, 0700); return err == -EEXIST ? 0 : err;
 	case S_IFREG: return make_file(u, e);
 	case S_IFLNK: return e->bytes ? make_link(u, e) : -EINVAL;
 	case S_IFCHR:

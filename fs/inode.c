@@ -41,7 +41,13 @@ void inode_init(struct inode *i, struct super *s, const struct inode_ops *ops,
 		const struct file_ops *fops, u64 ino, u32 mode)
 {
 	*i = (struct inode){
-		.super = s, .ops = ops, .fops = fops, .ino = ino, .mode = mode, .nlink = 1, .refs = 1,
+		.super = s,
+		.ops = ops,
+		.fops = fops,
+		.ino = ino,
+		.mode = mode,
+		.nlink = 1,
+		.refs = 1,
 	};
 	mutex_init(&i->lock, S_ISDIR(mode) ? RANK_DIR : RANK_INODE);
 	list_init(&i->hash_node);

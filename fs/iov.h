@@ -20,8 +20,8 @@ struct iov_piece {
 };
 
 struct iov_iter {
-	bool user;     // pieces are user addresses, else kernel pointers
-	bool nofault;  // take no faults: a short copy means "fault in and call again"
+	bool user;    // pieces are user addresses, else kernel pointers
+	bool nofault; // take no faults: a short copy means "fault in and call again"
 	const struct iov_piece *piece;
 	unsigned nr_pieces;
 	u64 piece_off; // bytes used of piece[0]
@@ -34,9 +34,9 @@ void iov_init_kernel(struct iov_iter *it, struct iov_piece *piece, const void *b
 
 // Move up to `bytes` and advance. Bytes done: fewer when the pieces end or an address is bad (with
 // nofault: or not present). May sleep unless nofault is set or the pieces are kernel memory.
-size_t iov_copy_to(struct iov_iter *it, const void *src, size_t bytes);   // read(): to the caller
-size_t iov_copy_from(struct iov_iter *it, void *dst, size_t bytes);       // write(): from the caller
-size_t iov_zero(struct iov_iter *it, size_t bytes);                       // read() of a hole
+size_t iov_copy_to(struct iov_iter *it, const void *src, size_t bytes); // read(): to the caller
+size_t iov_copy_from(struct iov_iter *it, void *dst, size_t bytes);     // write(): from the caller
+size_t iov_zero(struct iov_iter *it, size_t bytes);                     // read() of a hole
 // The next piece of user memory for a copy of the file system's own (pmem_copy_from_user_nt): its
 // address, and its length in *len. iov_advance() says how much of it was used.
 uva_t iov_user_span(const struct iov_iter *it, size_t *len);

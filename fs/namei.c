@@ -300,7 +300,11 @@ int walk_start(struct walk *w, int dirfd, const char *path, unsigned flags)
 	struct file *f;
 
 	*w = (struct walk){
-		.rest = path, .last = LAST_ROOT, .flags = flags, .dirfd = dirfd, .ctx = fs_current(),
+		.rest = path,
+		.last = LAST_ROOT,
+		.flags = flags,
+		.dirfd = dirfd,
+		.ctx = fs_current(),
 	};
 	if (!*path)
 		return -ENOENT;

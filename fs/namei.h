@@ -22,12 +22,12 @@ int vfs_mkdirat(int dirfd, const char *path, u32 mode) __must_check;
 int vfs_mknodat(int dirfd, const char *path, u32 mode, u64 rdev) __must_check;
 int vfs_symlinkat(const char *target, int dirfd, const char *path) __must_check;
 // `flags`: AT_SYMLINK_FOLLOW, AT_EMPTY_PATH.
-int vfs_linkat(int old_fd, const char *old_path, int new_fd, const char *new_path,
-	       unsigned flags) __must_check;
+int vfs_linkat(int old_fd, const char *old_path, int new_fd, const char *new_path, unsigned flags)
+	__must_check;
 int vfs_unlinkat(int dirfd, const char *path) __must_check;
 int vfs_rmdirat(int dirfd, const char *path) __must_check;
-int vfs_renameat(int old_fd, const char *old_path, int new_fd, const char *new_path,
-		 unsigned flags) __must_check;
+int vfs_renameat(int old_fd, const char *old_path, int new_fd, const char *new_path, unsigned flags)
+	__must_check;
 // The link's text, not NUL-terminated; bytes.
 ssize vfs_readlink(struct dentry *d, char *buf, size_t bytes);
 
@@ -38,16 +38,16 @@ struct walk_link; // a symbolic link whose target is being walked
 enum walk_last { LAST_NAME, LAST_DOT, LAST_DOTDOT, LAST_ROOT };
 
 struct walk {
-	struct dentry *at;      // where the walk stands, with a reference
-	struct dentry *child;   // what slow lookup found for the present name, with a reference
-	const char *rest;       // what is left of the present string
-	const char *name;       // the present component
+	struct dentry *at;    // where the walk stands, with a reference
+	struct dentry *child; // what slow lookup found for the present name, with a reference
+	const char *rest;     // what is left of the present string
+	const char *name;     // the present component
 	u32 name_len, hash;
-	enum walk_last last;    // kind of the last component
-	bool slash;             // slashes follow the last component: it must be a directory
-	bool kernel;            // from the kernel's root, as root
-	unsigned flags;         // LOOKUP_*, and internal ones
-	unsigned links;         // followed so far
+	enum walk_last last; // kind of the last component
+	bool slash;          // slashes follow the last component: it must be a directory
+	bool kernel;         // from the kernel's root, as root
+	unsigned flags;      // LOOKUP_*, and internal ones
+	unsigned links;      // followed so far
 	int dirfd;
 	struct fs_context *ctx;
 	struct walk_link *link; // strings in use; the innermost first

@@ -268,8 +268,9 @@ int vfs_rmdirat(int dirfd, const char *path)
 		if (p.d->mounted)
 			err = -EBUSY;
 		else
-			err = dir->ops->rmdir ? dir->ops->rmdir(dir, p.walk.name, p.walk.name_len,
-								victim) : -EPERM;
+			err = dir->ops->rmdir
+				      ? dir->ops->rmdir(dir, p.walk.name, p.walk.name_len, victim)
+				      : -EPERM;
 		if (!err)
 			victim->flags |= INODE_DEAD;
 		mutex_unlock(&victim->lock);

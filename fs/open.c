@@ -23,15 +23,19 @@
 
 static const struct file_ops path_only_ops;
 
-struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops, unsigned flags)
+struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
+			unsigned flags)
 {
 	struct file *f = kmalloc(sizeof(*f));
 
 	if (!f)
 		return NULL;
 	*f = (struct file){
-		.inode = inode_get(i), .dentry = d ? dentry_get(d) : NULL, .ops = ops,
-		.flags = flags & FILE_FLAGS, .refs = 1,
+		.inode = inode_get(i),
+		.dentry = d ? dentry_get(d) : NULL,
+		.ops = ops,
+		.flags = flags & FILE_FLAGS,
+		.refs = 1,
 	};
 	mutex_init(&f->pos_lock, RANK_FILE_POS);
 	return f;
@@ -225,8 +229,7 @@ static int open_create(struct walk *w, unsigned flags, u32 mode, struct file **o
 		if (err)
 			return err;
 		if (w->last == LAST_ROOT && !S_ISDIR(w->at->inode->mode)) // a link to a place
-			return flags & O_EXCL ? -EEXIST :
-						open_here(w, w->at, flags, false, out);
+			return flags & O_EXCL ? -EEXIST : open_here(w, w->at, flags, false, out);
 		if (w->last != LAST_NAME || w->slash)
 			return -EISDIR;
 		err = look_or_create(w, flags, mode, &d, &created);

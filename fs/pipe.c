@@ -32,11 +32,11 @@
 
 struct pipe {
 	struct mutex lock;
-	struct wait_queue wait;    // for bytes, for room, for the other side
+	struct wait_queue wait; // for bytes, for room, for the other side
 	struct poll_head pollers;
-	u64 head, tail;            // [lock] I1
-	char *page[PIPE_PAGES];    // [lock] I2
-	u32 readers, writers;      // [lock] I4
+	u64 head, tail;                 // [lock] I1
+	char *page[PIPE_PAGES];         // [lock] I2
+	u32 readers, writers;           // [lock] I4
 	u32 reader_opens, writer_opens; // how often so far [lock]
 };
 
@@ -46,7 +46,7 @@ struct pipe_inode {
 };
 
 static struct super pipe_super;
-static u64 last_ino;          // atomic
+static u64 last_ino;           // atomic
 static struct mutex fifo_lock; // RANK_INODE: which fifos have a pipe
 static void (*send_sigpipe)(void);
 
@@ -373,13 +373,15 @@ static int fifo_wait(struct pipe *p, const struct file *f, u32 readers_seen, u32
 	case O_RDONLY:
 		if ((f->flags & O_NONBLOCK) || READ_ONCE(p->writers))
 			return 0;
-		return wait_event_interruptible(&p->wait, READ_ONCE(p->writer_opens) != writers_seen);
+		return wait_event_interruptible(&p->wait,
+						READ_ONCE(p->writer_opens) != writers_seen);
 	case O_WRONLY:
 		if (READ_ONCE(p->readers))
 			return 0;
 		if (f->flags & O_NONBLOCK)
 			return -ENXIO;
-		return wait_event_interruptible(&p->wait, READ_ONCE(p->reader_opens) != readers_seen);
+		return wait_event_interruptible(&p->wait,
+						READ_ONCE(p->reader_opens) != readers_seen);
 	default: return 0;
 	}
 }

@@ -5,7 +5,7 @@
 
 #include "fs/vfs.h"
 
-#define PIPE_BUF 4096u
+#define PIPE_BUF      4096u
 #define PIPE_CAPACITY 65536u
 
 void pipe_init(void);

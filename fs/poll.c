@@ -15,7 +15,7 @@
 #include "mm/heap.h"
 
 struct poll_entry {
-	struct list node;       // [head->lock]
+	struct list node; // [head->lock]
 	struct poll_head *head;
 	struct poll_table *table;
 	struct poll_entry *next; // of the same poller

@@ -14,8 +14,8 @@
 #include "kernel/sched/wait.h"
 
 struct poll_head {
-	struct spinlock lock;  // RANK_POLL, irq
-	struct list entries;   // of struct poll_entry [lock]
+	struct spinlock lock; // RANK_POLL, irq
+	struct list entries;  // of struct poll_entry [lock]
 };
 
 struct poll_entry;

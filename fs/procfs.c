@@ -18,8 +18,8 @@
 #include "mm/heap.h"
 
 #define PROC_MAGIC 0x9fa0u
-#define STORE_MAX 4096u
-#define TEXT_MAX MIB(2)
+#define STORE_MAX  4096u
+#define TEXT_MAX   MIB(2)
 
 static struct spinlock nodes_lock = SPINLOCK_INIT(RANK_FS_SPIN);
 static u32 last_ino = 1; // [nodes_lock]
@@ -182,10 +182,12 @@ void proc_inode_destroy(struct inode *i)
 
 struct inode *proc_node_inode(struct super *s, const struct proc_node *n)
 {
-	const struct inode_ops *ops = S_ISDIR(n->mode) ? &proc_dir_ops :
-				      S_ISLNK(n->mode) ? &link_ops : &file_ops_inode;
-	struct proc_inode *pi = proc_inode_make(s, ops, S_ISDIR(n->mode) ? &dir_file_ops : &text_ops,
-						n->ino, n->mode);
+	const struct inode_ops *ops = S_ISDIR(n->mode)   ? &proc_dir_ops
+				      : S_ISLNK(n->mode) ? &link_ops
+							 : &file_ops_inode;
+	struct proc_inode *pi =
+		proc_inode_make(s, ops, S_ISDIR(n->mode) ? &dir_file_ops : &text_ops, n->ino,
+				n->mode);
 
 	if (!pi)
 		return NULL;
@@ -348,8 +350,9 @@ int proc_register(const char *path, void (*show)(struct seq *s, void *arg), void
 int proc_register_rw(const char *path, void (*show)(struct seq *s, void *arg),
 		     int (*store)(const char *text, void *arg), void *arg)
 {
-	struct proc_node n = { .mode = S_IFREG | (store ? 0644 : 0444), .show = show,
-			       .store = store, .arg = arg };
+	struct proc_node n = {
+		.mode = S_IFREG | (store ? 0644 : 0444), .show = show, .store = store, .arg = arg
+	};
 
 	return register_node(path, &n);
 }
@@ -365,8 +368,9 @@ int proc_register_link(const char *path, const char *target)
 
 static int proc_statfs(struct super *s, struct statfs_info *out)
 {
-	*out = (struct statfs_info){ .type = PROC_MAGIC, .bsize = PAGE_SIZE, .namelen = NAME_MAX,
-				     .fsid = s->dev };
+	*out = (struct statfs_info){
+		.type = PROC_MAGIC, .bsize = PAGE_SIZE, .namelen = NAME_MAX, .fsid = s->dev
+	};
 	return 0;
 }
 

@@ -27,17 +27,16 @@ int proc_register_link(const char *path, const char *target) __must_check;
 // What the directories of processes are made from; set by kernel/proc. All may be called for numbers
 // that do not exist (any more).
 struct proc_task_ops {
-	u32 (*self)(void);                               // the current process; 0: a kernel thread
-	u32 (*next)(u32 pid);                            // the lowest number >= pid; 0: none
-	bool (*owner)(u32 pid, u32 *uid, u32 *gid);      // false: no such process
-	struct fs_context *(*context)(u32 pid);          // with a reference, or NULL
-	struct file *(*exe)(u32 pid);                    // with a reference, or NULL
+	u32 (*self)(void);                          // the current process; 0: a kernel thread
+	u32 (*next)(u32 pid);                       // the lowest number >= pid; 0: none
+	bool (*owner)(u32 pid, u32 *uid, u32 *gid); // false: no such process
+	struct fs_context *(*context)(u32 pid);     // with a reference, or NULL
+	struct file *(*exe)(u32 pid);               // with a reference, or NULL
 	bool (*may_look)(u32 pid); // may the current thread follow its links and list descriptors?
 };
 void proc_set_task_ops(const struct proc_task_ops *ops);
 
 // A file in every /proc/PID. `show` prints it at open: 0, or -ESRCH when the process has gone. Mode
 // 0444, or 0400 if `secret`.
-int proc_register_task(const char *name, int (*show)(struct seq *s, u32 pid),
-		       bool secret) __must_check;
-
+int proc_register_task(const char *name, int (*show)(struct seq *s, u32 pid), bool secret)
+	__must_check;

@@ -19,7 +19,7 @@ struct proc_node {
 	u32 mode, ino;
 	void (*show)(struct seq *s, void *arg);
 	int (*store)(const char *text, void *arg);
-	void *arg;          // links: the target
+	void *arg; // links: the target
 };
 
 struct proc_inode {

@@ -18,15 +18,15 @@
 #include "mm/frame.h"
 #include "mm/heap.h"
 
-#define TMPFS_MAGIC 0x01021994u
+#define TMPFS_MAGIC    0x01021994u
 #define TABLE_BITS_MIN 3
 #define TABLE_BITS_MAX 18 // 2 MiB of pointers; chains grow beyond
-#define LINK_MAX 65000u
+#define LINK_MAX       65000u
 
 struct ramfs_entry {
 	struct ramfs_entry *next; // chain
 	struct list order;
-	struct inode *inode;      // I1
+	struct inode *inode; // I1
 	u64 pos;
 	u32 hash;
 	u8 len;
@@ -45,8 +45,9 @@ static struct ramfs_super *super_of(const struct inode *i)
 
 static struct ramfs_inode *inode_make(struct ramfs_super *s, u32 mode, u64 rdev)
 {
-	const struct inode_ops *ops = S_ISDIR(mode) ? &dir_ops :
-				      S_ISLNK(mode) ? &link_ops : &file_inode_ops;
+	const struct inode_ops *ops = S_ISDIR(mode)   ? &dir_ops
+				      : S_ISLNK(mode) ? &link_ops
+						      : &file_inode_ops;
 	const struct file_ops *fops = S_ISDIR(mode) ? &dir_file_ops : &ramfs_file_ops;
 	struct ramfs_inode *r;
 
@@ -450,8 +451,14 @@ static int ramfs_statfs(struct super *s, struct statfs_info *out)
 	u64 left = min(most > used ? most - used : 0, frame_stats().free);
 
 	*out = (struct statfs_info){
-		.type = TMPFS_MAGIC, .bsize = PAGE_SIZE, .blocks = used + left, .bfree = left,
-		.bavail = left, .namelen = NAME_MAX, .fsid = s->dev, .flags = s->read_only,
+		.type = TMPFS_MAGIC,
+		.bsize = PAGE_SIZE,
+		.blocks = used + left,
+		.bfree = left,
+		.bavail = left,
+		.namelen = NAME_MAX,
+		.fsid = s->dev,
+		.flags = s->read_only,
 	};
 	return 0;
 }
@@ -468,8 +475,8 @@ static void empty_all(struct ramfs_super *rs)
 		if (!S_ISDIR(r->inode.mode))
 			continue;
 		while (!list_empty(&r->dir.order))
-			entry_remove(&r->inode, list_entry(r->dir.order.next, struct ramfs_entry,
-							   order));
+			entry_remove(&r->inode,
+				     list_entry(r->dir.order.next, struct ramfs_entry, order));
 	}
 	list_for_each_safe(r, next, &rs->inodes, super_node)
 		inode_put(&r->inode);

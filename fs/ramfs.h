@@ -14,23 +14,23 @@ struct ramfs_dir {
 	struct ramfs_entry **table; // 1 << bits chains by hash; NULL: no entry yet
 	unsigned bits;
 	u64 count;
-	u64 next_pos;               // of the next new entry
-	struct list order;          // entries by position
+	u64 next_pos;      // of the next new entry
+	struct list order; // entries by position
 };
 
 // File contents: a radix tree of frames, 512 pointers a node. height 0: the root is the only page.
 struct ramfs_data {
-	u64 root;   // physical address, 0: nothing
+	u64 root; // physical address, 0: nothing
 	unsigned height;
 	u64 frames; // pages of data, nodes not counted
 };
 
 struct ramfs_inode {
 	struct inode inode;
-	struct vm_object object; // regular files
-	u64 size;                // [inode.lock]; links: length of the target
+	struct vm_object object;          // regular files
+	u64 size;                         // [inode.lock]; links: length of the target
 	u64 atime_ns, mtime_ns, ctime_ns; // [inode.lock]
-	struct list super_node;  // all inodes of the file system [ramfs_super.lock]
+	struct list super_node;           // all inodes of the file system [ramfs_super.lock]
 	union {
 		struct ramfs_data data; // [inode.lock]
 		struct ramfs_dir dir;   // [inode.lock]

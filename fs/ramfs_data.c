@@ -20,9 +20,9 @@
 #include "mm/frame.h"
 #include "mm/layout.h"
 
-#define NODE_SHIFT 9
-#define NODE_SLOTS 512u
-#define HEIGHT_MAX 3
+#define NODE_SHIFT     9
+#define NODE_SLOTS     512u
+#define HEIGHT_MAX     3
 #define SIZE_MAX_BYTES (1ull << (PAGE_SHIFT + NODE_SHIFT * HEIGHT_MAX))
 
 static u64 pages_used, inodes_used; // of all RAM file systems, atomic

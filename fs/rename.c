@@ -29,7 +29,7 @@ struct rename {
 	struct walk from, to;
 	struct dentry *old, *new; // what the names stand for; new may be negative
 	unsigned flags;
-	char *heap_name;          // memory for a long new name
+	char *heap_name; // memory for a long new name
 };
 
 static void lock_dirs(struct dentry *a, struct dentry *b)
@@ -109,7 +109,7 @@ static int call_fs(struct rename *r)
 {
 	struct inode *from = r->from.at->inode, *old = r->old->inode, *new = r->new->inode;
 	struct inode *lock_old = S_ISDIR(old->mode) ? old : NULL;
-	struct inode *lock_new = new && S_ISDIR(new->mode) ? new : NULL;
+	struct inode *lock_new = new &&S_ISDIR(new->mode) ? new : NULL;
 	int err;
 
 	if (!from->ops->rename)

@@ -19,7 +19,7 @@
 #include "kernel/lib/string.h"
 #include "mm/heap.h"
 
-static struct mutex mount_lock; // RANK_MOUNT, set up by vfs_mount of "/"
+static struct mutex mount_lock;                // RANK_MOUNT, set up by vfs_mount of "/"
 static struct list types = LIST_INIT(types);   // [constant after boot]
 static struct list mounts = LIST_INIT(mounts); // [mount_lock] in order of mounting
 static u64 last_dev;                           // atomic
@@ -43,7 +43,9 @@ void super_init(struct super *s, const struct fs_type *type, const struct super_
 		const char *source, const char *options, bool read_only)
 {
 	*s = (struct super){
-		.type = type, .ops = ops, .read_only = read_only,
+		.type = type,
+		.ops = ops,
+		.read_only = read_only,
 		.dev = __atomic_add_fetch(&last_dev, 1, __ATOMIC_RELAXED),
 	};
 	strlcpy(s->source, source ? source : "none", sizeof(s->source));
@@ -122,7 +124,8 @@ int vfs_mount(const char *source, const char *path, const char *type, const char
 		mutex_init(&mount_lock, RANK_MOUNT);
 		err = strcmp(path, "/") ? -EINVAL : mount_on(source, NULL, t, options, read_only);
 		if (!err)
-			boot_context_set_root(list_entry(mounts.next, struct super, node)->root_dentry);
+			boot_context_set_root(
+				list_entry(mounts.next, struct super, node)->root_dentry);
 		return err;
 	}
 	mutex_lock(&mount_lock);

@@ -30,15 +30,15 @@
 #include "kernel/x86/time.h"
 #include "mm/uaccess.h"
 
-#define RING 4096u
-#define CHUNK 256u
+#define RING      4096u
+#define CHUNK     256u
 #define TTY_MAJOR 4
 #define TTY_MINOR 64 // ttyS0
-#define SIGHUP 1
-#define SIGTTIN 21
-#define SIGTTOU 22
-#define SIGWINCH 28
-#define SIGCONT 18
+#define SIGHUP    1
+#define SIGTTIN   21
+#define SIGTTOU   22
+#define SIGWINCH  28
+#define SIGCONT   18
 
 struct winsize {
 	u16 rows, cols, xpixel, ypixel;
@@ -47,17 +47,17 @@ struct winsize {
 struct tty {
 	unsigned port;
 	struct mutex lock;
-	struct ldisc ld;         // [lock]
-	struct winsize size;     // [lock]
-	u32 session, group;      // whose it is, and who is in front; 0: nobody [lock]
+	struct ldisc ld;                    // [lock]
+	struct winsize size;                // [lock]
+	u32 session, group;                 // whose it is, and who is in front; 0: nobody [lock]
 	struct wait_queue readers, writers; // for input; for ^Q
 	struct poll_head pollers;
-	struct wait_queue input;  // the input thread
+	struct wait_queue input; // the input thread
 	struct spinlock ring_lock;
-	u8 ring[RING];           // [ring_lock]
+	u8 ring[RING];            // [ring_lock]
 	u32 ring_head, ring_tail; // free running [ring_lock]
-	u32 lost;                // bytes that found the ring full [ring_lock]
-	bool room;               // the line discipline may have room again [atomic]
+	u32 lost;                 // bytes that found the ring full [ring_lock]
+	bool room;                // the line discipline may have room again [atomic]
 };
 
 static struct tty ttys[SERIAL_PORTS];
@@ -609,7 +609,8 @@ void tty_register(void)
 		const char *name;
 		u32 mode;
 	} names[] = {
-		{ MKDEV(5, 1), "console", 0600 }, { MKDEV(5, 0), "tty", 0666 },
+		{ MKDEV(5, 1), "console", 0600 },
+		{ MKDEV(5, 0), "tty", 0666 },
 		{ MKDEV(TTY_MAJOR, TTY_MINOR), "ttyS0", 0660 },
 		{ MKDEV(TTY_MAJOR, TTY_MINOR + 1), "ttyS1", 0660 },
 	};

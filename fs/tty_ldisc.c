@@ -9,11 +9,11 @@
 #include "fs/tty_ldisc.h"
 
 // What an entry of `ready` means.
-#define END 0x100u // the last byte of a line
+#define END      0x100u // the last byte of a line
 #define EOF_MARK 0x200u // ^D: ends a line, and is no byte
 
-#define CTRL(c) ((c)&0x1f)
-#define DEL 0x7f
+#define CTRL(c)  ((c)&0x1f)
+#define DEL      0x7f
 #define DISABLED 0 // a control character that is off
 
 void ldisc_init(struct ldisc *ld, void (*echo)(void *ctx, const char *bytes, size_t len), void *ctx)

@@ -18,19 +18,36 @@
 #define LDISC_READY 8192u // two full lines: one that waits, and the one being edited
 
 #define NCCS 19
-enum { VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSWTC, VSTART, VSTOP, VSUSP, VEOL, VREPRINT,
-       VDISCARD, VWERASE, VLNEXT, VEOL2 };
+enum {
+	VINTR,
+	VQUIT,
+	VERASE,
+	VKILL,
+	VEOF,
+	VTIME,
+	VMIN,
+	VSWTC,
+	VSTART,
+	VSTOP,
+	VSUSP,
+	VEOL,
+	VREPRINT,
+	VDISCARD,
+	VWERASE,
+	VLNEXT,
+	VEOL2
+};
 
 // c_iflag
-#define ISTRIP 0000040u
-#define INLCR  0000100u
-#define IGNCR  0000200u
-#define ICRNL  0000400u
-#define IUCLC  0001000u
-#define IXON   0002000u
-#define IXANY  0004000u
+#define ISTRIP  0000040u
+#define INLCR   0000100u
+#define IGNCR   0000200u
+#define ICRNL   0000400u
+#define IUCLC   0001000u
+#define IXON    0002000u
+#define IXANY   0004000u
 #define IMAXBEL 0020000u
-#define IUTF8  0040000u
+#define IUTF8   0040000u
 // c_oflag
 #define OPOST  0000001u
 #define OLCUC  0000002u
@@ -72,19 +89,20 @@ struct ldisc {
 	struct termios t;
 	void (*echo)(void *ctx, const char *bytes, size_t len); // to the screen, as it is
 	void *ctx;
-	bool stopped;       // ^S: output waits
-	bool literal;       // ^V was typed: the next key is taken as it is
-	unsigned column;    // of the cursor
+	bool stopped;         // ^S: output waits
+	bool literal;         // ^V was typed: the next key is taken as it is
+	unsigned column;      // of the cursor
 	unsigned line_column; // where the line being edited began
 	unsigned line_len;
 	unsigned head, tail; // readable: ready[tail .. head), modulo LDISC_READY
-	unsigned ends;      // of lines, among what is readable
+	unsigned ends;       // of lines, among what is readable
 	u8 line[LDISC_LINE];
 	u16 ready[LDISC_READY]; // a byte, and what it means to a reader (tty_ldisc.c)
 };
 
 // Linux's first settings: canonical, echo, signals, CR to NL and back.
-void ldisc_init(struct ldisc *ld, void (*echo)(void *ctx, const char *bytes, size_t len), void *ctx);
+void ldisc_init(struct ldisc *ld, void (*echo)(void *ctx, const char *bytes, size_t len),
+		void *ctx);
 // TCSETS. An unfinished line becomes readable when canonical mode ends.
 void ldisc_set_termios(struct ldisc *ld, const struct termios *t);
 

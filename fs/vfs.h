@@ -91,8 +91,8 @@ struct file_ops {
 	ssize (*read)(struct file *f, struct iov_iter *to, u64 *pos);
 	ssize (*write)(struct file *f, struct iov_iter *from, u64 *pos);
 	int (*readdir)(struct file *f, u64 *pos, dir_emit emit, void *ctx);
-	s64 (*lseek)(struct file *f, s64 off, int whence); // NULL: generic, by size
-	s64 (*ioctl)(struct file *f, unsigned cmd, u64 arg); // NULL: -ENOTTY
+	s64 (*lseek)(struct file *f, s64 off, int whence);       // NULL: generic, by size
+	s64 (*ioctl)(struct file *f, unsigned cmd, u64 arg);     // NULL: -ENOTTY
 	unsigned (*poll)(struct file *f, struct poll_table *pt); // ready events; NULL: always ready
 	int (*fsync)(struct file *f, bool data_only);
 	int (*fallocate)(struct file *f, unsigned mode, u64 off, u64 len);
@@ -101,11 +101,11 @@ struct file_ops {
 };
 
 enum inode_flags {
-	INODE_HASHED = 1,    // in the inode cache (inode_insert)
-	INODE_EVICTING = 2,  // the last reference is gone, evict runs
-	INODE_DEAD = 4,      // a directory that was removed: nothing is created in it any more
-	INODE_VOLATILE = 8,  // a directory whose names change by themselves (/proc): not cached
-	INODE_STREAM = 16,   // no position: pipes, terminals
+	INODE_HASHED = 1,   // in the inode cache (inode_insert)
+	INODE_EVICTING = 2, // the last reference is gone, evict runs
+	INODE_DEAD = 4,     // a directory that was removed: nothing is created in it any more
+	INODE_VOLATILE = 8, // a directory whose names change by themselves (/proc): not cached
+	INODE_STREAM = 16,  // no position: pipes, terminals
 };
 
 struct inode {
@@ -116,12 +116,12 @@ struct inode {
 	u32 mode;            // type is constant; permission bits [lock]
 	u32 uid, gid, nlink; // [lock]
 	u64 rdev;
-	u32 refs;            // atomic; see fs/inode.c
-	u32 flags;           // INODE_* [inode cache lock]; VOLATILE and STREAM constant
-	s32 writers;         // > 0: files open for writing; < 0: running programs [atomic]
-	struct mutex lock;   // RANK_DIR for directories, else RANK_INODE
-	struct list hash_node; // [inode cache lock]
-	void *pipe;          // fifo state [fs/pipe.c]
+	u32 refs;                 // atomic; see fs/inode.c
+	u32 flags;                // INODE_* [inode cache lock]; VOLATILE and STREAM constant
+	s32 writers;              // > 0: files open for writing; < 0: running programs [atomic]
+	struct mutex lock;        // RANK_DIR for directories, else RANK_INODE
+	struct list hash_node;    // [inode cache lock]
+	void *pipe;               // fifo state [fs/pipe.c]
 	struct file_locks *locks; // advisory locks [fs/flock.c]
 };
 
@@ -133,7 +133,7 @@ struct file {
 	u32 refs;              // atomic
 	struct mutex pos_lock; // RANK_FILE_POS: guards pos for read, write, lseek, getdents64
 	u64 pos;
-	void *private;         // the file system's
+	void *private; // the file system's
 };
 
 struct statfs_info {
@@ -164,7 +164,7 @@ struct super {
 	const struct fs_type *type;
 	const struct super_ops *ops;
 	struct inode *root;
-	u64 dev;         // unique; st_dev
+	u64 dev; // unique; st_dev
 	bool read_only;
 	char source[32];
 	char options[64];
@@ -188,8 +188,8 @@ void super_init(struct super *s, const struct fs_type *type, const struct super_
 int vfs_mount(const char *source, const char *path, const char *type, const char *options,
 	      bool read_only) __must_check;
 int vfs_unmount(const char *path) __must_check; // -EINVAL: no mount point; -EBUSY
-void vfs_sync_all(void);      // sync(2)
-void vfs_unmount_all(void);   // poweroff: as much as can be, in reverse order of mounting
+void vfs_sync_all(void);                        // sync(2)
+void vfs_unmount_all(void); // poweroff: as much as can be, in reverse order of mounting
 // Registers ramfs, devfs, procfs and mounts an empty ramfs as root with /dev and /proc in it. After
 // the heap; before anything opens a file.
 void vfs_init(void);
@@ -219,8 +219,8 @@ void inode_allow_write(struct inode *i);
 // Opens a path for the current thread (kernel threads: from the root, as root). 0 or -errno.
 int vfs_open(const char *path, unsigned flags, u32 mode, struct file **out) __must_check;
 // The same from the directory `dirfd` (or AT_FDCWD).
-int vfs_openat(int dirfd, const char *path, unsigned flags, u32 mode,
-	       struct file **out) __must_check;
+int vfs_openat(int dirfd, const char *path, unsigned flags, u32 mode, struct file **out)
+	__must_check;
 // A file to execute: regular, executable by the current thread. -EACCES, -ENOENT, ...
 int vfs_open_exec(const char *path, struct file **out) __must_check;
 struct file *file_get(struct file *f);

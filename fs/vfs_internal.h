@@ -32,16 +32,16 @@ static inline bool ref_put_is_last(u32 *refs)
 }
 
 struct fs_context {
-	u32 refs;             // atomic: threads, and /proc readers
-	struct dentry *root;  // [dcache_lock]
-	struct dentry *cwd;   // [dcache_lock]
-	u32 umask;            // atomic
-	unsigned nofile;      // RLIMIT_NOFILE
+	u32 refs;                // atomic: threads, and /proc readers
+	struct dentry *root;     // [dcache_lock]
+	struct dentry *cwd;      // [dcache_lock]
+	u32 umask;               // atomic
+	unsigned nofile;         // RLIMIT_NOFILE
 	struct credentials cred; // changed by the process's own threads only
 	struct fd_table *fds;
 };
 
-struct fs_context *boot_context(void); // of kernel threads: "/" and root's credentials
+struct fs_context *boot_context(void);           // of kernel threads: "/" and root's credentials
 void boot_context_set_root(struct dentry *root); // once, when the root is mounted
 
 // fs/fd_table.c: owns the table of one context.
@@ -58,7 +58,8 @@ int cred_permission(const struct credentials *c, const struct inode *i, unsigned
 int may_delete(const struct inode *dir, const struct inode *victim);
 
 // fs/open.c
-struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops, unsigned flags);
+struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
+			unsigned flags);
 int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out);
 
 // fs/attr.c

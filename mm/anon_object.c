@@ -20,9 +20,9 @@
 struct anon_object {
 	struct vm_object object;
 	struct spinlock lock;
-	u32 refs;  // atomic
+	u32 refs; // atomic
 	u64 bytes;
-	int level; // of the tree's root table
+	int level;   // of the tree's root table
 	pte_t *root; // [lock]
 };
 

@@ -32,19 +32,19 @@ struct vm_object;
 #define MAP_DAXVM_EPHEMERAL 0x4000000u
 
 struct aspace {
-	struct rwlock lock;     // RANK_ASPACE: the VMAs and brk. Faults hold it shared.
+	struct rwlock lock;      // RANK_ASPACE: the VMAs and brk. Faults hold it shared.
 	struct spinlock pt_lock; // RANK_PT: every entry of the private tables
-	phys_t root;            // PML4
-	pte_t *root_table;      // [pt_lock] below USER_END
-	struct vma_tree vmas;   // [lock]
-	struct list dead;       // unmapped VMAs whose objects are still to be let go [lock]
-	u64 brk_start, brk_end; // [lock]
-	u64 mmap_top;           // where the search for free addresses begins, downwards
-	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
-	u64 limit_bytes;        // RLIMIT_AS
-	u64 walk_va;            // address that /proc/PID/pagetable shows
-	u32 refs;               // threads and borrowers (vfork) [atomic]
-	u64 faults;             // page faults taken [atomic], /proc/PID/stat
+	phys_t root;             // PML4
+	pte_t *root_table;       // [pt_lock] below USER_END
+	struct vma_tree vmas;    // [lock]
+	struct list dead;        // unmapped VMAs whose objects are still to be let go [lock]
+	u64 brk_start, brk_end;  // [lock]
+	u64 mmap_top;            // where the search for free addresses begins, downwards
+	u64 mapped_bytes;        // sum of VMA lengths (RLIMIT_AS) [lock]
+	u64 limit_bytes;         // RLIMIT_AS
+	u64 walk_va;             // address that /proc/PID/pagetable shows
+	u32 refs;                // threads and borrowers (vfork) [atomic]
+	u64 faults;              // page faults taken [atomic], /proc/PID/stat
 };
 
 static inline bool vma_is_shared(const struct vma *v)
@@ -61,13 +61,13 @@ struct aspace *aspace_fork(struct aspace *parent);
 
 // What to map. `object` NULL: anonymous.
 struct map_request {
-	uva_t addr;       // hint, or the place itself with MAP_FIXED
-	u64 len;          // bytes; rounded up to pages
-	unsigned prot;    // PROT_*; already checked against the descriptor
-	unsigned may_prot; // the most that mprotect may grant later
-	unsigned flags;   // MAP_*
+	uva_t addr;               // hint, or the place itself with MAP_FIXED
+	u64 len;                  // bytes; rounded up to pages
+	unsigned prot;            // PROT_*; already checked against the descriptor
+	unsigned may_prot;        // the most that mprotect may grant later
+	unsigned flags;           // MAP_*
 	struct vm_object *object; // a reference is taken
-	u64 offset;       // bytes, page aligned
+	u64 offset;               // bytes, page aligned
 };
 
 // All sleep and take as->lock. -EINVAL, -ENOMEM, -EEXIST (NOREPLACE), -EACCES, -EOPNOTSUPP.
@@ -87,7 +87,8 @@ int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec) __must_check;
 
 // Calls fn for each mapping in rising order, as->lock held shared; stops when it returns false.
 // `vma` fields are in mm/vma.h. For /proc/PID/maps.
-void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma), void *ctx);
+void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma),
+			 void *ctx);
 
 // The way of the MMU to `va`, highest level first: at most 4 steps. Returns how many.
 struct aspace_step {

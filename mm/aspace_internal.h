@@ -35,8 +35,8 @@ struct place {
 };
 
 // Choose it for `len` bytes (rounded) of the request. 0, -ENOMEM, -EEXIST, -EPERM, -EINVAL, -EUCLEAN.
-int place_choose(struct aspace *as, const struct map_request *req, u64 len,
-		 struct place *out) __must_check;
+int place_choose(struct aspace *as, const struct map_request *req, u64 len, struct place *out)
+	__must_check;
 
 // An object of zeros in RAM, for MAP_SHARED|MAP_ANONYMOUS; one reference. NULL: no memory.
 struct vm_object *anon_object_create(u64 bytes);

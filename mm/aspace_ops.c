@@ -194,8 +194,8 @@ static struct vma *vma_like(struct vma *v, const struct place *p)
 	return n;
 }
 
-static int move_mapping(struct aspace *as, struct vma *v, const struct map_request *req, u64 new_len,
-			u64 *out)
+static int move_mapping(struct aspace *as, struct vma *v, const struct map_request *req,
+			u64 new_len, u64 *out)
 {
 	u64 from = v->start, end = v->end, len = min(new_len, end - from);
 	struct place place;

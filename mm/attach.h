@@ -16,10 +16,11 @@ enum { ATTACH_NONE = 0, ATTACH_DONE = 1 };
 // How much of the address space a mapping of [offset, offset + len) of `o` takes, and how it is
 // aligned: unit_level and the bytes per unit. unit_level 0: serve it as plain mmap. No as->lock needed.
 struct attach_unit {
-	int level;  // PT_PTE: a 32 KiB slot of copied direct entries; PT_PMD ... PT_PML4; 0: none
+	int level; // PT_PTE: a 32 KiB slot of copied direct entries; PT_PMD ... PT_PML4; 0: none
 	u64 bytes;
 };
-int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out) __must_check;
+int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out)
+	__must_check;
 
 // Attach the highest subtree of the file that covers `va` and fits in the VMA. ATTACH_DONE: there is
 // an attachment at `va` now (whose entry for va may still be a hole). ATTACH_NONE: not to be had.

@@ -78,7 +78,8 @@ void bootmem_init(void)
 	carve(0, LOW_MEMORY);
 	carve(image_pa(image_start).pa, image_pa(image_end).pa);
 	for (unsigned i = 0; i < bootinfo.nr_modules; i++)
-		carve(bootinfo.module[i].base.pa, bootinfo.module[i].base.pa + bootinfo.module[i].len);
+		carve(bootinfo.module[i].base.pa,
+		      bootinfo.module[i].base.pa + bootinfo.module[i].len);
 }
 
 phys_t bootmem_alloc(u64 bytes, u64 align, u64 limit)

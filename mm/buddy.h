@@ -36,8 +36,8 @@ struct buddy_section {
 struct buddy {
 	struct list free[FRAME_ORDER_MAX + 1];
 	u64 total_frames, free_frames; // free counts fresh blocks
-	unsigned sections_end; // above the highest section with RAM
-	unsigned fresh_hint;   // no section below has a fresh block
+	unsigned sections_end;         // above the highest section with RAM
+	unsigned fresh_hint;           // no section below has a fresh block
 	struct buddy_section section[BUDDY_SECTIONS];
 };
 

@@ -57,7 +57,7 @@ enum { FAULT_AGAIN = 1, FAULT_EXCLUSIVE = 2 };
 struct fault {
 	struct aspace *as;
 	struct vma *v;
-	u64 va;         // page aligned
+	u64 va; // page aligned
 	bool write;
 	bool exclusive; // as->lock is held exclusively
 	pte_t seen;     // the entry when it was looked at
@@ -338,7 +338,9 @@ static int resolve_locked(struct fault *f, enum fault_access access)
 
 int fault_resolve(struct aspace *as, u64 va, enum fault_access access)
 {
-	struct fault f = { .as = as, .va = ALIGN_DOWN(va, PAGE_SIZE), .write = access == FAULT_WRITE };
+	struct fault f = { .as = as,
+			   .va = ALIGN_DOWN(va, PAGE_SIZE),
+			   .write = access == FAULT_WRITE };
 	int err;
 
 	if (va < USER_BASE || va >= USER_END)
@@ -426,8 +428,10 @@ static void page_fault(struct trapframe *tf)
 	} else if (va < USER_END && (tf->rflags & RFLAGS_IF)) {
 		kernel_fault(tf, va, as);
 	} else if (va >= USER_END || !trap_fixup(tf)) {
-		panic_trap(tf, kmap_is_guard(va) ? "kernel stack overflow at %#lx" :
-						   "kernel fault at %#lx", va);
+		panic_trap(tf,
+			   kmap_is_guard(va) ? "kernel stack overflow at %#lx"
+					     : "kernel fault at %#lx",
+			   va);
 	}
 }
 

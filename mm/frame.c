@@ -38,11 +38,11 @@ struct frame_cpu {
 static struct buddy buddy; // [frame_lock]
 static struct spinlock frame_lock = SPINLOCK_INIT(RANK_FRAME);
 static struct frame_cpu frame_cpu[CPU_MAX]; // I2
-static s64 frames_kept; // atomic
+static s64 frames_kept;                     // atomic
 
 // Armed by frame_fail_nth, for one thread, so that the rest of the system goes on.
 static struct {
-	u64 left;       // 0: off
+	u64 left; // 0: off
 	void *thread;
 } fail;
 

@@ -17,9 +17,9 @@ enum frame_flags {
 
 // One for each frame of RAM. User pages and page tables count their references.
 struct frame {
-	u32 refs;         // 0: free, or the inside of a larger block. Atomic.
-	u8 order;         // of the block that begins here [frame lock while free]
-	u8 state;         // enum frame_state, mm/buddy.h [as order]
+	u32 refs; // 0: free, or the inside of a larger block. Atomic.
+	u8 order; // of the block that begins here [frame lock while free]
+	u8 state; // enum frame_state, mm/buddy.h [as order]
 	u16 reserved;
 	u64 owner;        // free for the owner's use while allocated
 	struct list node; // free list [frame lock]

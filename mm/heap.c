@@ -25,10 +25,10 @@
 #include "mm/frame.h"
 #include "mm/layout.h"
 
-#define SLAB_HEADER  64u
-#define OBJECT_MAX   2048u
-#define LARGE        1ull // in the owner word; a slab header's address has this bit clear
-#define FREE_MARK    0x5a5af4ee0b1ec7edull
+#define SLAB_HEADER 64u
+#define OBJECT_MAX  2048u
+#define LARGE       1ull // in the owner word; a slab header's address has this bit clear
+#define FREE_MARK   0x5a5af4ee0b1ec7edull
 
 struct free_object {
 	struct free_object *next;
@@ -36,7 +36,7 @@ struct free_object {
 };
 
 struct slab {
-	struct list node;         // in cache->partial [cache->lock]
+	struct list node; // in cache->partial [cache->lock]
 	struct slab_cache *cache;
 	struct free_object *free; // [cache->lock]
 	unsigned used;            // [cache->lock]
@@ -46,10 +46,10 @@ _Static_assert(sizeof(struct slab) <= SLAB_HEADER, "header must leave objects al
 struct slab_cache {
 	struct spinlock lock;
 	const char *name;
-	u32 bytes;  // of an object, rounded up to its alignment
-	u8 order;   // of a slab
-	u16 count;  // objects in a slab
-	u16 spare;  // slabs with no object in use, 0 or 1 [lock]
+	u32 bytes;           // of an object, rounded up to its alignment
+	u8 order;            // of a slab
+	u16 count;           // objects in a slab
+	u16 spare;           // slabs with no object in use, 0 or 1 [lock]
 	struct list partial; // [lock]
 };
 
@@ -57,14 +57,19 @@ struct slab_cache {
 	[i] = { .lock = SPINLOCK_INIT(RANK_HEAP),                                                  \
 		.name = "kmalloc-" #n,                                                             \
 		.bytes = (n),                                                                      \
-		.order = (n) <= 256 ? 0 : (n) <= 512 ? 1 : 3,                                      \
-		.count = ((PAGE_SIZE << ((n) <= 256 ? 0 : (n) <= 512 ? 1 : 3)) - SLAB_HEADER) /    \
+		.order = (n) <= 256   ? 0                                                          \
+			 : (n) <= 512 ? 1                                                          \
+				      : 3,                                                         \
+		.count = ((PAGE_SIZE << ((n) <= 256   ? 0                                          \
+					 : (n) <= 512 ? 1                                          \
+						      : 3)) -                                      \
+			  SLAB_HEADER) /                                                           \
 			 (n),                                                                      \
 		.partial = LIST_INIT(ladder[i].partial) }
 static struct slab_cache ladder[] = {
-	LADDER(0, 16),	LADDER(1, 32),	LADDER(2, 64),	 LADDER(3, 128),  LADDER(4, 192),
-	LADDER(5, 256), LADDER(6, 384), LADDER(7, 512),	 LADDER(8, 768),  LADDER(9, 1024),
-	LADDER(10, 1536), LADDER(11, 2048),
+	LADDER(0, 16),  LADDER(1, 32),   LADDER(2, 64),    LADDER(3, 128),
+	LADDER(4, 192), LADDER(5, 256),  LADDER(6, 384),   LADDER(7, 512),
+	LADDER(8, 768), LADDER(9, 1024), LADDER(10, 1536), LADDER(11, 2048),
 };
 static u64 objects; // in use, large ones too; atomic
 

@@ -31,7 +31,7 @@
 #include "mm/ptbatch.h"
 
 #define TOP_HALF  (PT_ENTRIES / 2) // first kernel entry of a top-level table
-#define TOP_READY GIB(1024)          // windows below this address can always be added
+#define TOP_READY GIB(1024)        // windows below this address can always be added
 
 static struct spinlock kmap_lock = SPINLOCK_INIT(RANK_KMAP);
 static pte_t *kernel_root; // [kmap_lock]; NULL until kmap_init

@@ -25,7 +25,7 @@
 #define KERNEL_BASE     0xffffffff80000000ull
 
 // Windows that lie at a base plus the physical address reach this far; nothing above is used.
-#define PHYS_LIMIT      0x00000f8000000000ull
+#define PHYS_LIMIT 0x00000f8000000000ull
 
 // The direct map. Only for RAM and for registered PMem (read-only there).
 static inline void *phys_to_virt(phys_t p)

@@ -180,7 +180,8 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 			break;
 		if (ptbatch_full(b))
 			return max(va, c.va);
-		if (!pte_is_none(pt_cursor_get(&c)) && zap_wants(pt_cursor_get(&c), c.level, what)) {
+		if (!pte_is_none(pt_cursor_get(&c)) &&
+		    zap_wants(pt_cursor_get(&c), c.level, what)) {
 			clear_entry(b, &c);
 			if (c.level == PT_PTE && table_count(table_of(pt_slot(&c))) == 0)
 				drop_pte_page(b, &c);

@@ -34,8 +34,8 @@ struct aspace;
 
 struct ptbatch {
 	struct aspace *as;
-	u64 start, end;   // range to flush in `as`; start >= end: nothing yet
-	bool all;         // upper-level entries changed, or several spaces: flush everything
+	u64 start, end; // range to flush in `as`; start >= end: nothing yet
+	bool all;       // upper-level entries changed, or several spaces: flush everything
 	bool finished;
 	cpumask_t others; // CPUs that hold translations of spaces before `as` (ptbatch_switch)
 	unsigned nr_frames;

@@ -19,22 +19,22 @@ struct aspace;
 struct vm_object;
 
 struct vma {
-	struct avl_node node;  // by lo
+	struct avl_node node;    // by lo
 	struct list object_node; // in object->vmas [object->vmas_lock]
 	struct aspace *as;
 	// The bounds are changed under aspace.lock held exclusively, and, while the VMA is in its
 	// object's list, under object->vmas_lock too: a revoke reads them there.
 	u64 lo, start, end, hi;
-	u64 offset;            // of `start` in the object, bytes [as the bounds]
+	u64 offset;               // of `start` in the object, bytes [as the bounds]
 	struct vm_object *object; // a reference is held; NULL: anonymous and private
-	u32 flags;             // MAP_SHARED or MAP_PRIVATE, MAP_DAXVM..., as given to mmap
-	u8 prot, may_prot;     // PROT_*
-	u8 unit_level;         // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
-	u8 attach_level;       // highest level attached so far; 0: none (shown in /proc/PID/maps)
-	bool dont_fork;        // madvise(MADV_DONTFORK)
-	bool split;            // part of what was attached went private: never fold again
-	u64 max_gap;           // largest gap before any node of this subtree [vma.c]
-	u64 gap;               // free bytes between the node before and lo [vma.c]
+	u32 flags;                // MAP_SHARED or MAP_PRIVATE, MAP_DAXVM..., as given to mmap
+	u8 prot, may_prot;        // PROT_*
+	u8 unit_level;            // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
+	u8 attach_level; // highest level attached so far; 0: none (shown in /proc/PID/maps)
+	bool dont_fork;  // madvise(MADV_DONTFORK)
+	bool split;      // part of what was attached went private: never fold again
+	u64 max_gap;     // largest gap before any node of this subtree [vma.c]
+	u64 gap;         // free bytes between the node before and lo [vma.c]
 };
 
 struct vma_tree {

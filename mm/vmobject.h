@@ -18,7 +18,8 @@
 
 struct vm_object;
 
-#define VM_DIRECT_BLOCKS 8 // blocks that a file keeps in its inode (ptfs.md, "Inodes and small files")
+#define VM_DIRECT_BLOCKS                                                                           \
+	8 // blocks that a file keeps in its inode (ptfs.md, "Inodes and small files")
 
 enum vm_table_kind {
 	VM_TABLE_NONE,   // cannot be attached (a hole, beyond the end, not ready, read-only at a
@@ -38,9 +39,9 @@ struct vm_table {
 };
 
 struct vm_page {
-	phys_t pa;     // of the 4 KiB page asked for
-	int level;     // PT_PTE, or PT_PMD when the page is inside an aligned 2 MiB leaf
-	bool hole;     // nothing there: map the zero page read-only; pa is not set
+	phys_t pa;       // of the 4 KiB page asked for
+	int level;       // PT_PTE, or PT_PMD when the page is inside an aligned 2 MiB leaf
+	bool hole;       // nothing there: map the zero page read-only; pa is not set
 	bool refcounted; // RAM frame with a reference taken for the caller (ramfs); PMem: false
 };
 
@@ -68,12 +69,12 @@ struct vm_object_ops {
 
 struct vm_object {
 	const struct vm_object_ops *ops;
-	struct rwlock map_lock;     // RANK_MAPPING
-	struct spinlock vmas_lock;  // RANK_OBJECT
-	struct list vmas;           // all mappings of it, of every address space [vmas_lock]
-	u32 revoking;               // raised while a revoke runs [atomic]
-	u32 zero_maps;              // sticky: zero pages were ever mapped for holes [atomic]
-	bool ever_mapped;           // sticky: a file that never was needs no revoke
+	struct rwlock map_lock;    // RANK_MAPPING
+	struct spinlock vmas_lock; // RANK_OBJECT
+	struct list vmas;          // all mappings of it, of every address space [vmas_lock]
+	u32 revoking;              // raised while a revoke runs [atomic]
+	u32 zero_maps;             // sticky: zero pages were ever mapped for holes [atomic]
+	bool ever_mapped;          // sticky: a file that never was needs no revoke
 };
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);

@@ -107,10 +107,8 @@ static const struct {
 	const char *name;
 	bool (*fn)(const struct target *);
 } operations[] = {
-	{ "attach+unmap", attach },
-	{ "attach+touch+unmap", attach_touch },
-	{ "mmap+unmap", map },
-	{ "mmap+touch+unmap", map_touch },
+	{ "attach+unmap", attach }, { "attach+touch+unmap", attach_touch },
+	{ "mmap+unmap", map },      { "mmap+touch+unmap", map_touch },
 	{ "read", read_all },
 };
 

@@ -190,8 +190,9 @@ int main(int argc, char **argv)
 	bool good = true;
 
 	if (argc < 2) {
-		fprintf(stderr, "usage: maptour FILE...\n"
-				"Sums each file by read, mmap and MAP_DAXVM and tells what each cost.\n");
+		fprintf(stderr,
+			"usage: maptour FILE...\n"
+			"Sums each file by read, mmap and MAP_DAXVM and tells what each cost.\n");
 		return 2;
 	}
 	for (int i = 1; i < argc; i++)

@@ -151,7 +151,7 @@ static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type, bool spe
 	struct list *head = &fs->chunk_list[type];
 	struct ptfs_chunk *c;
 
-	list_for_each (c, head, node)
+	list_for_each(c, head, node)
 		if (!c->cpu)
 			return c;
 	c = chunk_from_free(fs, type, spend_reserve);

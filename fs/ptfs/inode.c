@@ -173,7 +173,7 @@ static struct ptfs_inode *cache_find(struct ptfs_fs *fs, u64 ino)
 {
 	struct ptfs_inode *ip;
 
-	list_for_each (ip, hash_head(fs, ino), hash_node)
+	list_for_each(ip, hash_head(fs, ino), hash_node)
 		if (ip->ino == ino)
 			return ip;
 	return NULL;
@@ -264,7 +264,7 @@ bool ptfs_cache_busy(struct ptfs_fs *fs)
 
 	ptfs_mutex_lock(&fs->cache_lock);
 	for (unsigned h = 0; h < PTFS_HASH_HEADS; h++)
-		list_for_each (ip, &fs->hash[h], hash_node)
+		list_for_each(ip, &fs->hash[h], hash_node)
 			busy |= ip->refs != 0;
 	ptfs_mutex_unlock(&fs->cache_lock);
 	return busy;

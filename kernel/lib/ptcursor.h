@@ -29,9 +29,9 @@ struct pt_space {
 
 struct pt_cursor {
 	const struct pt_space *space;
-	u64 va;       // lowest address that the current entry maps
-	int level;    // level of the current entry
-	int top;      // level of the entry (or table) that the walk started from
+	u64 va;        // lowest address that the current entry maps
+	int level;     // level of the current entry
+	int top;       // level of the entry (or table) that the walk started from
 	bool in_table; // the start was a whole table: sideways steps at `top` are allowed
 	const pte_t *path[PT_PML4 + 2]; // path[l]: the entry of level l on the way down
 };

@@ -21,20 +21,20 @@ enum { PT_PTE = 1, PT_PMD = 2, PT_PUD = 3, PT_PML4 = 4 };
 
 #define PT_ENTRIES 512u
 
-#define PTE_P     BIT(0)  // present: the MMU may use it
-#define PTE_W     BIT(1)  // writable
-#define PTE_U     BIT(2)  // user
-#define PTE_PWT   BIT(3)  // write-through
-#define PTE_PCD   BIT(4)  // cache disable (device maps)
-#define PTE_A     BIT(5)  // accessed
-#define PTE_D     BIT(6)  // dirty (leaves)
-#define PTE_PS    BIT(7)  // level 2 and 3: a leaf, not a table
-#define PTE_G     BIT(8)  // global (kernel leaves only: user entries are never global)
-#define PTE_SW0   BIT(9)  // bits 9-11 and 52-62 are ignored by the MMU
-#define PTE_SW1   BIT(10)
-#define PTE_SW2   BIT(11)
-#define PTE_NX    BIT(63)
-#define PTE_ADDR  0x000ffffffffff000ull
+#define PTE_P    BIT(0) // present: the MMU may use it
+#define PTE_W    BIT(1) // writable
+#define PTE_U    BIT(2) // user
+#define PTE_PWT  BIT(3) // write-through
+#define PTE_PCD  BIT(4) // cache disable (device maps)
+#define PTE_A    BIT(5) // accessed
+#define PTE_D    BIT(6) // dirty (leaves)
+#define PTE_PS   BIT(7) // level 2 and 3: a leaf, not a table
+#define PTE_G    BIT(8) // global (kernel leaves only: user entries are never global)
+#define PTE_SW0  BIT(9) // bits 9-11 and 52-62 are ignored by the MMU
+#define PTE_SW1  BIT(10)
+#define PTE_SW2  BIT(11)
+#define PTE_NX   BIT(63)
+#define PTE_ADDR 0x000ffffffffff000ull
 
 // Bytes that one entry of `level` maps, and its log2.
 static inline unsigned pt_shift(int level)

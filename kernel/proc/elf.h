@@ -25,16 +25,16 @@ struct elf_segment {
 };
 
 struct elf_info {
-	bool dynamic;     // ET_DYN: loadable anywhere
-	u64 entry;        // as linked
-	u64 phdr_off;     // program headers in the file
+	bool dynamic; // ET_DYN: loadable anywhere
+	u64 entry;    // as linked
+	u64 phdr_off; // program headers in the file
 	u16 phnum;
-	u64 phdr_vaddr;   // where a segment maps them; 0: nowhere
-	u64 low, high;    // all segments lie in [low, high), whole pages
+	u64 phdr_vaddr;       // where a segment maps them; 0: nowhere
+	u64 low, high;        // all segments lie in [low, high), whole pages
 	unsigned nr_segments; // in rising order of address, not overlapping
 	struct elf_segment segment[ELF_SEGMENTS_MAX];
 	u64 interp_off, interp_bytes; // path of the program interpreter; 0 bytes: none
-	bool exec_stack;  // PT_GNU_STACK asks for an executable stack
+	bool exec_stack;              // PT_GNU_STACK asks for an executable stack
 };
 
 // The file header alone. 0, or -ENOEXEC: not an x86-64 executable that we can run. On success

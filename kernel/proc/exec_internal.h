@@ -10,7 +10,7 @@ struct aspace;
 
 // Argument and environment strings on their way from the old program to the new one.
 struct exec_args {
-	char *buf;      // argv strings, then envp strings, each with its NUL
+	char *buf; // argv strings, then envp strings, each with its NUL
 	size_t used, capacity;
 	size_t env_off; // where the environment begins
 	unsigned argc, envc;
@@ -22,16 +22,15 @@ struct exec_args {
 // Copies the strings in. -E2BIG, -EFAULT, -ENOMEM. free() in any case.
 int exec_args_collect(struct exec_args *a, const struct exec_strings *from) __must_check;
 // Replaces argv[0] by `count` strings.
-int exec_args_prepend(struct exec_args *a, const char *const *string,
-		      unsigned count) __must_check;
+int exec_args_prepend(struct exec_args *a, const char *const *string, unsigned count) __must_check;
 void exec_args_free(struct exec_args *a);
 
 // A program in an address space.
 struct exec_image {
-	u64 bias;     // load address - linked address
+	u64 bias; // load address - linked address
 	u64 entry;
-	u64 phdr;     // where its program headers are in memory; 0: nowhere
-	u64 end;      // first address behind it
+	u64 phdr; // where its program headers are in memory; 0: nowhere
+	u64 end;  // first address behind it
 };
 
 // Reads and checks the headers. -ENOEXEC, -EIO, -ENOMEM.

@@ -56,41 +56,41 @@ struct usage {
 };
 
 struct process {
-	u32 pid;                  // constant
-	u32 pgid, sid;            // [proc]
-	u32 refs;                 // atomic
-	enum process_state state; // [proc]
-	int wait_status;          // as wait4(2) reports it [proc]
-	int exit_signal;          // to the parent at the end; 0: none. Constant
-	bool has_execed;          // its parent may no longer change its group [proc]
-	struct process *parent;   // NULL: init, or reaped [proc]
-	struct list children;     // [proc]
-	struct list sibling;      // [proc]
-	struct list hash_node;    // [proc]
-	struct list all_node;     // [proc]
+	u32 pid;                      // constant
+	u32 pgid, sid;                // [proc]
+	u32 refs;                     // atomic
+	enum process_state state;     // [proc]
+	int wait_status;              // as wait4(2) reports it [proc]
+	int exit_signal;              // to the parent at the end; 0: none. Constant
+	bool has_execed;              // its parent may no longer change its group [proc]
+	struct process *parent;       // NULL: init, or reaped [proc]
+	struct list children;         // [proc]
+	struct list sibling;          // [proc]
+	struct list hash_node;        // [proc]
+	struct list all_node;         // [proc]
 	struct wait_queue child_wait; // a child changed its state
 	struct wait_queue vfork_wait; // the parent of a vfork waits for vfork_done
-	u32 vfork_done;           // memory is its own, or given up [atomic]
+	u32 vfork_done;               // memory is its own, or given up [atomic]
 
 	struct spinlock sig_lock;
-	struct list threads;      // thread.proc_node [sig]
-	unsigned nr_threads;      // [sig]
+	struct list threads;                 // thread.proc_node [sig]
+	unsigned nr_threads;                 // [sig]
 	struct sigaction actions[SIG_COUNT]; // of signal i + 1 [sig]
-	struct sigpending pending; // [sig]
+	struct sigpending pending;           // [sig]
 
-	struct timer itimer;      // ITIMER_REAL [own]
-	u64 itimer_interval_ns;   // 0: once [own, the timer's function]
+	struct timer itimer;    // ITIMER_REAL [own]
+	u64 itimer_interval_ns; // 0: once [own, the timer's function]
 
 	struct rlimit rlimits[RLIMIT_COUNT]; // [proc]
-	struct usage dead_children; // waited for [proc]
-	struct usage final;       // its own, once it is a zombie [proc]
-	u32 uid;                  // real user, for kill(2), /proc and zombies [proc]
-	u32 euid, suid, gid;      // [proc]
-	u64 start_ns;             // constant
-	char name[16];            // of the main thread [proc]
-	char *cmdline;            // arguments, NUL-separated [proc]
-	size_t cmdline_bytes;     // [proc]
-	struct file *exe;         // what it runs [proc]
+	struct usage dead_children;          // waited for [proc]
+	struct usage final;                  // its own, once it is a zombie [proc]
+	u32 uid;                             // real user, for kill(2), /proc and zombies [proc]
+	u32 euid, suid, gid;                 // [proc]
+	u64 start_ns;                        // constant
+	char name[16];                       // of the main thread [proc]
+	char *cmdline;                       // arguments, NUL-separated [proc]
+	size_t cmdline_bytes;                // [proc]
+	struct file *exe;                    // what it runs [proc]
 };
 
 // The part of a user thread that processes and signals need (thread->user).
@@ -101,8 +101,8 @@ struct uthread {
 	struct sigpending pending; // [sig]
 	u64 alt_sp, alt_bytes;     // sigaltstack(2) [own]
 	u32 alt_flags;             // [own]
-	uva_t set_child_tid;       // the tid is written there before the first user instruction [own]
-	uva_t clear_child_tid;     // and a zero there at the end [own]
+	uva_t set_child_tid;   // the tid is written there before the first user instruction [own]
+	uva_t clear_child_tid; // and a zero there at the end [own]
 };
 
 extern struct spinlock proc_lock;
@@ -189,8 +189,8 @@ struct exec_strings {
 };
 // Replaces the program of the current process; `path` is a kernel string. On success the registers in
 // tf are those of the new program. -errno leaves everything as it was.
-int process_exec(const char *path, const struct exec_strings *strings,
-		 struct trapframe *tf) __must_check;
+int process_exec(const char *path, const struct exec_strings *strings, struct trapframe *tf)
+	__must_check;
 
 // ---- exit.c, wait.c ----
 

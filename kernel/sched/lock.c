@@ -66,7 +66,8 @@ static void check_order(struct spinlock *l, struct cpu *c, bool nested)
 		panic("spinlock %p of rank %u taken out of order: ranks held %#llx", (void *)l,
 		      l->rank, (unsigned long long)c->lock_ranks);
 	if (unlikely(l->in_irq && irqs_on()))
-		panic("spinlock %p of rank %u: an interrupt handler takes it, and interrupts are on",
+		panic("spinlock %p of rank %u: an interrupt handler takes it, and interrupts are "
+		      "on",
 		      (void *)l, l->rank);
 }
 
@@ -82,8 +83,8 @@ static void note_taken(struct spinlock *l, struct cpu *c)
 static void note_released(struct spinlock *l, struct cpu *c)
 {
 	if (unlikely(l->holder != c->index + 1))
-		panic("spinlock %p of rank %u released by CPU %u, holder is %d", (void *)l,
-		      l->rank, c->index, (int)l->holder - 1);
+		panic("spinlock %p of rank %u released by CPU %u, holder is %d", (void *)l, l->rank,
+		      c->index, (int)l->holder - 1);
 	WRITE_ONCE(l->holder, 0);
 	if (c->irq_depth)
 		return;

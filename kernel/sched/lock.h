@@ -20,61 +20,64 @@
 #else
 #define TSA(x)
 #endif
-#define CAPABILITY(x)     TSA(capability(x))
-#define GUARDED_BY(x)     TSA(guarded_by(x))
-#define REQUIRES(...)     TSA(requires_capability(__VA_ARGS__))
+#define CAPABILITY(x)        TSA(capability(x))
+#define GUARDED_BY(x)        TSA(guarded_by(x))
+#define REQUIRES(...)        TSA(requires_capability(__VA_ARGS__))
 #define REQUIRES_SHARED(...) TSA(requires_shared_capability(__VA_ARGS__))
-#define ACQUIRE(...)      TSA(acquire_capability(__VA_ARGS__))
-#define ACQUIRE_SHARED(...) TSA(acquire_shared_capability(__VA_ARGS__))
-#define RELEASE(...)      TSA(release_capability(__VA_ARGS__))
-#define RELEASE_SHARED(...) TSA(release_shared_capability(__VA_ARGS__))
-#define TRY_ACQUIRE(...)  TSA(try_acquire_capability(__VA_ARGS__))
-#define NO_TSA            TSA(no_thread_safety_analysis)
+#define ACQUIRE(...)         TSA(acquire_capability(__VA_ARGS__))
+#define ACQUIRE_SHARED(...)  TSA(acquire_shared_capability(__VA_ARGS__))
+#define RELEASE(...)         TSA(release_capability(__VA_ARGS__))
+#define RELEASE_SHARED(...)  TSA(release_shared_capability(__VA_ARGS__))
+#define TRY_ACQUIRE(...)     TSA(try_acquire_capability(__VA_ARGS__))
+#define NO_TSA               TSA(no_thread_safety_analysis)
 
 // The lock order, outermost first. Sleeping locks come before all spinlocks.
 enum lock_rank {
 	RANK_NONE = 0,
-	RANK_MOUNT,      // fs: mount table
-	RANK_FILE_POS,   // fs: an open file's position
-	RANK_RENAME,     // fs: directory renames (one global lock)
-	RANK_DIR,        // fs: a directory's contents; parent before child, else by address
-	RANK_ASPACE,     // mm: an address space (its VMAs)
-	RANK_MAPPING,    // mm: an inode's mapping lock (vm_object.map_lock)
-	RANK_INODE,      // fs: an inode's contents and size
-	RANK_FS_ALLOC,   // fs: allocator, journal slots (sleeping part)
-	RANK_FS_INNER,   // fs: caches, hash tables, per-chunk state
-	RANK_PIPE,       // fs: a pipe or tty buffer (mutex)
+	RANK_MOUNT,    // fs: mount table
+	RANK_FILE_POS, // fs: an open file's position
+	RANK_RENAME,   // fs: directory renames (one global lock)
+	RANK_DIR,      // fs: a directory's contents; parent before child, else by address
+	RANK_ASPACE,   // mm: an address space (its VMAs)
+	RANK_MAPPING,  // mm: an inode's mapping lock (vm_object.map_lock)
+	RANK_INODE,    // fs: an inode's contents and size
+	RANK_FS_ALLOC, // fs: allocator, journal slots (sleeping part)
+	RANK_FS_INNER, // fs: caches, hash tables, per-chunk state
+	RANK_PIPE,     // fs: a pipe or tty buffer (mutex)
 	RANK_SLEEPING_LAST,
-	RANK_PROC,       // proc: process tree, process table (spin)
-	RANK_FILES,      // fs: descriptor table (spin)
-	RANK_DCACHE,     // fs: name cache (spin)
-	RANK_FS_SPIN,    // fs: leaf spinlocks of file systems
-	RANK_OBJECT,     // mm: list of mappings of an object (spin)
-	RANK_PT,         // mm: a page-table tree's structure (spin)
-	RANK_SHOOTDOWN,  // mm: TLB shootdown mailbox
-	RANK_SIGNAL,     // proc: pending signals (spin)
-	RANK_TTY,        // tty input ring (spin, irq)
-	RANK_POLL,       // fs: pollers of one object (spin, irq)
-	RANK_WAITQ,      // sched: wait queues (spin, irq)
-	RANK_TIMER,      // sched: timer heap (spin, irq)
-	RANK_RUNQ,       // sched: run queues (spin, irq); two: by CPU number
-	RANK_KMAP,       // mm: kernel map, list of stacks (spin, irq)
-	RANK_HEAP,       // mm: slab caches (spin, irq)
-	RANK_FRAME,      // mm: buddy (spin, irq)
-	RANK_IRQ,        // x86: interrupt routing
-	RANK_RANDOM,     // random numbers (spin, irq)
-	RANK_CONSOLE,    // log ring and serial port (spin, irq)
+	RANK_PROC,      // proc: process tree, process table (spin)
+	RANK_FILES,     // fs: descriptor table (spin)
+	RANK_DCACHE,    // fs: name cache (spin)
+	RANK_FS_SPIN,   // fs: leaf spinlocks of file systems
+	RANK_OBJECT,    // mm: list of mappings of an object (spin)
+	RANK_PT,        // mm: a page-table tree's structure (spin)
+	RANK_SHOOTDOWN, // mm: TLB shootdown mailbox
+	RANK_SIGNAL,    // proc: pending signals (spin)
+	RANK_TTY,       // tty input ring (spin, irq)
+	RANK_POLL,      // fs: pollers of one object (spin, irq)
+	RANK_WAITQ,     // sched: wait queues (spin, irq)
+	RANK_TIMER,     // sched: timer heap (spin, irq)
+	RANK_RUNQ,      // sched: run queues (spin, irq); two: by CPU number
+	RANK_KMAP,      // mm: kernel map, list of stacks (spin, irq)
+	RANK_HEAP,      // mm: slab caches (spin, irq)
+	RANK_FRAME,     // mm: buddy (spin, irq)
+	RANK_IRQ,       // x86: interrupt routing
+	RANK_RANDOM,    // random numbers (spin, irq)
+	RANK_CONSOLE,   // log ring and serial port (spin, irq)
 	RANK_COUNT
 };
 
 struct CAPABILITY("spinlock") spinlock {
-	u32 next;  // ticket to hand out
-	u32 owner; // ticket being served
+	u32 next;   // ticket to hand out
+	u32 owner;  // ticket being served
 	u32 holder; // CPU number + 1 while held, 0 when free: for assertions and panic reports
 	u16 rank;
 	u16 in_irq; // an interrupt handler took it once: never take it with interrupts on
 };
-#define SPINLOCK_INIT(r) { .rank = (r) }
+#define SPINLOCK_INIT(r)                                                                           \
+	{                                                                                          \
+		.rank = (r)                                                                        \
+	}
 
 void spin_init(struct spinlock *l, enum lock_rank rank);
 void spin_lock(struct spinlock *l) ACQUIRE(l);
@@ -91,9 +94,9 @@ struct thread;
 
 // Sleeping lock. Not recursive. Thread context only, no spinlock held.
 struct CAPABILITY("mutex") mutex {
-	struct spinlock lock;   // guards the rest
-	struct thread *owner;   // NULL when free
-	struct list waiters;    // of struct wait_entry, first come first served
+	struct spinlock lock; // guards the rest
+	struct thread *owner; // NULL when free
+	struct list waiters;  // of struct wait_entry, first come first served
 	u16 rank;
 };
 void mutex_init(struct mutex *m, enum lock_rank rank);
@@ -104,10 +107,10 @@ bool mutex_is_held(const struct mutex *m); // by the current thread
 
 // Sleeping reader-writer lock, fair: a waiting writer holds back new readers. Not recursive.
 struct CAPABILITY("rwlock") rwlock {
-	struct spinlock lock;   // guards the rest
-	struct thread *writer;  // NULL: none
+	struct spinlock lock;  // guards the rest
+	struct thread *writer; // NULL: none
 	u32 readers;
-	struct list waiters;    // of struct wait_entry
+	struct list waiters; // of struct wait_entry
 	u16 rank;
 };
 void rwlock_init(struct rwlock *l, enum lock_rank rank);

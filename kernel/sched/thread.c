@@ -21,9 +21,9 @@
 #include "mm/kmap.h"
 
 #define FXSAVE_BYTES  512
-#define FXSAVE_FCW    0      // offsets in the FXSAVE image (SDM 1, table 10-2)
+#define FXSAVE_FCW    0 // offsets in the FXSAVE image (SDM 1, table 10-2)
 #define FXSAVE_MXCSR  24
-#define FCW_DEFAULT   0x37f  // the ABI's state at program entry
+#define FCW_DEFAULT   0x37f // the ABI's state at program entry
 #define MXCSR_DEFAULT 0x1f80
 
 static struct spinlock list_lock = SPINLOCK_INIT(RANK_PROC);

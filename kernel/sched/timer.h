@@ -7,10 +7,10 @@
 #include "kernel/lib/types.h"
 
 struct timer {
-	struct list node;       // [timer lock of `cpu`]
-	u64 deadline_ns;        // time_now_ns() scale
+	struct list node;            // [timer lock of `cpu`]
+	u64 deadline_ns;             // time_now_ns() scale
 	void (*fn)(struct timer *t); // in the tick's interrupt; may start the timer again
-	u16 cpu;                // whose list it is on
+	u16 cpu;                     // whose list it is on
 };
 
 void timer_init(struct timer *t, void (*fn)(struct timer *t));

@@ -15,9 +15,9 @@
 
 #include "tests/abi/tap.h"
 
-#define BAD   0xbad0bad0bad0bad0ul // replaced by each bad pointer in turn
-#define PATH  ((unsigned long)"file")
-#define HERE  ((unsigned long)AT_FDCWD & 0xfffffffful)
+#define BAD  0xbad0bad0bad0bad0ul // replaced by each bad pointer in turn
+#define PATH ((unsigned long)"file")
+#define HERE ((unsigned long)AT_FDCWD & 0xfffffffful)
 
 // From Linux's own headers, which musl does not have.
 #define ARCH_GET_FS 0x1003
@@ -167,17 +167,95 @@ static const struct {
 
 // Calls that take no pointer, that never look at it here, or that are tested by themselves below.
 static const char *const others[] = {
-	"close", "lseek", "mmap", "mprotect", "munmap", "brk", "rt_sigreturn", "sched_yield", "mremap",
-	"msync", "madvise", "dup", "dup2", "dup3", "pause", "alarm", "getpid", "clone", "fork", "vfork",
-	"execve", "exit", "wait4", "waitid", "kill", "fsync", "fdatasync", "ftruncate", "fchdir",
-	"fchmod", "fchown", "umask", "getuid", "getgid", "setuid", "setgid", "geteuid", "getegid",
-	"setpgid", "getppid", "getpgrp", "setsid", "setreuid", "setregid", "getgroups", "setgroups",
-	"setresuid", "setresgid", "getpgid", "getsid", "getpriority", "setpriority", "mlock", "munlock",
-	"sync", "gettid", "tkill", "tgkill", "set_tid_address", "restart_syscall", "exit_group",
-	"fallocate", "syncfs", "flock", "reboot", "fadvise64", "syslog", "set_robust_list",
-	"get_robust_list", "rseq", "membarrier", "close_range", "mlockall", "munlockall", "personality",
-	"rt_sigqueueinfo", "timer_settime", "timer_delete", "clock_settime", "sethostname", "setfsuid",
-	"setfsgid", "capget", "capset", "clone3", "iopl", "ioperm", "readahead", "socket",
+	"close",
+	"lseek",
+	"mmap",
+	"mprotect",
+	"munmap",
+	"brk",
+	"rt_sigreturn",
+	"sched_yield",
+	"mremap",
+	"msync",
+	"madvise",
+	"dup",
+	"dup2",
+	"dup3",
+	"pause",
+	"alarm",
+	"getpid",
+	"clone",
+	"fork",
+	"vfork",
+	"execve",
+	"exit",
+	"wait4",
+	"waitid",
+	"kill",
+	"fsync",
+	"fdatasync",
+	"ftruncate",
+	"fchdir",
+	"fchmod",
+	"fchown",
+	"umask",
+	"getuid",
+	"getgid",
+	"setuid",
+	"setgid",
+	"geteuid",
+	"getegid",
+	"setpgid",
+	"getppid",
+	"getpgrp",
+	"setsid",
+	"setreuid",
+	"setregid",
+	"getgroups",
+	"setgroups",
+	"setresuid",
+	"setresgid",
+	"getpgid",
+	"getsid",
+	"getpriority",
+	"setpriority",
+	"mlock",
+	"munlock",
+	"sync",
+	"gettid",
+	"tkill",
+	"tgkill",
+	"set_tid_address",
+	"restart_syscall",
+	"exit_group",
+	"fallocate",
+	"syncfs",
+	"flock",
+	"reboot",
+	"fadvise64",
+	"syslog",
+	"set_robust_list",
+	"get_robust_list",
+	"rseq",
+	"membarrier",
+	"close_range",
+	"mlockall",
+	"munlockall",
+	"personality",
+	"rt_sigqueueinfo",
+	"timer_settime",
+	"timer_delete",
+	"clock_settime",
+	"sethostname",
+	"setfsuid",
+	"setfsgid",
+	"capget",
+	"capset",
+	"clone3",
+	"iopl",
+	"ioperm",
+	"readahead",
+	"socket",
 };
 
 // ---- The table, with each bad pointer ------------------------------------------------------------
@@ -231,17 +309,10 @@ static int try_exec(void)
 	long result;
 
 	switch (exec_result / (int)NR_BAD) {
-	case 0:
-		result = syscall(SYS_execve, pointer, none, none);
-		break;
-	case 1:
-		result = syscall(SYS_execve, path, pointer, none);
-		break;
-	case 2:
-		result = syscall(SYS_execve, path, args, none);
-		break;
-	default:
-		result = syscall(SYS_execve, path, none, pointer);
+	case 0: result = syscall(SYS_execve, pointer, none, none); break;
+	case 1: result = syscall(SYS_execve, path, pointer, none); break;
+	case 2: result = syscall(SYS_execve, path, args, none); break;
+	default: result = syscall(SYS_execve, path, none, pointer);
 	}
 	return result == -1 && errno == EFAULT ? 42 : 1;
 }

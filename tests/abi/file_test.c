@@ -41,7 +41,8 @@ static void test_open_flags(void)
 	fails(open("file/x", O_RDONLY), ENOTDIR, "a file used as a folder");
 	fails(open(".", O_WRONLY), EISDIR, "a folder opened for writing");
 	fails(open("", O_RDONLY), ENOENT, "an empty path");
-	fails(open("missing/file", O_RDONLY | O_CREAT, 0600), ENOENT, "O_CREAT in a missing folder");
+	fails(open("missing/file", O_RDONLY | O_CREAT, 0600), ENOENT,
+	      "O_CREAT in a missing folder");
 	is(symlink("file", "link"), 0, "a symbolic link");
 	fails(open("link", O_RDONLY | O_NOFOLLOW), ELOOP, "O_NOFOLLOW of it");
 	unlink("link");

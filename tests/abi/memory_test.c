@@ -91,7 +91,8 @@ static void test_protection(void)
 	is(try_read(p + PAGE), SIGSEGV, "a read of it");
 	is(mprotect(p, 3 * PAGE, PROT_READ | PROT_WRITE), 0, "all access again");
 	is(p[PAGE], 42, "the content was kept");
-	fails(syscall(SYS_mprotect, p + 1, PAGE, PROT_READ), EINVAL, "mprotect of an unaligned address");
+	fails(syscall(SYS_mprotect, p + 1, PAGE, PROT_READ), EINVAL,
+	      "mprotect of an unaligned address");
 	munmap(p + PAGE, PAGE);
 	fails(mprotect(p, 3 * PAGE, PROT_READ), ENOMEM, "mprotect over a gap");
 	munmap(p, 3 * PAGE);
@@ -111,8 +112,8 @@ static void test_placement(void)
 	q = mmap(p, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ok(q == p, "a free hint is taken");
 	munmap(q, PAGE);
-	fails((long)mmap(p + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL,
-	      "MAP_FIXED of an unaligned address");
+	fails((long)mmap(p + 1, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+	      EINVAL, "MAP_FIXED of an unaligned address");
 	fails((long)mmap(NULL, 0, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), EINVAL,
 	      "length 0");
 	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_ANONYMOUS, -1, 0), EINVAL,
@@ -204,7 +205,8 @@ static void test_break(void)
 	is((long)(now - start), 5 * PAGE, "a larger one");
 	p[4 * PAGE] = 7;
 	is(p[4 * PAGE], 7, "the memory is there");
-	is((long)((uintptr_t)syscall(SYS_brk, 1ul << 62) - start), 5 * PAGE, "too much changes nothing");
+	is((long)((uintptr_t)syscall(SYS_brk, 1ul << 62) - start), 5 * PAGE,
+	   "too much changes nothing");
 	now = (uintptr_t)syscall(SYS_brk, start);
 	is((long)(now - start), 0, "back to the start");
 	is(try_read(p + 4 * PAGE), SIGSEGV, "the memory is gone");

@@ -20,9 +20,9 @@ static int play(int argc, char **argv)
 		return atoi(argv[2]);
 	if (strcmp(argv[1], "arguments") == 0)
 		return argc == 4 && strcmp(argv[2], "") == 0 && strcmp(argv[3], "two words") == 0 &&
-				       getenv("MARK") && strcmp(getenv("MARK"), "42") == 0 ?
-			       0 :
-			       1;
+				       getenv("MARK") && strcmp(getenv("MARK"), "42") == 0
+			       ? 0
+			       : 1;
 	if (strcmp(argv[1], "closed") == 0) // is this descriptor closed?
 		return fcntl(atoi(argv[2]), F_GETFD) == -1 && errno == EBADF ? 0 : 1;
 	return 99;

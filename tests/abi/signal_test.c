@@ -275,7 +275,8 @@ static void test_delivery(void)
 	sa.sa_handler = SIG_IGN;
 	fails(sigaction(SIGKILL, &sa, NULL), EINVAL, "SIGKILL cannot be ignored");
 	status = in_child(fault_while_blocked);
-	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "a blocked fault kills all the same");
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV,
+	   "a blocked fault kills all the same");
 }
 
 static volatile double float_in_handler;

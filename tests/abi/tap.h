@@ -49,7 +49,8 @@ static inline bool fails(long result, int expected_errno, const char *name)
 	bool good = ok(result == -1 && found == expected_errno, "%s", name);
 
 	if (!good)
-		fprintf(stderr, "# result %ld, errno %d, expected errno %d\n", result, found, expected_errno);
+		fprintf(stderr, "# result %ld, errno %d, expected errno %d\n", result, found,
+			expected_errno);
 	return good;
 }
 
