@@ -1,0 +1,303 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the helpers of mm/test_util.h. A test file keeps its tree in frames of RAM; the VM treats
+// them as it treats persistent memory.
+#include "mm/test_util.h"
+
+#include "kernel/lib/errno.h"
+#include "kernel/lib/ptcursor.h"
+#include "kernel/lib/string.h"
+#include "kernel/sched/thread.h"
+#include "mm/frame.h"
+#include "mm/heap.h"
+#include "mm/layout.h"
+#include "mm/ptbatch.h"
+#include "mm/uaccess.h"
+
+void test_use(struct aspace *as)
+{
+	preempt_disable();
+	thread_current()->as = as;
+	aspace_switch(as);
+	preempt_enable();
+}
+
+struct aspace *test_enter(void)
+{
+	struct aspace *as = aspace_create();
+
+	if (as)
+		test_use(as);
+	return as;
+}
+
+void test_leave(struct aspace *as)
+{
+	test_use(NULL);
+	aspace_put(as);
+}
+
+u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		  unsigned flags)
+{
+	struct map_request req = { .len = len,
+				   .prot = prot,
+				   .may_prot = PROT_READ | PROT_WRITE | PROT_EXEC,
+				   .flags = flags,
+				   .object = o,
+				   .offset = off };
+	uva_t at;
+
+	return aspace_map(as, &req, &at) ? 0 : at.va;
+}
+
+u64 test_map_anon(struct aspace *as, u64 len, unsigned prot)
+{
+	return test_map_file(as, NULL, 0, len, prot, MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+u64 test_peek(u64 va)
+{
+	u64 v;
+
+	return copy_from_user(&v, UVA(va), sizeof(v)) ? ~0ull : v;
+}
+
+bool test_poke(u64 va, u64 value)
+{
+	return copy_to_user(UVA(va), &value, sizeof(value)) == 0;
+}
+
+// ---- A file in RAM ------------------------------------------------------------------------------
+
+static struct test_file *file_of(struct vm_object *o)
+{
+	return container_of(o, struct test_file, object);
+}
+
+static const pte_t *follow(const struct pt_space *s, pte_t e, int level)
+{
+	(void)s;
+	(void)level;
+	return phys_to_virt(pte_addr(e));
+}
+static const struct pt_space file_space = { .table = follow };
+
+static phys_t new_block(u64 block)
+{
+	phys_t p = frame_alloc(0, FRAME_ZERO);
+
+	if (p.pa != PHYS_NONE.pa)
+		*(u64 *)phys_to_virt(p) = test_file_word(block);
+	return p;
+}
+
+// The leaf entry for `off`; with `make`, tables are made. NULL: there is none.
+static pte_t *leaf_slot(struct test_file *f, u64 off, bool make)
+{
+	struct pt_cursor c;
+
+	if (f->level == PT_PTE)
+		return off < KIB(32) ? &f->direct[off / PAGE_SIZE] : NULL;
+	pt_cursor_init_entry(&c, &file_space, &f->root, f->level);
+	while (c.level > PT_PTE && !pt_cursor_down(&c, off)) {
+		phys_t t;
+
+		if (!make)
+			return NULL;
+		t = frame_alloc(0, FRAME_ZERO);
+		if (t.pa == PHYS_NONE.pa)
+			return NULL;
+		pte_write((pte_t *)(uintptr_t)pt_cursor_slot(&c), pte_table(t, PTE_W | PTE_U));
+	}
+	return (pte_t *)(uintptr_t)pt_cursor_slot(&c);
+}
+
+static bool fill_block(struct test_file *f, u64 off)
+{
+	pte_t *slot = leaf_slot(f, off, true);
+	phys_t p;
+
+	if (!slot || !pte_is_none(*slot))
+		return slot;
+	p = new_block(off / PAGE_SIZE);
+	if (p.pa == PHYS_NONE.pa)
+		return false;
+	pte_write(slot, pte_leaf(p, PT_PTE, PTE_W | PTE_U));
+	return true;
+}
+
+static int file_page(struct vm_object *o, u64 off, bool write, struct vm_page *out)
+{
+	struct test_file *f = file_of(o);
+	pte_t *slot;
+
+	f->page_calls++;
+	if (f->fail_page)
+		return f->fail_page;
+	if (off >= f->bytes)
+		return -ENXIO;
+	if (write && !fill_block(f, off))
+		return -ENOSPC;
+	slot = leaf_slot(f, off, false);
+	if (!slot || pte_is_none(*slot))
+		*out = (struct vm_page){ .hole = true };
+	else
+		*out = (struct vm_page){ .pa = pte_addr(*slot), .level = PT_PTE };
+	return 0;
+}
+
+static int file_table(struct vm_object *o, u64 off, int max_level, struct vm_table *out)
+{
+	struct test_file *f = file_of(o);
+	struct pt_cursor c;
+
+	out->kind = VM_TABLE_NONE;
+	if (!f->ready || off >= f->bytes)
+		return 0;
+	if (f->level == PT_PTE) {
+		out->kind = VM_TABLE_DIRECT;
+		memcpy(out->direct, f->direct, sizeof(f->direct));
+		return 0;
+	}
+	pt_cursor_init_entry(&c, &file_space, &f->root, f->level);
+	pt_cursor_descend(&c, off, max_level);
+	if (c.level > max_level || !pte_present(pt_cursor_get(&c)))
+		return 0;
+	*out = (struct vm_table){ .kind = VM_TABLE_ENTRY,
+				  .level = c.level,
+				  .entry = pt_cursor_get(&c) };
+	return 0;
+}
+
+static u64 file_size(struct vm_object *o)
+{
+	return file_of(o)->bytes;
+}
+
+static void file_get(struct vm_object *o)
+{
+	__atomic_fetch_add(&file_of(o)->refs, 1, __ATOMIC_RELAXED);
+}
+
+static void file_put(struct vm_object *o)
+{
+	__atomic_fetch_sub(&file_of(o)->refs, 1, __ATOMIC_RELAXED);
+}
+
+static const struct vm_object_ops file_ops = {
+	.page = file_page,
+	.table = file_table,
+	.size = file_size,
+	.get = file_get,
+	.put = file_put,
+};
+
+static int level_for(u64 bytes)
+{
+	if (bytes <= KIB(32))
+		return PT_PTE;
+	return bytes <= PMD_SIZE ? PT_PMD : bytes <= PUD_SIZE ? PT_PUD : PT_PML4;
+}
+
+struct test_file *test_file_create(u64 bytes)
+{
+	struct test_file *f = kzalloc(sizeof(*f));
+
+	if (!f)
+		return NULL;
+	vm_object_init(&f->object, &file_ops);
+	f->bytes = bytes;
+	f->level = level_for(bytes);
+	f->ready = true;
+	return f;
+}
+
+// Frees the blocks of [from, to) and tables that hold nothing else below the entry at `slot`.
+static void free_below(pte_t *slot, int level, u64 at, u64 from, u64 to)
+{
+	pte_t e = *slot, *table;
+
+	if (pte_is_none(e) || at >= to || at + pt_span(level) <= from)
+		return;
+	if (level > PT_PTE) {
+		table = phys_to_virt(pte_addr(e));
+		for (u64 i = 0; i < PT_ENTRIES; i++)
+			free_below(&table[i], level - 1, at + i * pt_span(level - 1), from, to);
+		if (at < from || at + pt_span(level) > to)
+			return;
+	}
+	slot->bits = 0;
+	memset(phys_to_virt(pte_addr(e)), 0xee, PAGE_SIZE); // whoever still looks there will show
+	frame_put(pte_addr(e));
+}
+
+static void free_range(struct test_file *f, u64 from, u64 to)
+{
+	if (f->level > PT_PTE)
+		free_below(&f->root, f->level, 0, from, to);
+	for (u64 i = 0; i < VM_DIRECT_BLOCKS && f->level == PT_PTE; i++)
+		free_below(&f->direct[i], PT_PTE, i * PAGE_SIZE, from, to);
+}
+
+void test_file_destroy(struct test_file *f)
+{
+	free_range(f, 0, ~0ull);
+	kfree(f);
+}
+
+bool test_file_fill(struct test_file *f, u64 off, u64 len)
+{
+	for (u64 at = ALIGN_DOWN(off, PAGE_SIZE); at < off + len; at += PAGE_SIZE)
+		if (!fill_block(f, at))
+			return false;
+	return true;
+}
+
+// The new root is built beside and stored last, as ptfs does it.
+static bool grow_levels(struct test_file *f, int level)
+{
+	while (f->level < level) {
+		phys_t t = frame_alloc(0, FRAME_ZERO);
+		pte_t *table;
+
+		if (t.pa == PHYS_NONE.pa)
+			return false;
+		table = phys_to_virt(t);
+		if (f->level == PT_PTE) {
+			memcpy(table, f->direct, sizeof(f->direct));
+			memset(f->direct, 0, sizeof(f->direct));
+		} else {
+			table[0] = f->root;
+		}
+		pte_write(&f->root, pte_table(t, PTE_W | PTE_U));
+		f->level++;
+	}
+	return true;
+}
+
+static void revoke(struct test_file *f, u64 from, u64 to)
+{
+	rwlock_write_lock(&f->object.map_lock);
+	vm_revoke_begin(&f->object);
+	vm_revoke_finish(&f->object, from, to - from);
+	free_range(f, from, to);
+	rwlock_write_unlock(&f->object.map_lock);
+}
+
+bool test_file_resize(struct test_file *f, u64 bytes)
+{
+	u64 old = f->bytes;
+
+	if (bytes > old && !grow_levels(f, level_for(bytes)))
+		return false;
+	f->bytes = bytes;
+	if (bytes < old)
+		revoke(f, ALIGN_UP(bytes, PAGE_SIZE), ~0ull);
+	return true;
+}
+
+void test_file_punch(struct test_file *f, u64 off, u64 len)
+{
+	revoke(f, off, off + len);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+//
+// For the tests of mm/: an address space for the test's thread, and a file in RAM with a page table
+// of its own, as ptfs stores one on persistent memory.
+#pragma once
+
+#include "kernel/ktest.h"
+#include "mm/aspace.h"
+#include "mm/vmobject.h"
+
+// The calling thread works in a new address space from here on. NULL: no memory.
+struct aspace *test_enter(void);
+void test_leave(struct aspace *as);
+void test_use(struct aspace *as); // work in this one
+
+// Anonymous private memory, or of `o`. 0: failed.
+u64 test_map_anon(struct aspace *as, u64 len, unsigned prot);
+u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		  unsigned flags);
+
+// One word of user memory; ~0 if it cannot be read. Writing: false if it cannot.
+u64 test_peek(u64 va);
+bool test_poke(u64 va, u64 value);
+
+// A file of `bytes` with no block yet (all holes); direct entries up to 32 KiB, else a tree whose root
+// stands as low as the size allows. Block n begins with the word test_file_word(n).
+struct test_file {
+	struct vm_object object;
+	u64 bytes;
+	int level; // of the root entry: PT_PMD = a PTE page, ...; PT_PTE: direct
+	pte_t root;
+	pte_t direct[VM_DIRECT_BLOCKS];
+	bool ready;     // else table() says VM_TABLE_NONE
+	int refs;       // mappings
+	int page_calls; // how often the VM asked for a page
+	int fail_page;  // what page() answers instead, if not 0
+};
+
+struct test_file *test_file_create(u64 bytes);
+void test_file_destroy(struct test_file *f);
+// Blocks for the pages of [off, off + len). False: no memory.
+bool test_file_fill(struct test_file *f, u64 off, u64 len);
+// Grow (holes), or shrink with a revoke. False: no memory.
+bool test_file_resize(struct test_file *f, u64 bytes);
+// Take the blocks out, with a revoke.
+void test_file_punch(struct test_file *f, u64 off, u64 len);
+
+static inline u64 test_file_word(u64 block)
+{
+	return 0xb10c000000000000ull + block;
+}
