@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// cat, but by mmap: writes files to standard output straight from a mapping. With -d the mapping is made
-// by MAP_DAXVM (plain mmap on other kernels). A damaged file ends it with SIGBUS.
+// cat, but by mmap: writes files to standard output straight from a mapping. With -d the mapping is
+// made by MAP_DAXVM (plain mmap on other kernels). A damaged file ends it with SIGBUS.
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
