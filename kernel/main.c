@@ -8,6 +8,7 @@
 #include "drivers/platform/iomem.h"
 #include "drivers/platform/vga.h"
 #include "fs/initrd.h"
+#include "fs/ptfs_glue/ptfs_glue.h"
 #include "fs/tty.h"
 #include "fs/vfs.h"
 #include "kernel/bootinfo.h"
@@ -53,8 +54,12 @@ static void init_thread(void *arg)
 	vfs_init();
 	tty_init();
 	initrd_unpack();
+	ptfs_glue_init();
 	crash_if_asked();
 	run_tests();
+	if (!bootparam_present("nomount"))
+		ptfs_mount_regions();
+	vfs_unmount_all();
 	machine_exit(EXIT_TEST_PASS);
 }
 

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT
+//
+// The kernel home's types (fs/ptfs/platform.h says what they are for).
+#pragma once
+
+#include "fs/iov.h"
+#include "kernel/lib/string.h"
+#include "kernel/sched/lock.h"
+#include "mm/vmobject.h"
+
+struct inode;
+struct dentry;
+
+struct ptfs_mutex {
+	struct mutex m;
+};
+
+// Part of every in-core inode of ptfs. Its lifetime is that of the core's inode; the VFS's inode
+// comes and goes meanwhile, but stays while the file is open or mapped.
+struct ptfs_home_inode {
+	struct vm_object object; // map_lock is ptfs's mapping lock
+	struct inode *vfs;       // NULL: the VFS does not know the file now
+	bool may_be_dirty;       // a shared mapping may have left stores in CPU caches [atomic]
+	u32 mappings;            // that hold it [atomic]
+	const char *path; // where it was when first mapped, for /proc/PID/maps; NULL [atomic]
+};
+
+struct ptfs_iter {
+	struct iov_iter *iov;
+};

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the kernel's side of fs/ptfs/platform.h: memory, locks, log, clock, bytes, revoke. The pmem
+// functions of that header are those of drivers/nvdimm/pmem.c, under the same names.
+// Not here: the VFS's operations (inode.c, file.c), the VM's (mapping.c).
+#include <stdarg.h>
+
+#include "drivers/nvdimm/pmem.h"
+#include "fs/ptfs/platform.h"
+#include "fs/ptfs_glue/glue_internal.h"
+#include "kernel/console.h"
+#include "kernel/lib/printf.h"
+#include "kernel/panic.h"
+#include "kernel/x86/cpu.h"
+#include "kernel/x86/time.h"
+#include "mm/heap.h"
+
+// ---- Moving a caller's bytes. File-system locks are held, so no faults are taken ----
+
+size_t ptfs_iter_to_medium(struct ptfs_iter *from, phys_t dst, size_t bytes)
+{
+	struct iov_iter *it = from->iov;
+	size_t done = 0;
+
+	bytes = min(bytes, (size_t)it->left);
+	while (done < bytes) {
+		phys_t to = PHYS(dst.pa + done);
+		size_t span, missing = 0;
+		uva_t user = iov_user_span(it, &span);
+
+		span = min(span, bytes - done);
+		if (it->user)
+			missing = pmem_copy_from_user_nt(to, user, span);
+		else
+			pmem_memcpy_nt(to, iov_kernel_span(it, &(size_t){ 0 }), span);
+		iov_advance(it, span - missing);
+		done += span - missing;
+		if (missing)
+			break;
+	}
+	return done;
+}
+
+size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)
+{
+	return iov_copy_to(to->iov, src, bytes);
+}
+
+size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes)
+{
+	return iov_zero(to->iov, bytes);
+}
+
+// ---- Memory ----
+
+void *ptfs_alloc(size_t bytes)
+{
+	return kmalloc(bytes);
+}
+
+void *ptfs_zalloc(size_t bytes)
+{
+	return kzalloc(bytes);
+}
+
+void ptfs_free(void *p)
+{
+	kfree(p);
+}
+
+// ---- Locks ----
+
+void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank)
+{
+	static const enum lock_rank kernel_rank[] = {
+		[PTFS_RANK_INODE] = RANK_INODE,
+		[PTFS_RANK_OUTER] = RANK_FS_ALLOC,
+		[PTFS_RANK_INNER] = RANK_FS_INNER,
+	};
+
+	mutex_init(&m->m, kernel_rank[rank]);
+}
+
+void ptfs_mutex_destroy(struct ptfs_mutex *m)
+{
+	ASSERT(!m->m.owner);
+}
+
+void ptfs_mutex_lock(struct ptfs_mutex *m) NO_TSA
+{
+	mutex_lock(&m->m);
+}
+
+void ptfs_mutex_unlock(struct ptfs_mutex *m) NO_TSA
+{
+	mutex_unlock(&m->m);
+}
+
+void ptfs_home_inode_init(struct ptfs_home_inode *h)
+{
+	vm_object_init(&h->object, &glue_vm_ops);
+	h->vfs = NULL;
+	h->may_be_dirty = false;
+	h->mappings = 0;
+	h->path = NULL;
+}
+
+void ptfs_home_inode_destroy(struct ptfs_home_inode *h)
+{
+	ASSERT(!h->vfs && !h->mappings && list_empty(&h->object.vmas));
+}
+
+void ptfs_map_lock_shared(struct ptfs_home_inode *h) NO_TSA
+{
+	rwlock_read_lock(&h->object.map_lock);
+}
+
+void ptfs_map_unlock_shared(struct ptfs_home_inode *h) NO_TSA
+{
+	rwlock_read_unlock(&h->object.map_lock);
+}
+
+void ptfs_map_lock(struct ptfs_home_inode *h) NO_TSA
+{
+	rwlock_write_lock(&h->object.map_lock);
+}
+
+void ptfs_map_unlock(struct ptfs_home_inode *h) NO_TSA
+{
+	rwlock_write_unlock(&h->object.map_lock);
+}
+
+void ptfs_revoke_begin(struct ptfs_home_inode *h)
+{
+	vm_revoke_begin(&h->object);
+}
+
+void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len)
+{
+	vm_revoke_finish(&h->object, off, len);
+}
+
+// ---- The rest ----
+
+u64 ptfs_time_ns(void)
+{
+	return time_wall_ns();
+}
+
+unsigned ptfs_cpu(void)
+{
+	return this_cpu()->index;
+}
+
+void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
+{
+	static const enum log_level kernel_level[] = {
+		[PTFS_LOG_ERROR] = LOG_ERR,
+		[PTFS_LOG_WARN] = LOG_WARN,
+		[PTFS_LOG_INFO] = LOG_INFO,
+	};
+	char line[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	kvsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	klog(kernel_level[level], "%s", line);
+}
+
+void ptfs_bug(const char *file, int line, const char *what)
+{
+	panic("%s:%d: ptfs invariant broken: %s", file, line, what);
+}
+
+bool ptfs_inject_nospace(void)
+{
+	return false;
+}

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+//
+// What: mounting and unmounting ptfs on a region of persistent memory.
+// Not here: what mounting does to the medium (fs/ptfs), the table of mounts (the VFS).
+//
+// Order of mount: claim the region, mount the core, start the thread, make the root inode. Unmount
+// is its mirror image and ends with a clean image.
+#include "fs/ptfs_glue/ptfs_glue.h"
+
+#include "drivers/nvdimm/region.h"
+#include "fs/namei.h"
+#include "fs/ptfs_glue/glue_internal.h"
+#include "kernel/console.h"
+#include "kernel/lib/printf.h"
+#include "kernel/panic.h"
+#include "mm/heap.h"
+
+#define PTFS_STATFS_TYPE 0x50544653 // "PTFS"
+
+struct mount_options {
+	bool no_attach;
+	bool has_addr;
+	u64 addr;
+};
+
+static bool option_is(const char *word, size_t len, const char *name)
+{
+	return strlen(name) == len && memcmp(word, name, len) == 0;
+}
+
+// Comma-separated. -EINVAL with a log line for one that is not known.
+static int parse_options(const char *text, struct mount_options *o)
+{
+	while (text && *text) {
+		const char *comma = strchr(text, ',');
+		size_t len = comma ? (size_t)(comma - text) : strlen(text);
+		const char *end;
+
+		if (option_is(text, len, "nodaxvm")) {
+			o->no_attach = true;
+		} else if (len > 5 && memcmp(text, "addr=", 5) == 0 &&
+			   parse_u64(text + 5, &end, false, &o->addr) && end == text + len) {
+			o->has_addr = true;
+		} else if (len && !option_is(text, len, "rw") && !option_is(text, len, "ro")) {
+			log_err("ptfs: unknown mount option '%.*s'", (int)len, text);
+			return -EINVAL;
+		}
+		text = comma ? comma + 1 : NULL;
+	}
+	return 0;
+}
+
+static bool options_have(const char *text, const char *name)
+{
+	while (text && *text) {
+		const char *comma = strchr(text, ',');
+
+		if (option_is(text, comma ? (size_t)(comma - text) : strlen(text), name))
+			return true;
+		text = comma ? comma + 1 : NULL;
+	}
+	return false;
+}
+
+static int glue_statfs(struct super *s, struct statfs_info *out)
+{
+	struct ptfs_statfs st;
+
+	ptfs_statfs(glue_super(s)->fs, &st);
+	*out = (struct statfs_info){
+		.type = PTFS_STATFS_TYPE,
+		.bsize = PTFS_BLOCK,
+		.blocks = st.blocks,
+		.bfree = st.blocks_free,
+		.bavail = st.blocks_free,
+		.files = st.inodes + st.blocks_free * (PTFS_BLOCK / PTFS_INODE_BYTES),
+		.ffree = st.blocks_free * (PTFS_BLOCK / PTFS_INODE_BYTES),
+		.namelen = PTFS_NAME_MAX,
+		.flags = st.read_only ? 1 : 0,
+	};
+	memcpy(&out->fsid, st.uuid, sizeof(out->fsid));
+	return 0;
+}
+
+static int glue_sync(struct super *s)
+{
+	return glue_write_back_all(glue_super(s));
+}
+
+static int make_root(struct glue_super *g)
+{
+	struct ptfs_inode *ip;
+	int err = ptfs_iget(g->fs, PTFS_INO_ROOT, &ip);
+
+	return err ? err : glue_inode_of(&g->vfs, ip, &g->vfs.root);
+}
+
+// Names and mappings are gone (the VFS has looked), so nothing can go wrong any more.
+static int glue_unmount(struct super *s)
+{
+	(void)s;
+	return 0;
+}
+
+// The root inode, the last one, is evicted by now: the core has no references left but the
+// thread's.
+static void glue_destroy(struct super *s)
+{
+	struct glue_super *g = glue_super(s);
+	int err;
+
+	glue_ready_stop(g);
+	err = ptfs_unmount(g->fs);
+	ASSERT(err != -EBUSY);
+	if (err)
+		log_err("%s: unmounting: error %d; the next mount will scan", s->source, err);
+	else
+		log_info("ptfs: %s unmounted, clean", s->source);
+	pmem_region_release(g->region);
+	kfree(g);
+}
+
+static const struct super_ops glue_super_ops = {
+	.statfs = glue_statfs,
+	.sync = glue_sync,
+	.unmount = glue_unmount,
+	.destroy = glue_destroy,
+};
+
+static struct fs_type ptfs_type;
+
+static int mount_core(struct glue_super *g, bool read_only)
+{
+	const struct ptfs_region region = {
+		.view = g->region->virt,
+		.base = g->region->base,
+		.bytes = g->region->len,
+		.read_only = g->region->read_only,
+	};
+	bool ro = read_only || g->region->read_only;
+
+	return ptfs_mount(&region, g->region->name, ro ? PTFS_MOUNT_RDONLY : 0, &g->fs);
+}
+
+static int mount_claimed(struct pmem_region *r, const char *options, bool read_only,
+			 const struct mount_options *o, struct super **out)
+{
+	struct glue_super *g = kzalloc(sizeof(*g));
+	int err;
+
+	if (!g)
+		return -ENOMEM;
+	g->region = r;
+	g->no_attach = o->no_attach;
+	mutex_init(&g->dirty_lock, RANK_FS_INNER);
+	list_init(&g->dirty);
+	spin_init(&g->ready_lock, RANK_FS_SPIN);
+	wait_queue_init(&g->ready_wait);
+	err = mount_core(g, read_only);
+	if (err)
+		goto free;
+	super_init(&g->vfs, &ptfs_type, &glue_super_ops, r->name, options ? options : "",
+		   ptfs_read_only(g->fs));
+	err = glue_ready_start(g);
+	if (err)
+		goto unmount;
+	err = make_root(g);
+	if (err)
+		goto stop;
+	*out = &g->vfs;
+	return 0;
+stop:
+	glue_ready_stop(g);
+unmount:
+	if (ptfs_unmount(g->fs))
+		log_err("%s: unmounting after a failed mount went wrong", r->name);
+free:
+	kfree(g);
+	return err;
+}
+
+static int glue_mount(const char *source, const char *options, bool read_only, struct super **out)
+{
+	struct mount_options o = { 0 };
+	struct pmem_region *r;
+	int err;
+
+	if (strncmp(source, "/dev/", 5) == 0)
+		source += 5;
+	r = pmem_region_find(source);
+	if (!r) {
+		log_err("ptfs: no persistent-memory region '%s'", source);
+		return -ENODEV;
+	}
+	err = parse_options(options, &o);
+	if (err)
+		return err;
+	if (o.has_addr && o.addr != r->base.pa) {
+		log_err("ptfs: %s is at 0x%llx, not at 0x%llx as asked", r->name,
+			(unsigned long long)r->base.pa, (unsigned long long)o.addr);
+		return -EINVAL;
+	}
+	err = pmem_region_claim(r);
+	if (err) {
+		log_err("ptfs: %s cannot be mounted: %s", r->name,
+			err == -EBUSY ? "it is mounted already" : r->state);
+		return err;
+	}
+	err = mount_claimed(r, options, read_only || options_have(options, "ro"), &o, out);
+	if (err) {
+		pmem_region_release(r);
+		return err;
+	}
+	log_info("ptfs: %s mounted%s%s", r->name, (*out)->read_only ? " read-only" : "",
+		 r->read_only ? " (DIMM is not writable)" : "");
+	return 0;
+}
+
+static struct fs_type ptfs_type = { .name = "ptfs", .mount = glue_mount };
+
+void ptfs_glue_init(void)
+{
+	fs_register(&ptfs_type);
+}
+
+void ptfs_mount_regions(void)
+{
+	for (unsigned i = 0; i < pmem_region_count(); i++) {
+		const struct pmem_region *r = pmem_region_get(i);
+		char path[16] = "/pmem";
+		int err;
+
+		if (!r->usable)
+			continue;
+		if (i)
+			ksnprintf(path, sizeof(path), "/pmem%u", i);
+		err = vfs_mkdirat(AT_FDCWD, path, 0755);
+		if (!err || err == -EEXIST)
+			err = vfs_mount(r->name, path, "ptfs", "", r->read_only);
+		if (err)
+			log_warn("ptfs: %s is not mounted at %s (error %d)", r->name, path, -err);
+	}
+}
