@@ -265,28 +265,45 @@ class Machine:
 
     def monitor(self, command):
         """Answer of QEMU's monitor, or "" if it gives none."""
+        prompt = b"(qemu) "
         try:
             with socket.socket(socket.AF_UNIX) as link:
                 link.settimeout(2)
                 link.connect(str(self.scratch / "monitor"))
-                link.sendall(command.encode() + b"\n")
-                time.sleep(0.3)
-                return link.recv(1 << 20).decode("latin-1")
+                answer = b""
+                for text in (b"", command.encode() + b"\n"):
+                    link.sendall(text)
+                    answer = b""
+                    while not answer.endswith(prompt):
+                        if not (data := link.recv(1 << 16)):
+                            return ""
+                        answer += data
+                return answer[:-len(prompt)].decode("latin-1")
         except OSError:
             return ""
 
     def _keep_artifacts(self, error):
-        """Leave what is needed to see why a wait failed; the tail of the console goes into `error`."""
+        """Leave what is needed to see why a wait failed; the tail of the console goes into `error`.
+
+        An NMI makes the kernel say what each CPU is doing.
+        """
         folder = BUILD / "artifacts"
         folder.mkdir(parents=True, exist_ok=True)
+        registers = self.monitor("info registers -a")
+        self.monitor("nmi")
+        try:
+            while self.receive(time.time() + 1):
+                pass
+        except GuestError:
+            pass
         with open(folder / f"{self.name}.log", "w", encoding="utf-8") as file:
             for title, text in (("command", " ".join(map(str, self.process.args))),
                                 ("COM1", self.console.decode("latin-1")), ("COM2", self.log()),
-                                ("qemu", self.qemu_errors()),
-                                ("CPUs", self.monitor("info registers -a"))):
+                                ("qemu", self.qemu_errors()), ("CPUs", registers)):
                 file.write(f"---- {title}\n{text}\n")
         tail = (self.console.decode("latin-1") + self.log() + self.qemu_errors()).splitlines()[-25:]
-        error.args = ("\n".join([str(error), f"see {folder}/{self.name}.log; it ends with:"] + tail),)
+        where = f"see {folder}/{self.name}.log; it ends with:"
+        error.args = ("\n".join([str(error), where] + tail),)
 
     def close(self):
         if self.process and self.process.poll() is None:
