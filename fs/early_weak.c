@@ -59,3 +59,13 @@ WEAK void vm_revoke_finish(struct vm_object *o __unused, u64 off __unused, u64 l
 WEAK void vm_hole_filled(struct vm_object *o __unused, u64 off __unused, u64 len __unused)
 {
 }
+
+WEAK ssize strncpy_from_user(char *dst __unused, uva_t src __unused, size_t bytes __unused)
+{
+	return -EFAULT;
+}
+
+WEAK void signal_set_temporary_mask(u64 set);
+WEAK void signal_set_temporary_mask(u64 set __unused)
+{
+}
