@@ -62,6 +62,7 @@ static void crash_exec(void)
 // With interrupts off: only an NMI reaches it.
 static void crash_hang(void)
 {
+	log_info("crash: hanging");
 	asm_cli();
 	for (;;)
 		asm_pause();

@@ -85,6 +85,8 @@ void main(u32 magic, phys_t info)
 	iomem_init();
 	pmem_init();
 	madt_read(&apics);
+	if (bootparam_present("nosmp"))
+		apics.nr_cpus = 0;
 	irq_init(&apics);
 	time_init_cpu();
 	sched_init_cpu();
