@@ -133,7 +133,8 @@ static int fill_holes(struct ptfs_inode *ip, u64 block, u64 end, bool keep_size)
 			block += PTFS_CHUNK_BLOCKS;
 			continue;
 		}
-		if (err == -ENOSPC)
+		// No whole chunk, or an empty table page where its leaf would stand.
+		if (err == -ENOSPC || err == -EEXIST)
 			err = ptfs_map_zeroed(ip, block, PT_PTE);
 		if (err && err != -EEXIST)
 			return err;

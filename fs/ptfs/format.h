@@ -303,7 +303,7 @@ struct ptfs_dirent {
 #define PTFS_DE_NAME_BYTES(h) ((u32)((h) >> 40) & 0xff)
 #define PTFS_DE_TYPE(h)       ((u32)((h) >> 48) & 0xff) // (mode & S_IFMT) >> 12
 #define PTFS_DE_RESERVED      (0xffull << 56)
-#define PTFS_DE_HEAD(hash, units, name_bytes, type) \
+#define PTFS_DE_HEAD(hash, units, name_bytes, type)                                                \
 	((u64)(u32)(hash) | (u64)(units) << 32 | (u64)(name_bytes) << 40 | (u64)(type) << 48)
 
 _Static_assert(offsetof(struct ptfs_dirent, head) == 8, "format");

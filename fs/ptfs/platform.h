@@ -89,10 +89,10 @@ void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
 
 // An invariant of the core is broken. Never reached through user input or the medium.
 void ptfs_bug(const char *file, int line, const char *what) __noreturn;
-#define ptfs_assert(cond)                                    \
-	do {                                                 \
-		if (unlikely(!(cond)))                       \
-			ptfs_bug(__FILE__, __LINE__, #cond); \
+#define ptfs_assert(cond)                                                                          \
+	do {                                                                                       \
+		if (unlikely(!(cond)))                                                             \
+			ptfs_bug(__FILE__, __LINE__, #cond);                                       \
 	} while (0)
 
 // Failure injection: true makes the allocation of a block or chunk fail with -ENOSPC. The kernel's

@@ -126,23 +126,29 @@ static int extent_of_walk(struct ptfs_walk *w, u64 block, struct ptfs_extent *x)
 	return 0;
 }
 
+static int extent_of_direct(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x)
+{
+	int err = extent_of_words(ip, PTFS_FIELD(ip, direct) + 8 * block, PTFS_DIRECT - block, x);
+
+	// Behind the direct entries there is nothing.
+	if (!err && x->hole && block + x->blocks == PTFS_DIRECT)
+		x->blocks = FILE_BLOCKS - block;
+	return err;
+}
+
 int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x)
 {
-	u64 va = block << PTFS_BLOCK_SHIFT;
 	struct ptfs_walk w;
+	bool tree;
 	int err;
 
 	if (ip->bad)
 		return -EUCLEAN;
 	do {
-		if (!ptfs_walk_init(&w, ip)) {
-			if (block < PTFS_DIRECT)
-				return extent_of_words(ip, PTFS_FIELD(ip, direct) + 8 * block,
-						       PTFS_DIRECT - block, x);
-			*x = (struct ptfs_extent){ .blocks = FILE_BLOCKS - block, .hole = true };
-			return 0;
-		}
-		if (va >= pt_span(w.c.top)) {
+		tree = ptfs_walk_init(&w, ip);
+		if (!tree && block < PTFS_DIRECT)
+			return extent_of_direct(ip, block, x);
+		if (!tree || block << PTFS_BLOCK_SHIFT >= pt_span(w.c.top)) {
 			*x = (struct ptfs_extent){ .blocks = FILE_BLOCKS - block, .hole = true };
 			return 0;
 		}
