@@ -58,6 +58,18 @@ size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes)
 	return left;
 }
 
+size_t copy_from_user_nt(void *dst, uva_t src, size_t bytes)
+{
+	size_t left;
+
+	if (!in_user_space(src, bytes))
+		return bytes;
+	open_user();
+	left = asm_copy_user_nt(dst, (const void *)src.va, bytes / 8);
+	close_user();
+	return left * 8;
+}
+
 int copy_from_user(void *dst, uva_t src, size_t bytes)
 {
 	return copy_from_user_partial(dst, src, bytes) ? -EFAULT : 0;

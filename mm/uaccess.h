@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // User memory: reached by these functions and by no others. They run between STAC and CLAC and
-// recover from faults by the exception table. A page that is not there yet is faulted in, unless the
-// thread has faults disabled (uaccess_faults_off), in which case the copy is cut short.
+// recover from faults by the exception table. A page that is not there yet is faulted in, unless
+// the thread has faults disabled (uaccess_faults_off), in which case the copy is cut short.
 //
 // Context: thread, no spinlock held (faults may sleep) unless faults are off.
 #pragma once
@@ -17,6 +17,10 @@ int clear_user(uva_t dst, size_t bytes) __must_check;
 // Bytes NOT copied (0: all). For callers that go on after a short copy.
 size_t copy_from_user_partial(void *dst, uva_t src, size_t bytes) __must_check;
 size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes) __must_check;
+
+// The same past the caches, for persistent memory: dst 8-byte aligned, bytes a multiple of 8. What
+// is copied needs a fence to be durable.
+size_t copy_from_user_nt(void *dst, uva_t src, size_t bytes) __must_check;
 
 // Copies a NUL-terminated string. Its length without the NUL, -EFAULT, or -ENAMETOOLONG if no NUL
 // within `bytes`.

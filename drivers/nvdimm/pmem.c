@@ -87,7 +87,7 @@ static u64 load8(const void *p)
 	return v;
 }
 
-// Replaces `n` < 8 bytes from dst on, which all lie in one aligned word (I2).
+// Replaces `n` bytes from dst on, which all lie in one aligned word (I2).
 static void store_part(phys_t dst, const u8 *src, size_t n)
 {
 	phys_t word = PHYS(ALIGN_DOWN(dst.pa, 8));
@@ -153,25 +153,34 @@ void pmem_memset_nt(phys_t dst, u8 byte, size_t len)
 		store_part(PHYS((u64)d - PMEM_ALIAS_BASE), (const u8 *)&word, len);
 }
 
+// At most one word from user memory. Bytes done.
+static size_t user_part(phys_t dst, uva_t src, size_t n)
+{
+	u8 bytes[8];
+	size_t got = n - copy_from_user_partial(bytes, src, n);
+
+	if (got)
+		store_part(dst, bytes, got);
+	return got;
+}
+
+// Three steps: to a word boundary, whole words, the rest. If the words stop at a missing page, the
+// last step takes the bytes that are still there, so that the caller faults in the page that is
+// not.
 size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len)
 {
-	u8 bounce[256];
-	size_t missing = 0;
+	size_t head = head_bytes(dst, len), done, words;
 
-	// Pieces end on line boundaries of dst, so that only the two ends of the whole are parts of
-	// words.
 	uaccess_faults_off();
-	while (len && !missing) {
-		size_t n = min(len, sizeof(bounce) - (size_t)(dst.pa % LINE));
-
-		missing = copy_from_user_partial(bounce, src, n);
-		pmem_memcpy_nt(dst, bounce, n - missing);
-		dst.pa += n - missing;
-		src.va += n - missing;
-		len -= n - missing;
+	done = user_part(dst, src, head);
+	if (done == head) {
+		words = ALIGN_DOWN(len - head, 8);
+		done += words -
+			copy_from_user_nt(alias(PHYS(dst.pa + head)), UVA(src.va + head), words);
+		done += user_part(PHYS(dst.pa + done), UVA(src.va + done), min(len - done, 8ul));
 	}
 	uaccess_faults_on();
-	return len;
+	return len - done;
 }
 
 void pmem_ops_init(bool caches_persistent)

@@ -11,6 +11,8 @@
 #include "kernel/lib/string.h"
 #include "mm/heap.h"
 #include "mm/layout.h"
+#include "mm/test_util.h"
+#include "mm/uaccess.h"
 
 #define AREA   KIB(16)
 #define MARGIN 64u // bytes on both sides of a copy that must stay as they are
@@ -162,5 +164,42 @@ KTEST(pmem_copy_from_nowhere)
 	EXPECT_EQ(pmem_copy_from_user_nt(at(&a, 3), UVA(~0ull - 4), 1000), 1000);
 	EXPECT_EQ(pmem_copy_from_user_nt(at(&a, 3), UVA(KERNEL_BASE), 16), 16);
 	EXPECT(area_matches(&a, 0, AREA));
+	area_close(&a);
+}
+
+// One page of user memory and none behind it: whatever the alignments, exactly the bytes that are
+// there arrive. (A copy that stops at the last whole word would make its caller fault in, again and
+// again, the page that is there.)
+KTEST(pmem_copy_up_to_missing_page)
+{
+	struct aspace *as;
+	struct area a;
+	bool ok = true;
+	u64 va;
+
+	if (!area_open(&a))
+		return;
+	as = test_enter();
+	va = as ? test_map_anon(as, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE) : 0;
+	if (EXPECT(va) && EXPECT_EQ(copy_to_user(UVA(va), a.saved, PAGE_SIZE), 0)) {
+		u64 end = va + PAGE_SIZE;
+
+		for (u64 dst = 0; dst < 16 && ok; dst++)
+			for (u64 before = 0; before < 100 && ok; before++) {
+				size_t left;
+
+				memcpy(a.model + MARGIN + dst, a.saved + PAGE_SIZE - before,
+				       before);
+				left = pmem_copy_from_user_nt(at(&a, MARGIN + dst),
+							      UVA(end - before), before + 200);
+				ok = left == 200 && area_matches(&a, 0, 1024);
+			}
+		EXPECT(ok);
+		EXPECT_EQ(pmem_copy_from_user_nt(at(&a, 1), UVA(va + 3), 3000), 0);
+		memcpy(a.model + 1, a.saved + 3, 3000);
+		EXPECT(area_matches(&a, 0, AREA));
+	}
+	if (as)
+		test_leave(as);
 	area_close(&a);
 }

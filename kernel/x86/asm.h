@@ -443,6 +443,45 @@ static inline size_t asm_clear_user(void *dst, size_t bytes)
 	return left;
 }
 
+// Copies words from user memory past the caches; dst is 8-byte aligned kernel memory. Returns the
+// words not copied. A block of four whose loads fault is done again word by word, so the count is
+// exact.
+static inline size_t asm_copy_user_nt(void *dst, const void *src, size_t words)
+{
+	u64 a, b, c, d;
+
+	__asm__ volatile("sub $4, %[n]\n\t"
+			 "jb 5f\n"
+			 "1: mov (%[src]), %[a]\n"
+			 "2: mov 8(%[src]), %[b]\n"
+			 "3: mov 16(%[src]), %[c]\n"
+			 "4: mov 24(%[src]), %[d]\n\t"
+			 "movnti %[a], (%[dst])\n\t"
+			 "movnti %[b], 8(%[dst])\n\t"
+			 "movnti %[c], 16(%[dst])\n\t"
+			 "movnti %[d], 24(%[dst])\n\t"
+			 "add $32, %[src]\n\t"
+			 "add $32, %[dst]\n\t"
+			 "sub $4, %[n]\n\t"
+			 "jae 1b\n"
+			 "5: add $4, %[n]\n\t"
+			 "jz 7f\n"
+			 "6: mov (%[src]), %[a]\n\t"
+			 "movnti %[a], (%[dst])\n\t"
+			 "add $8, %[src]\n\t"
+			 "add $8, %[dst]\n\t"
+			 "dec %[n]\n\t"
+			 "jnz 6b\n"
+			 "7:\n\t" ASM_EXTABLE("1b", "5b") ASM_EXTABLE("2b", "5b")
+				 ASM_EXTABLE("3b", "5b") ASM_EXTABLE("4b", "5b")
+					 ASM_EXTABLE("6b", "7b")
+			 : [dst] "+r"(dst), [src] "+r"(src), [n] "+r"(words), [a] "=&r"(a),
+			   [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+			 :
+			 : "memory", "cc");
+	return words;
+}
+
 static inline void asm_int3(void)
 {
 	__asm__ volatile("int3" : : : "memory");
