@@ -278,7 +278,8 @@ class Machine:
                         if not (data := link.recv(1 << 16)):
                             return ""
                         answer += data
-                return answer[:-len(prompt)].decode("latin-1")
+                _, _, text = answer[:-len(prompt)].decode("latin-1").partition("\n")
+                return text
         except OSError:
             return ""
 

@@ -33,7 +33,7 @@ def hang_is_noticed():
     assert not is_alive(machine.process.pid), "QEMU still runs"
     assert not machine.scratch.exists(), "its files are still there"
     kept = (BUILD / "artifacts" / "hang.log").read_text(encoding="utf-8")
-    assert "dax64" in kept and "RIP=" in kept, kept
+    assert "CR3=" in kept, kept
 
 
 def end_is_noticed():
