@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: character devices by number, and /dev, a RAM file system that is filled with a file for each.
+// What: character devices by number, and /dev, a RAM file system that is filled with a file for
+// each.
 // Not here: the terminal (fs/tty.c).
 //
 // Invariants:

@@ -15,8 +15,8 @@
 //       name is hashed twice.
 //   I4  A positive dentry stays positive with the same inode.
 //   I5  Names below a VOLATILE directory are never hashed.
-// Locking: dcache_lock, a spinlock. A walk through cached names holds it once for the whole path and
-// takes no reference on the way.
+// Locking: dcache_lock, a spinlock. A walk through cached names holds it once for the whole path
+// and takes no reference on the way.
 #include "fs/dcache.h"
 
 #include "fs/vfs_internal.h"

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Names in memory: a dentry is one edge (directory, name) -> inode, or the knowledge that there is no
-// such name (negative). Dentries make path walks cheap and give getcwd and "..". A file system is
-// mounted in one place, so a dentry alone says where one is; `mounted` and super->covered lead
+// Names in memory: a dentry is one edge (directory, name) -> inode, or the knowledge that there is
+// no such name (negative). Dentries make path walks cheap and give getcwd and "..". A file system
+// is mounted in one place, so a dentry alone says where one is; `mounted` and super->covered lead
 // across mount points.
 #pragma once
 

@@ -89,7 +89,8 @@ struct fd_table *fd_table_copy(struct fd_table *from)
 		return NULL;
 	}
 	spin_lock(&from->lock);
-	// A table that grew in between: what is beyond was opened by another thread during the fork.
+	// A table that grew in between: what is beyond was opened by another thread during the
+	// fork.
 	for (unsigned fd = 0; fd < min(from->size, t->size); fd++)
 		if (from->files[fd])
 			t->files[fd] = file_get(from->files[fd]);

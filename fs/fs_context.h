@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What a process sees of the file systems: root, working directory, umask, credentials, descriptors.
-// thread->fs points here. Shared between threads of a process; copied by fork.
+// What a process sees of the file systems: root, working directory, umask, credentials,
+// descriptors. thread->fs points here. Shared between threads of a process; copied by fork.
 #pragma once
 
 #include "fs/vfs.h"
@@ -17,8 +17,8 @@ struct credentials {
 
 struct fs_context; // fs/fs_context.c
 
-// A context at "/" with no descriptors (init), or a copy (fork): descriptors share their open files.
-// One reference. NULL when memory is short.
+// A context at "/" with no descriptors (init), or a copy (fork): descriptors share their open
+// files. One reference. NULL when memory is short.
 struct fs_context *fs_context_create(void);
 struct fs_context *fs_context_copy(struct fs_context *from);
 // One more thread that uses it, one less: the last one closes everything (may sleep).
@@ -50,7 +50,8 @@ int fd_next_of(struct fs_context *c, int fd);
 // Puts `f` (reference consumed on success) at the lowest free descriptor >= min; or -EMFILE.
 int fd_install(struct file *f, int min, bool cloexec) __must_check;
 int fd_close(int fd) __must_check;
-// dup2, dup3: `f` (reference consumed on success) takes the place `fd`, whatever was there is closed.
+// dup2, dup3: `f` (reference consumed on success) takes the place `fd`, whatever was there is
+// closed.
 int fd_replace(int fd, struct file *f, bool cloexec) __must_check;
 int fd_get_cloexec(int fd);          // 0, 1 or -EBADF
 int fd_set_cloexec(int fd, bool on); // 0 or -EBADF

@@ -3,8 +3,8 @@
 // What: files from cpio archives, by the VFS's own calls.
 // Not here: the format (fs/cpio.c).
 //
-// An archive is input: its names are walked like any path, from the root, by root; existing files are
-// replaced as Linux does, existing directories kept.
+// An archive is input: its names are walked like any path, from the root, by root; existing files
+// are replaced as Linux does, existing directories kept.
 #include "fs/initrd.h"
 
 #include "fs/chrdev.h"

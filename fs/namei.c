@@ -4,9 +4,9 @@
 // Not here: calls that change names (fs/namei_ops.c), opening (fs/open.c).
 //
 // The walk runs in two gears. In the fast one all components that are cached are walked under one
-// hold of dcache_lock, without a reference on the way: permission needs only fields of inodes, which
-// live as long as their dentries. What is not cached, and symbolic links, need the file system: the
-// walk takes references, drops the lock, does one step, and goes on.
+// hold of dcache_lock, without a reference on the way: permission needs only fields of inodes,
+// which live as long as their dentries. What is not cached, and symbolic links, need the file
+// system: the walk takes references, drops the lock, does one step, and goes on.
 //
 //      step_cached    0: there      WALK_MISS: look up `name`      WALK_LINK: follow `child`
 //
@@ -58,8 +58,8 @@ static struct dentry *step_up(const struct walk *w, struct dentry *d)
 	return cross_down(d->parent);
 }
 
-// Parses the next component: name, name_len, hash, rest behind it (and behind its slashes). False at
-// the end of the path.
+// Parses the next component: name, name_len, hash, rest behind it (and behind its slashes). False
+// at the end of the path.
 static bool next_component(struct walk *w)
 {
 	const char *s = w->rest;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// From paths to files: the walk, and the calls that change names. Paths are NUL-terminated strings in
-// kernel memory, of at most PATH_MAX - 1 bytes; `dirfd` is a descriptor or AT_FDCWD. All act with the
-// current thread's credentials, root, working directory and umask, and return 0 or -errno as the
-// system call of the name does on Linux.
+// From paths to files: the walk, and the calls that change names. Paths are NUL-terminated strings
+// in kernel memory, of at most PATH_MAX - 1 bytes; `dirfd` is a descriptor or AT_FDCWD. All act
+// with the current thread's credentials, root, working directory and umask, and return 0 or -errno
+// as the system call of the name does on Linux.
 #pragma once
 
 #include "fs/dcache.h"
@@ -31,8 +31,8 @@ int vfs_renameat(int old_fd, const char *old_path, int new_fd, const char *new_p
 // The link's text, not NUL-terminated; bytes.
 ssize vfs_readlink(struct dentry *d, char *buf, size_t bytes);
 
-// A walk in progress. The calls above use it so: walk_start, walk_parent, then look at the last name
-// with the directory's lock held; walk_finish gives everything back.
+// A walk in progress. The calls above use it so: walk_start, walk_parent, then look at the last
+// name with the directory's lock held; walk_finish gives everything back.
 struct walk_link; // a symbolic link whose target is being walked
 
 enum walk_last { LAST_NAME, LAST_DOT, LAST_DOTDOT, LAST_ROOT };

@@ -4,8 +4,8 @@
 // Not here: rename (fs/rename.c), O_CREAT (fs/open.c).
 //
 // All go the same way: walk to the parent, lock it, look at the last name, check, call the file
-// system, then tell the name cache, with the lock still held: a lookup that misses the cache waits for
-// the lock, so cache and file system agree whenever the lock is free.
+// system, then tell the name cache, with the lock still held: a lookup that misses the cache waits
+// for the lock, so cache and file system agree whenever the lock is free.
 //
 // Errors come in Linux's order: kind of the last component, existence, read-only, permission.
 #include "fs/namei.h"

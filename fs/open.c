@@ -5,8 +5,8 @@
 //
 // Invariants:
 //   I1  A file holds a reference to its inode and dentry; both go with the last reference.
-//   I2  A file open for writing counts in inode->writers from before `open` of the file system until
-//       after `release`.
+//   I2  A file open for writing counts in inode->writers from before `open` of the file system
+//       until after `release`.
 //   I3  Who created the file may use it as asked, whatever its mode (open(2), O_CREAT).
 #include "fs/namei.h"
 #include "fs/vfs.h"

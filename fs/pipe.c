@@ -2,13 +2,13 @@
 //
 // What: pipes and fifos.
 //
-// A pipe is a ring of 16 pages, filled as needed: bytes [tail, head) of an endless stream are in it,
-// stream position p in page (p / 4096) % 16.
+// A pipe is a ring of 16 pages, filled as needed: bytes [tail, head) of an endless stream are in
+// it, stream position p in page (p / 4096) % 16.
 //
 // Invariants:
 //   I1  head - tail <= PIPE_CAPACITY.
-//   I2  A page is there if bytes of [tail, head) lie in it; one that was read empty is freed, except
-//       for the one at head.
+//   I2  A page is there if bytes of [tail, head) lie in it; one that was read empty is freed,
+//       except for the one at head.
 //   I3  A write of at most PIPE_BUF bytes moves head once: no other write comes in between, and a
 //       reader sees all of it or nothing.
 //   I4  readers and writers count open files by what they may do; a pipe with neither is freed.
@@ -105,7 +105,7 @@ static char *page_at(struct pipe *p, u64 pos, bool make)
 	return p->page[k];
 }
 
-// ---- Reading -------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 // Moves what is there. Bytes done; fewer than asked and than there is: a user page is missing.
 static size_t take(struct pipe *p, struct iov_iter *to)
@@ -170,7 +170,7 @@ static ssize pipe_read(struct file *f, struct iov_iter *to, u64 *pos __unused)
 	return done ? done : err;
 }
 
-// ---- Writing -------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 // Copies `bytes` behind head, which stays; for the caller to publish. Bytes done.
 static size_t put(struct pipe *p, struct iov_iter *from, size_t bytes, int *err)
@@ -212,8 +212,8 @@ static bool has_room(const struct pipe *p, u64 need)
 	return PIPE_CAPACITY - used(p) >= need || !READ_ONCE(p->readers);
 }
 
-// One step of a write with the lock held: bytes written, 0: no room, -EPIPE, -ENOMEM, or -EFAULT: the
-// user page at the iterator's position is missing.
+// One step of a write with the lock held: bytes written, 0: no room, -EPIPE, -ENOMEM, or -EFAULT:
+// the user page at the iterator's position is missing.
 static ssize write_step(struct pipe *p, struct iov_iter *from, bool atomic)
 {
 	size_t got;
@@ -275,7 +275,7 @@ static ssize pipe_write(struct file *f, struct iov_iter *from, u64 *pos __unused
 	return done ? done : n;
 }
 
-// ---- The rest ------------------------------------------------------------------------------------
+// ---- The rest -----------------------------------------------------------------------------------
 
 static bool can_read(const struct file *f)
 {
@@ -350,7 +350,7 @@ static bool pipe_leave(struct pipe *p, const struct file *f)
 	return unused;
 }
 
-// ---- Fifos ---------------------------------------------------------------------------------------
+// ---- Fifos --------------------------------------------------------------------------------------
 
 static void fifo_release(struct file *f)
 {
@@ -424,7 +424,7 @@ const struct file_ops fifo_ops = {
 	.ioctl = pipe_ioctl,
 };
 
-// ---- Pipes ---------------------------------------------------------------------------------------
+// ---- Pipes --------------------------------------------------------------------------------------
 
 static void pipe_release(struct file *f)
 {

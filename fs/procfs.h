@@ -12,8 +12,9 @@ struct seq; // text under construction; grows as needed
 void seq_printf(struct seq *s, const char *fmt, ...) __printf(2, 3);
 void seq_write(struct seq *s, const void *bytes, size_t len);
 
-// `path` relative to /proc, folders are made ("sys/daxvm/policy"). `show` prints the whole file at open;
-// it may sleep. `arg` is passed on. At init, any time after the heap is there; 0 or -ENOMEM, -EEXIST.
+// `path` relative to /proc, folders are made ("sys/daxvm/policy"). `show` prints the whole file at
+// open; it may sleep. `arg` is passed on. At init, any time after the heap is there; 0 or -ENOMEM,
+// -EEXIST.
 int proc_register(const char *path, void (*show)(struct seq *s, void *arg), void *arg) __must_check;
 // The same with a writer: called with the text of one write() (NUL-terminated, at most 4 KiB);
 // 0 or -errno. Mode 0644, root writes.
@@ -22,10 +23,10 @@ int proc_register_rw(const char *path, void (*show)(struct seq *s, void *arg),
 // A symbolic link with a fixed target.
 int proc_register_link(const char *path, const char *target) __must_check;
 
-// ---- Processes: /proc/PID, /proc/self ------------------------------------------------------------
+// ---- Processes: /proc/PID, /proc/self -----------------------------------------------------------
 
-// What the directories of processes are made from; set by kernel/proc. All may be called for numbers
-// that do not exist (any more).
+// What the directories of processes are made from; set by kernel/proc. All may be called for
+// numbers that do not exist (any more).
 struct proc_task_ops {
 	u32 (*self)(void);                          // the current process; 0: a kernel thread
 	u32 (*next)(u32 pid);                       // the lowest number >= pid; 0: none

@@ -41,7 +41,7 @@ static struct ramfs_super *super_of(const struct inode *i)
 	return container_of(i->super, struct ramfs_super, super);
 }
 
-// ---- Inodes --------------------------------------------------------------------------------------
+// ---- Inodes -------------------------------------------------------------------------------------
 
 static struct ramfs_inode *inode_make(struct ramfs_super *s, u32 mode, u64 rdev)
 {
@@ -160,7 +160,7 @@ static ssize ramfs_readlink(struct inode *i, char *buf, size_t bytes)
 	return (ssize)n;
 }
 
-// ---- Entries -------------------------------------------------------------------------------------
+// ---- Entries ------------------------------------------------------------------------------------
 
 static struct ramfs_entry **chain(struct ramfs_dir *d, u32 hash)
 {
@@ -443,7 +443,7 @@ static const struct file_ops dir_file_ops = {
 	.readdir = ramfs_readdir,
 };
 
-// ---- The file system -----------------------------------------------------------------------------
+// ---- The file system ----------------------------------------------------------------------------
 
 static int ramfs_statfs(struct super *s, struct statfs_info *out)
 {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The RAM file system: everything in frames and heap objects, gone with the machine. Root, /tmp, /dev.
+// The RAM file system: everything in frames and heap objects, gone with the machine. Root, /tmp,
+// /dev.
 //
 // Limits: file size 512 GiB; all RAM file systems together use at most half of the RAM for file
 // contents (ENOSPC beyond), and make at most one inode per 16 KiB of RAM.

@@ -9,8 +9,8 @@
 //   I2  A page leaves the tree with map_lock held exclusively and all its translations revoked.
 //       map_lock is not held by read and write: the tree itself is guarded by inode.lock.
 //   I3  Nodes lie in the tree until the file is evicted or shrinks to nothing.
-// Locking: map_lock, then inode.lock. User copies under inode.lock take no faults: the page might be
-// one of this file (fs/iov.h).
+// Locking: map_lock, then inode.lock. User copies under inode.lock take no faults: the page might
+// be one of this file (fs/iov.h).
 // Failure: no frame, or beyond the limit: -ENOSPC, what was written so far stays.
 #include "fs/ramfs.h"
 
@@ -390,7 +390,7 @@ const struct file_ops ramfs_file_ops = {
 	.mmap = ramfs_mmap,
 };
 
-// ---- The object that is mapped -------------------------------------------------------------------
+// ---- The object that is mapped ------------------------------------------------------------------
 
 static struct ramfs_inode *of_object(struct vm_object *o)
 {

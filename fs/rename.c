@@ -4,9 +4,9 @@
 // Not here: the other calls on names (fs/namei_ops.c).
 //
 // Two renames at once could move each of two directories into the other and cut both off from the
-// root. So whenever a directory may get another parent, one global lock is held: then the shape of the
-// tree stands still, "is inside" is a fact, and two directories are locked ancestor first without
-// another thread turning the order around.
+// root. So whenever a directory may get another parent, one global lock is held: then the shape of
+// the tree stands still, "is inside" is a fact, and two directories are locked ancestor first
+// without another thread turning the order around.
 //
 // Invariants:
 //   I1  No directory is moved into itself or below itself: checked under rename_lock.

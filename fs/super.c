@@ -3,13 +3,13 @@
 // What: file system types and the mount table.
 // Not here: the mount(2) system call (kernel/sys/sys_file_mount.c).
 //
-// A file system is mounted in one place: `covered` is the directory under it, `root_dentry` its root.
-// The two are linked under dcache_lock, so a path walk sees a mount wholly or not at all.
+// A file system is mounted in one place: `covered` is the directory under it, `root_dentry` its
+// root. The two are linked under dcache_lock, so a path walk sees a mount wholly or not at all.
 //
 // Invariants:
 //   I1  A mounted super holds a reference to its root dentry and to what it covers, and a covered
-//       directory cannot be removed: rmdir and rename look at `mounted` under its parent's lock, and
-//       mounting holds the directory's lock.
+//       directory cannot be removed: rmdir and rename look at `mounted` under its parent's lock,
+//       and mounting holds the directory's lock.
 //   I2  Unmounting succeeds only if no dentry but the root and no cached inode but root's is left.
 // Locking: mount_lock over mount, unmount and sync; dcache_lock for the links.
 #include "fs/namei.h"

@@ -82,7 +82,7 @@ static void signal_group(const struct tty *t, int sig)
 		send_signal(group, sig);
 }
 
-// ---- Input ---------------------------------------------------------------------------------------
+// ---- Input --------------------------------------------------------------------------------------
 
 static void receive(struct tty *t, u8 byte)
 {
@@ -184,7 +184,7 @@ static void input_thread(void *arg)
 	}
 }
 
-// ---- Reading -------------------------------------------------------------------------------------
+// ---- Reading ------------------------------------------------------------------------------------
 
 // Job control: a background process may not read (nor, with TOSTOP, write).
 static int check_foreground(struct tty *t, int sig)
@@ -301,7 +301,7 @@ static ssize tty_read(struct file *f, struct iov_iter *to, u64 *pos __unused)
 	return done;
 }
 
-// ---- Writing -------------------------------------------------------------------------------------
+// ---- Writing ------------------------------------------------------------------------------------
 
 static void to_screen(void *ctx, const char *bytes, size_t len)
 {
@@ -381,7 +381,7 @@ static unsigned tty_poll(struct file *f, struct poll_table *pt)
 	return ready;
 }
 
-// ---- ioctl ---------------------------------------------------------------------------------------
+// ---- ioctl --------------------------------------------------------------------------------------
 
 static s64 set_termios(struct tty *t, u64 arg, bool flush)
 {
@@ -525,7 +525,7 @@ static s64 tty_ioctl(struct file *f, unsigned cmd, u64 arg)
 	}
 }
 
-// ---- Sessions and opening ------------------------------------------------------------------------
+// ---- Sessions and opening -----------------------------------------------------------------------
 
 void tty_session_ended(u32 session)
 {

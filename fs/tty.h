@@ -3,8 +3,9 @@
 // The terminals: line discipline (fs/tty_ldisc.h) over the serial ports. /dev/ttyS0, /dev/ttyS1;
 // /dev/console is ttyS0; /dev/tty is the terminal of the caller's session.
 //
-// Limits: 4096 bytes wait between interrupt and line discipline; what does not fit is dropped, counted
-// and logged once a burst. Programs that read keep up with any paste: the port is slower than they.
+// Limits: 4096 bytes wait between interrupt and line discipline; what does not fit is dropped,
+// counted and logged once a burst. Programs that read keep up with any paste: the port is slower
+// than they.
 #pragma once
 
 #include "kernel/lib/types.h"
@@ -23,8 +24,8 @@ struct tty_process_ops {
 	u32 (*group)(void);
 	bool (*is_leader)(void); // of its session
 	bool (*group_in_session)(u32 pgrp, u32 session);
-	// Does the current process ignore or block `sig`, or is its group orphaned? Then job control
-	// answers EIO instead of sending SIGTTIN.
+	// Does the current process ignore or block `sig`, or is its group orphaned? Then job
+	// control answers EIO instead of sending SIGTTIN.
 	bool (*shuns)(int sig);
 };
 void tty_set_process(const struct tty_process_ops *ops);

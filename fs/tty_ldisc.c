@@ -5,7 +5,8 @@
 //
 // Invariants:
 //   I1  `ends` is the number of entries in ready[tail, head) that are END or EOF.
-//   I2  Whoever puts bytes in has asked ldisc_room(): then a full line fits behind what is readable.
+//   I2  Whoever puts bytes in has asked ldisc_room(): then a full line fits behind what is
+//       readable.
 #include "fs/tty_ldisc.h"
 
 // What an entry of `ready` means.
@@ -45,7 +46,7 @@ static bool is_key(const struct ldisc *ld, u8 key, unsigned which)
 	return ld->t.cc[which] != DISABLED && ld->t.cc[which] == key;
 }
 
-// ---- Output --------------------------------------------------------------------------------------
+// ---- Output -------------------------------------------------------------------------------------
 
 static void move_column(struct ldisc *ld, u8 byte)
 {
@@ -118,7 +119,7 @@ static void echo_key(struct ldisc *ld, u8 key)
 	show(ld, key);
 }
 
-// ---- Readable bytes ------------------------------------------------------------------------------
+// ---- Readable bytes -----------------------------------------------------------------------------
 
 static unsigned in_ready(const struct ldisc *ld)
 {
@@ -220,7 +221,7 @@ void ldisc_set_termios(struct ldisc *ld, const struct termios *t)
 		ld->stopped = false;
 }
 
-// ---- Editing -------------------------------------------------------------------------------------
+// ---- Editing ------------------------------------------------------------------------------------
 
 static bool is_continuation(const struct ldisc *ld, u8 byte)
 {

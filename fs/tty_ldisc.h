@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// The line discipline of a terminal as a pure state machine: keys in, echo and readable bytes out. No
-// locks, no devices, no memory of its own; compiles on the host.
+// The line discipline of a terminal as a pure state machine: keys in, echo and readable bytes out.
+// No locks, no devices, no memory of its own; compiles on the host.
 //
 //      key --ldisc_input--> line being edited --Enter, ^D--> readable --ldisc_read--> program
 //               |echo, signal
 //      program --ldisc_output--> what the screen gets
 //
-// Limits: a line has at most LDISC_LINE - 1 bytes (more keys ring the bell, a newline still ends it);
-// LDISC_READY bytes wait to be read. While ldisc_room() is false nothing may be put in: the caller
-// keeps it, so that nothing is lost silently.
+// Limits: a line has at most LDISC_LINE - 1 bytes (more keys ring the bell, a newline still ends
+// it); LDISC_READY bytes wait to be read. While ldisc_room() is false nothing may be put in: the
+// caller keeps it, so that nothing is lost silently.
 #pragma once
 
 #include "kernel/lib/types.h"

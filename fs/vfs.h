@@ -6,16 +6,16 @@
 //                          (position)     (vm_object for mapping)
 //      path walk: struct dentry, a cached (parent, name) -> inode edge (fs/dcache.h)
 //
-// Permission checks follow Linux with real uids although the first shell is root; they are the VFS's
-// business: a file system is called only for what is allowed.
+// Permission checks follow Linux with real uids although the first shell is root; they are the
+// VFS's business: a file system is called only for what is allowed.
 //
 // Locks: the VFS takes directory locks, and nothing else, around calls into a file system:
 //   lookup, readdir                          the directory's inode.lock
 //   create, mkdir, symlink, link, unlink     the directory's inode.lock
 //   rmdir                                    the directory's, then the victim's
-//   rename                                   the global rename lock if two directories or a directory
-//                                            are involved, both directories' (ancestor first), then
-//                                            those of a moved or replaced directory
+//   rename                                   the global rename lock if two directories or a
+//                                            directory are involved, both directories' (ancestor
+//                                            first), then those of a moved or replaced directory
 //   all others                               none: the file system takes inode.lock itself, for
 //                                            directories too (order: lock.h)
 #pragma once
@@ -51,9 +51,10 @@ enum { ATTR_MODE = 1, ATTR_UID = 2, ATTR_GID = 4, ATTR_SIZE = 8, ATTR_ATIME = 16
 typedef bool (*dir_emit)(void *ctx, const char *name, size_t len, u64 ino, unsigned d_type,
 			 u64 next_pos);
 
-// What a file system does with an inode. NULL members: the call answers as Linux does for that kind.
-// Names have 1 to NAME_MAX bytes and are not "." or "..", nor NUL-terminated. `*out` and lookup's
-// result carry a reference. All change times: mtime and ctime are the file system's to keep.
+// What a file system does with an inode. NULL members: the call answers as Linux does for that
+// kind. Names have 1 to NAME_MAX bytes and are not "." or "..", nor NUL-terminated. `*out` and
+// lookup's result carry a reference. All change times: mtime and ctime are the file system's to
+// keep.
 struct inode_ops {
 	int (*lookup)(struct inode *dir, const char *name, size_t len, struct inode **out);
 	int (*create)(struct inode *dir, const char *name, size_t len, u32 mode, u64 rdev,
@@ -64,8 +65,8 @@ struct inode_ops {
 	int (*link)(struct inode *dir, const char *name, size_t len, struct inode *target);
 	int (*unlink)(struct inode *dir, const char *name, size_t len, struct inode *victim);
 	int (*rmdir)(struct inode *dir, const char *name, size_t len, struct inode *victim);
-	// `moved` is name's inode, `replaced` new_name's or NULL (then no such name exists). The VFS
-	// has checked kinds, loops, permissions; -ENOTEMPTY is the file system's to find. With
+	// `moved` is name's inode, `replaced` new_name's or NULL (then no such name exists). The
+	// VFS has checked kinds, loops, permissions; -ENOTEMPTY is the file system's to find. With
 	// RENAME_EXCHANGE the two change places; -EINVAL if that is not supported.
 	int (*rename)(struct inode *from, const char *name, size_t len, struct inode *moved,
 		      struct inode *to, const char *new_name, size_t new_len,
@@ -75,7 +76,8 @@ struct inode_ops {
 	// Links that lead to a place instead of a name (/proc/PID/exe, fd/N). Reference in *out.
 	int (*follow)(struct inode *i, struct dentry **out);
 	int (*getattr)(struct inode *i, struct inode_attr *out);
-	// `which` says which members of `attr` count. The caller has settled who may; ctime changes.
+	// `which` says which members of `attr` count. The caller has settled who may; ctime
+	// changes.
 	int (*setattr)(struct inode *i, unsigned which, const struct inode_attr *attr);
 	// The last in-memory reference is gone; with nlink 0 the file itself goes. A lookup of the
 	// same number waits until this has returned. Then `destroy` frees the memory.
@@ -86,8 +88,8 @@ struct inode_ops {
 struct file_ops {
 	int (*open)(struct inode *i, struct file *f);
 	void (*release)(struct file *f);
-	// *pos is read and advanced. write: with O_APPEND in f->flags the file system sets *pos to the
-	// size, under the lock that guards it. NULL: -EINVAL.
+	// *pos is read and advanced. write: with O_APPEND in f->flags the file system sets *pos to
+	// the size, under the lock that guards it. NULL: -EINVAL.
 	ssize (*read)(struct file *f, struct iov_iter *to, u64 *pos);
 	ssize (*write)(struct file *f, struct iov_iter *from, u64 *pos);
 	int (*readdir)(struct file *f, u64 *pos, dir_emit emit, void *ctx);
@@ -144,8 +146,8 @@ struct statfs_info {
 struct fs_type {
 	const char *name;
 	bool nodev; // needs no device ("nodev" in /proc/filesystems)
-	// Mounts `source` ("pmem0", "none"); `options` as in mount(8). The super (super_init) with its
-	// root inode, one reference, which the VFS gives back. 0 or -errno with a log line.
+	// Mounts `source` ("pmem0", "none"); `options` as in mount(8). The super (super_init) with
+	// its root inode, one reference, which the VFS gives back. 0 or -errno with a log line.
 	int (*mount)(const char *source, const char *options, bool read_only, struct super **out);
 	struct list node;
 };

@@ -104,8 +104,8 @@ static void wait_to_be_asked(const struct trapframe *tf)
 	machine_halt();
 }
 
-// Either another CPU panics and asks, or the NMI comes from outside (a button, QEMU's monitor), from
-// somebody who wants to know what a machine that hangs is doing: a panic shows it.
+// Either another CPU panics and asks, or the NMI comes from outside (a button, QEMU's monitor),
+// from somebody who wants to know what a machine that hangs is doing: a panic shows it.
 static void on_nmi(struct trapframe *tf)
 {
 	if (!READ_ONCE(panicking))

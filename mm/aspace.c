@@ -9,8 +9,8 @@
 //       last one was cleared and flushed on every CPU. A revoke misses nothing.
 //   I2  mapped_bytes is the sum of end - start of all VMAs.
 //
-// Locking: lock order as->lock, object->map_lock, object->vmas_lock, as->pt_lock. as->lock exclusively
-// for all changes of VMAs.
+// Locking: lock order as->lock, object->map_lock, object->vmas_lock, as->pt_lock. as->lock
+// exclusively for all changes of VMAs.
 // Failure: what cannot get its memory leaves everything as it was.
 #include "mm/aspace.h"
 
@@ -105,8 +105,8 @@ void vma_link(struct vma *v)
 	spin_unlock(&o->vmas_lock);
 }
 
-// Its entries are cleared and flushed. The object is let go after as->lock is: its last reference may
-// take the file with it, which is the file system's business and its locks'.
+// Its entries are cleared and flushed. The object is let go after as->lock is: its last reference
+// may take the file with it, which is the file system's business and its locks'.
 static void vma_bury(struct vma *v)
 {
 	struct aspace *as = v->as;

@@ -34,7 +34,8 @@ struct place {
 	int unit_level;
 };
 
-// Choose it for `len` bytes (rounded) of the request. 0, -ENOMEM, -EEXIST, -EPERM, -EINVAL, -EUCLEAN.
+// Choose it for `len` bytes (rounded) of the request. 0, -ENOMEM, -EEXIST, -EPERM, -EINVAL,
+// -EUCLEAN.
 int place_choose(struct aspace *as, const struct map_request *req, u64 len, struct place *out)
 	__must_check;
 

@@ -127,7 +127,8 @@ uva_t aspace_brk(struct aspace *as, uva_t want)
 #define MREMAP_MAYMOVE 1u
 #define MREMAP_FIXED   2u
 
-// Move one entry of the process's own memory, if there is one, from `from` to `to`. as->pt_lock held.
+// Move one entry of the process's own memory, if there is one, from `from` to `to`. as->pt_lock
+// held.
 static int move_page(struct ptbatch *b, u64 from, u64 to)
 {
 	struct pt_cursor c, d;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Address spaces from inside the kernel: anonymous memory, rights, cutting and joining, fork, mremap.
-// Each test leaves no frame and no heap object behind, with and without memory running out.
+// Address spaces from inside the kernel: anonymous memory, rights, cutting and joining, fork,
+// mremap. Each test leaves no frame and no heap object behind, with and without memory running out.
 #include "kernel/lib/errno.h"
 #include "mm/frame.h"
 #include "mm/layout.h"

@@ -3,18 +3,19 @@
 // What: attaching stored page tables (attach.h, docs/mapping.md).
 // Not here: entries and private tables (mm/pagetable.c), taking attachments away (mm/vmobject.c).
 //
-// An attachment is one private entry that carries the mapping's rights and points at the file's root,
-// or at a subtree of it. Everything that needs less than the unit splits it (pt_split).
+// An attachment is one private entry that carries the mapping's rights and points at the file's
+// root, or at a subtree of it. Everything that needs less than the unit splits it (pt_split).
 //
 // Invariants
 //   I1  an attached entry of level l lies wholly within [lo, hi) of one VMA, and its address is
 //       congruent with the file offset modulo pt_span(l).
 //   I2  it is installed under the map_lock under which it was read, so a revoke, which holds that
 //       exclusively, either came before (and was seen) or finds it.
-//   I3  an attachment replaces private tables (a fold) only where the VMA never split: then all that
-//       they hold is attached from the same file, or plain pages of it.
+//   I3  an attachment replaces private tables (a fold) only where the VMA never split: then all
+//       that they hold is attached from the same file, or plain pages of it.
 //
-// Failure: no memory for private tables: -ENOMEM. What cannot be attached is served by plain faults.
+// Failure: no memory for private tables: -ENOMEM. What cannot be attached is served by plain
+// faults.
 #include "mm/attach.h"
 
 #include "kernel/lib/errno.h"
@@ -101,8 +102,8 @@ static void note_attached(struct vma *v, int level, pte_t e)
 		mm_count(attach_pud_page);
 }
 
-// May what stands below the cursor's entry give way to a table of the file? I3. as->pt_lock is held;
-// whoever puts something private there sets v->split before taking it.
+// May what stands below the cursor's entry give way to a table of the file? I3. as->pt_lock is
+// held; whoever puts something private there sets v->split before taking it.
 static bool may_prune(const struct vma *v, const struct pt_cursor *at)
 {
 	struct pt_cursor c = *at;
@@ -227,7 +228,8 @@ int attach_all(struct aspace *as, struct vma *v)
 			return r;
 		if (r == ATTACH_NONE)
 			mm_count(attach_fallbacks);
-		// On past what is there now, be it nothing. Pages of direct entries are all of a file.
+		// On past what is there now, be it nothing. Pages of direct entries are all of a
+		// file.
 		spin_lock(&as->pt_lock);
 		pt_look(as, &c, va);
 		spin_unlock(&as->pt_lock);
@@ -349,8 +351,8 @@ int attach_split_leaf(struct aspace *as, u64 va)
 	ptbatch_flush(&b);
 	fill_small_leaves(phys_to_virt(frame), e, c.level);
 	frame_set_owner(frame, PT_ENTRIES);
-	// Nobody else can have filled the place: faults wait for as->lock, and entries are only ever
-	// cleared (revoke) without it, which map_lock keeps out.
+	// Nobody else can have filled the place: faults wait for as->lock, and entries are only
+	// ever cleared (revoke) without it, which map_lock keeps out.
 	spin_lock(&as->pt_lock);
 	pt_set(&b, &c, pte_table(frame, PTE_W | PTE_U));
 	spin_unlock(&as->pt_lock);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// MAP_DAXVM: mapping a file by attaching the page table that the file system stores for it. Within mm/.
+// MAP_DAXVM: mapping a file by attaching the page table that the file system stores for it. Within
+// mm/.
 //
 // Locking: all functions hold as->lock (shared, unless said otherwise) and the object's map_lock
 // shared, so that what is read from the file's table still holds when it is installed; they take
@@ -14,7 +15,8 @@
 enum { ATTACH_NONE = 0, ATTACH_DONE = 1 };
 
 // How much of the address space a mapping of [offset, offset + len) of `o` takes, and how it is
-// aligned: unit_level and the bytes per unit. unit_level 0: serve it as plain mmap. No as->lock needed.
+// aligned: unit_level and the bytes per unit. unit_level 0: serve it as plain mmap. No as->lock
+// needed.
 struct attach_unit {
 	int level; // PT_PTE: a 32 KiB slot of copied direct entries; PT_PMD ... PT_PML4; 0: none
 	u64 bytes;
@@ -22,23 +24,24 @@ struct attach_unit {
 int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out)
 	__must_check;
 
-// Attach the highest subtree of the file that covers `va` and fits in the VMA. ATTACH_DONE: there is
-// an attachment at `va` now (whose entry for va may still be a hole). ATTACH_NONE: not to be had.
+// Attach the highest subtree of the file that covers `va` and fits in the VMA. ATTACH_DONE: there
+// is an attachment at `va` now (whose entry for va may still be a hole). ATTACH_NONE: not to be
+// had.
 int attach_at(struct aspace *as, struct vma *v, u64 va) __must_check;
 
 // Attach everything that the VMA covers, as far as it can be had. 0 or -errno.
 int attach_all(struct aspace *as, struct vma *v) __must_check;
 
-// A fault in a VMA that attaches. ATTACH_DONE: resolved, or look again. ATTACH_NONE: the page is to be
-// mapped by itself.
+// A fault in a VMA that attaches. ATTACH_DONE: resolved, or look again. ATTACH_NONE: the page is to
+// be mapped by itself.
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write) __must_check;
 
 // Under as->pt_lock: put the cursor on the private entry of `level` for `va`, splitting attached
 // tables on the way. -ENOMEM; -EAGAIN: a large leaf is in the way, see attach_split_leaf.
 int attach_split_to(struct ptbatch *b, struct pt_cursor *c, u64 va, int level) __must_check;
 
-// Replace a large leaf at `va`, if there is one, by 512 small ones: clear, flush, set. as->lock held
-// exclusively, since others must not fill the gap.
+// Replace a large leaf at `va`, if there is one, by 512 small ones: clear, flush, set. as->lock
+// held exclusively, since others must not fill the gap.
 int attach_split_leaf(struct aspace *as, u64 va) __must_check;
 
 // Make `va` a boundary that no attachment and no large leaf of the VMA crosses. as->lock held

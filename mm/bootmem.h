@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Memory before there is an allocator: RAM of the boot memory map, less what is in use already (low
-// 1 MiB, kernel image, boot modules), given out from the bottom and never taken back. What is left is
-// handed to the frame allocator. Boot CPU only, no locks.
+// 1 MiB, kernel image, boot modules), given out from the bottom and never taken back. What is left
+// is handed to the frame allocator. Boot CPU only, no locks.
 #pragma once
 
 #include "kernel/lib/types.h"

@@ -4,8 +4,8 @@
 // Not here: locks, references, per-CPU caches, zeroing (mm/frame.c).
 //
 // Invariants
-//   I1  a frame whose state is FREE begins a block of 2^order frames, aligned to its size, that is on
-//       free[order]; all other frames of the block are INSIDE.
+//   I1  a frame whose state is FREE begins a block of 2^order frames, aligned to its size, that is
+//       on free[order]; all other frames of the block are INSIDE.
 //   I2  no two buddies of the same order below the largest are both FREE (they would be merged).
 //   I3  records of a block are meaningful only if its init bit is set.
 #include "mm/buddy.h"

@@ -5,8 +5,8 @@
 //
 // RAM is seen in sections of 128 MiB, each of 64 blocks of 2 MiB, so that two words describe a
 // section: which blocks hold RAM, and which of those have initialised records. Blocks that nobody
-// has needed yet are "fresh": their 512 records are not even zeroed. That makes the start-up cost of
-// gigabytes a few words per section.
+// has needed yet are "fresh": their 512 records are not even zeroed. That makes the start-up cost
+// of gigabytes a few words per section.
 //
 //      alloc: free list of the order, else split a larger one, else the next fresh block
 //      free:  merge with the buddy while that is free too, up to 2 MiB

@@ -19,8 +19,9 @@
 //   I1  what was made of a file's page is installed under the map_lock under which it was read.
 //   I2  an entry changes to another frame only through the batch, and the old frame's reference is
 //       dropped after the shootdown.
-//   I3  a zero page that stands for a hole is checked again after it was installed: the hole may have
-//       been filled by somebody who looked for zero pages before it was there (vm_hole_filled).
+//   I3  a zero page that stands for a hole is checked again after it was installed: the hole may
+//       have been filled by somebody who looked for zero pages before it was there
+//       (vm_hole_filled).
 //
 // Locking: as->lock shared, object->map_lock shared, as->pt_lock. See fault_resolve.
 // Failure: the caller sends a signal; nothing is left half done.
@@ -146,8 +147,8 @@ static int write_private(struct fault *f)
 	ptbatch_begin(&b, f->as);
 	spin_lock(&f->as->pt_lock);
 	pt_look(f->as, &c, f->va);
-	// With one reference nobody else can get at the frame, or take another reference, but through
-	// this entry.
+	// With one reference nobody else can get at the frame, or take another reference, but
+	// through this entry.
 	if (pt_cursor_get(&c).bits == f->seen.bits && frame_refs(pte_addr(f->seen)) == 1) {
 		pt_set(&b, &c, (pte_t){ f->seen.bits | PTE_W });
 		reuse = true;
@@ -197,8 +198,8 @@ static int install_file_page(struct fault *f, const struct vm_page *page)
 	return err;
 }
 
-// I3. The zero page is in place; is there still a hole? If not, it is taken out and the access tried
-// again.
+// I3. The zero page is in place; is there still a hole? If not, it is taken out and the access
+// tried again.
 static int recheck_hole(struct fault *f)
 {
 	struct vm_object *o = f->v->object;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: a copy of an address space for fork: the same mappings; memory of the process's own is shared
-// read-only until one side writes; attachments are shared as they are; what else shows a file, and
-// zero pages, the child faults in by itself.
+// What: a copy of an address space for fork: the same mappings; memory of the process's own is
+// shared read-only until one side writes; attachments are shared as they are; what else shows a
+// file, and zero pages, the child faults in by itself.
 //
 // Invariants
 //   I1  the child's VMA is in its object's list before the child gets an entry of the object, under
@@ -27,8 +27,8 @@ struct travel {
 	pte_t entry;
 };
 
-// Gather up to FORK_CHUNK entries from `*va` on; `*va` is moved on. Own pages lose W in the parent and
-// get a reference for the child.
+// Gather up to FORK_CHUNK entries from `*va` on; `*va` is moved on. Own pages lose W in the parent
+// and get a reference for the child.
 static unsigned gather(struct ptbatch *b, u64 *va, u64 end, struct travel *t)
 {
 	struct pt_cursor c;

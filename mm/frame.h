@@ -29,7 +29,8 @@ struct frame {
 // RAM itself. Called once, after the direct map is there.
 void frame_init(void);
 
-// A block of 4 KiB << order bytes, aligned to its size, one reference; PHYS_NONE when there is none.
+// A block of 4 KiB << order bytes, aligned to its size, one reference; PHYS_NONE when there is
+// none.
 phys_t frame_alloc(unsigned order, unsigned flags) __must_check;
 // Gives back a block whose only reference is the caller's. Order must be the allocation's.
 void frame_free(phys_t block, unsigned order);
@@ -59,8 +60,8 @@ struct frame_stats frame_stats(void);
 // do not count them. May be negative: given back.
 void frame_note_kept(s64 frames);
 
-// Allocation-failure injection for tests: the n-th allocation by the calling thread from now on fails
-// (0: off). Counts frames and heap objects alike.
+// Allocation-failure injection for tests: the n-th allocation by the calling thread from now on
+// fails (0: off). Counts frames and heap objects alike.
 void frame_fail_nth(u64 n);
 // True if that allocation has not come yet.
 bool frame_fail_armed(void);

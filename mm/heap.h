@@ -14,8 +14,8 @@ void *kmalloc(size_t bytes) __must_check; // 16-byte aligned; 64-byte aligned fr
 void *kzalloc(size_t bytes) __must_check;
 void kfree(void *p); // NULL is fine
 
-// A cache of objects of one size (at most 2 KiB; align at most 64). Lives for ever. `name` is kept by
-// pointer. NULL when memory is short.
+// A cache of objects of one size (at most 2 KiB; align at most 64). Lives for ever. `name` is kept
+// by pointer. NULL when memory is short.
 struct slab_cache *slab_create(const char *name, size_t bytes, size_t align);
 void *slab_alloc(struct slab_cache *c) __must_check;
 void slab_free(struct slab_cache *c, void *p);

@@ -4,11 +4,12 @@
 // Not here: user halves (mm/pagetable.c, mm/aspace.c), kernel stacks (mm/kstack.c).
 //
 // Invariants
-//   I1  nothing is both writable and executable; no second mapping of text or constants is writable.
+//   I1  nothing is both writable and executable; no second mapping of text or constants is
+//       writable.
 //   I2  PMem is writable through PMEM_ALIAS_BASE only.
 //   I3  top-level entries do not change once an address space copied them (kmap_copy_top).
-//   I4  tables are never freed, and an entry that names a table names it for ever, so the tables may
-//       be read without the lock.
+//   I4  tables are never freed, and an entry that names a table names it for ever, so the tables
+//       may be read without the lock.
 //
 // Locking: kmap_lock (RANK_KMAP, interrupts off) guards changes. Frames are taken under it.
 // Failure: -ENOMEM or NULL leaves a part of the window mapped, which the next attempt goes over.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel's own page tables: the direct map, the image with W^X, device windows, kernel stacks and
-// the two views of PMem.
+// The kernel's own page tables: the direct map, the image with W^X, device windows, kernel stacks
+// and the two views of PMem.
 #pragma once
 
 #include "kernel/lib/pte.h"
@@ -14,14 +14,15 @@ void kmap_init(void);
 // CR3 of the kernel's own tables.
 phys_t kmap_root(void);
 
-// Fill the upper half of a new top-level table. From the first call on the kernel's top-level entries
-// are fixed: windows below 1 TiB and everything already mapped are in them.
+// Fill the upper half of a new top-level table. From the first call on the kernel's top-level
+// entries are fixed: windows below 1 TiB and everything already mapped are in them.
 void kmap_copy_top(pte_t *pml4);
 
 // The rights of `rights` that this CPU knows: PTE_NX and PTE_G only where CPUID says so.
 u64 kmap_rights(u64 rights);
 
-// The kernel's leaf entry that maps `va` and its level; none if there is none. For tests and reports.
+// The kernel's leaf entry that maps `va` and its level; none if there is none. For tests and
+// reports.
 pte_t kmap_lookup(u64 va, int *level);
 
 // Uncached window on device registers; PA need not be aligned. NULL when memory is short or the

@@ -6,11 +6,12 @@
 //      KSTACK_BASE  | guard | stack 0 | guard | stack 1 | ...
 //
 // Invariants
-//   I1  a slot's translations never change once made: freed stacks keep their frames and wait for the
-//       next thread. So nothing is ever flushed, and the memory in use is that of the most threads
-//       that lived at once.
+//   I1  a slot's translations never change once made: freed stacks keep their frames and wait for
+//       the next thread. So nothing is ever flushed, and the memory in use is that of the most
+//       threads that lived at once.
 //
-// Locking: kstack_lock (RANK_KMAP, interrupts off; never together with kmap_lock) guards the list of free stacks and the count.
+// Locking: kstack_lock (RANK_KMAP, interrupts off; never together with kmap_lock) guards the list
+// of free stacks and the count.
 #include "kernel/panic.h"
 #include "kernel/sched/lock.h"
 #include "kernel/sched/thread.h"

@@ -255,8 +255,8 @@ int pt_split(struct ptbatch *b, struct pt_cursor *c)
 		count++;
 	}
 	frame_set_owner(frame, count);
-	// Same translations before and after: no need to clear and flush in between. The change of the
-	// upper entry makes the batch flush everything, paging-structure caches included.
+	// Same translations before and after: no need to clear and flush in between. The change of
+	// the upper entry makes the batch flush everything, paging-structure caches included.
 	pt_set(b, c, pte_table(frame, PTE_W | PTE_U));
 	return 0;
 }

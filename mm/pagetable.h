@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The private page tables of a user address space: making tables, changing entries, clearing ranges.
+// The private page tables of a user address space: making tables, changing entries, clearing
+// ranges.
 //
 //      PML4 (private) -> PUD (private) -> PMD (private) -> PTE (private) -> page
 //                              |                |
@@ -8,8 +9,8 @@
 //                              +--ATTACHED--> PMD page of a file -> its PTE pages -> its blocks
 //
 // An entry marked ATTACHED was copied from a file's own table: what it points at is the file's, and
-// is never written or freed here. Unmarked entries of level 2 and up that are no leaves name private
-// tables. Software bits of private entries (the MMU ignores them):
+// is never written or freed here. Unmarked entries of level 2 and up that are no leaves name
+// private tables. Software bits of private entries (the MMU ignores them):
 //
 //      OWNED     the mapping holds a reference of the frame
 //      ATTACHED  the target is a part of a file's table, or a block found in one
@@ -57,8 +58,8 @@ void pt_destroy(struct aspace *as);
 
 // Stand on the lowest private entry for `va` that there is.
 void pt_look(struct aspace *as, struct pt_cursor *c, u64 va);
-// Likewise, but make tables so as to stand on the entry of `level`: c->level is `level`, or higher if
-// a leaf or an attachment is there. -ENOMEM.
+// Likewise, but make tables so as to stand on the entry of `level`: c->level is `level`, or higher
+// if a leaf or an attachment is there. -ENOMEM.
 int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level) __must_check;
 // The same from where the cursor stands, in any tree of private tables. Its own lock, if any.
 int pt_build(struct pt_cursor *c, u64 va, int level) __must_check;
@@ -74,7 +75,8 @@ enum pt_zap {
 // Clear the entries that map part of [va, end), attachments and large leaves as a whole. Returns
 // `end`, or where to go on after the batch was flushed (it is full).
 u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what) __must_check;
-// pt_zap over and over, taking and releasing as->pt_lock and flushing the batch between. Lock not held.
+// pt_zap over and over, taking and releasing as->pt_lock and flushing the batch between. Lock not
+// held.
 void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what);
 
 // Remove the private table that the cursor's entry names with everything below: the entry is zero
@@ -85,8 +87,8 @@ bool pt_prune(struct ptbatch *b, struct pt_cursor *c) __must_check;
 // rights of the one. The object's map_lock is held shared. -ENOMEM.
 int pt_split(struct ptbatch *b, struct pt_cursor *c) __must_check;
 
-// Give the range the rights of `prot`; boundaries cut no entry. `shared`: leaves may become writable
-// by it. Never runs out of batch (frees nothing).
+// Give the range the rights of `prot`; boundaries cut no entry. `shared`: leaves may become
+// writable by it. Never runs out of batch (frees nothing).
 void pt_protect(struct ptbatch *b, u64 va, u64 end, unsigned prot, bool shared);
 
 // The frame of zeros that stands for untouched memory and holes. Never counted.

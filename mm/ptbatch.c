@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the change batch and the shootdown (ptbatch.h), and its other half, switching address spaces.
+// What: the change batch and the shootdown (ptbatch.h), and its other half, switching address
+// spaces.
 // Not here: which entries to clear (mm/pagetable.c).
 //
 // Invariants
-//   I1  a frame or table is dropped only after every CPU that could have cached a way to it flushed.
+//   I1  a frame or table is dropped only after every CPU that could have cached a way to it
+//       flushed.
 //   I2  cpu.loaded_as is SWITCHING from before CR3 changes until after it; user entries are never
 //       global, so the load of CR3 itself drops those of the space before.
 //   I3  no space but the kernel's own is loaded on an idle CPU or in a kernel thread (no lazy TLB).
@@ -113,8 +115,8 @@ static void flush_user(void)
 	asm_write_cr3(asm_read_cr3());
 }
 
-// On each CPU concerned, preemption off. A CPU found SWITCHING may still hold the old space's entries:
-// it flushes whatever it has.
+// On each CPU concerned, preemption off. A CPU found SWITCHING may still hold the old space's
+// entries: it flushes whatever it has.
 static void flush_here(void *arg)
 {
 	const struct flush_order *o = arg;
@@ -207,7 +209,8 @@ void aspace_switch(struct aspace *as)
 
 	if (c->loaded_as == as)
 		return;
-	// I2. MOV CR3 is serialising: the store before it is visible before the new tables are walked.
+	// I2. MOV CR3 is serialising: the store before it is visible before the new tables are
+	// walked.
 	__atomic_store_n(&c->loaded_as, AS_SWITCHING, __ATOMIC_SEQ_CST);
 	asm_write_cr3(as ? as->root.pa : kmap_root().pa);
 	__atomic_store_n(&c->loaded_as, as, __ATOMIC_SEQ_CST);

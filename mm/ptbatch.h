@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The change batch: every change to user translations that a CPU may have cached goes through one. It
-// gathers cleared ranges and the frames that they led to; flushing it shoots down, then frees.
+// The change batch: every change to user translations that a CPU may have cached goes through one.
+// It gathers cleared ranges and the frames that they led to; flushing it shoots down, then frees.
 //
 // Order of a flush (each step needs the one before it):
 //   1. full fence: no CPU can load a cleared entry any more
@@ -44,8 +44,8 @@ struct ptbatch {
 
 void ptbatch_begin(struct ptbatch *b, struct aspace *as);
 
-// Replace the entry at `slot` (of `level`, mapping `va`) in a private table of b->as and note what has
-// to be flushed: the range, if a present leaf went away, moved or lost rights; everything, if a
+// Replace the entry at `slot` (of `level`, mapping `va`) in a private table of b->as and note what
+// has to be flushed: the range, if a present leaf went away, moved or lost rights; everything, if a
 // present table did. Returns the old entry. Caller holds as->pt_lock.
 pte_t ptbatch_set(struct ptbatch *b, pte_t *slot, int level, u64 va, pte_t e);
 
@@ -57,8 +57,8 @@ static inline bool ptbatch_full(const struct ptbatch *b)
 	return b->nr_frames > PTBATCH_FRAMES - PTBATCH_RESERVE;
 }
 
-// Whatever `as` may have cached is to be flushed, whether or not this batch finds an entry to clear:
-// another batch may have cleared it and not flushed yet.
+// Whatever `as` may have cached is to be flushed, whether or not this batch finds an entry to
+// clear: another batch may have cleared it and not flushed yet.
 void ptbatch_flush_all(struct ptbatch *b);
 
 // From here on the entries are those of `as` (a revoke goes through many). Entries of the space
@@ -71,5 +71,6 @@ void ptbatch_flush(struct ptbatch *b);
 // The same for the last time; must be called before the batch goes out of scope.
 void ptbatch_finish(struct ptbatch *b);
 
-// Flush all translations of all CPUs, global ones too, after the kernel map changed. As ptbatch_flush.
+// Flush all translations of all CPUs, global ones too, after the kernel map changed. As
+// ptbatch_flush.
 void ptbatch_flush_kernel(void);

@@ -22,8 +22,8 @@ u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsi
 u64 test_peek(u64 va);
 bool test_poke(u64 va, u64 value);
 
-// A file of `bytes` with no block yet (all holes); direct entries up to 32 KiB, else a tree whose root
-// stands as low as the size allows. Block n begins with the word test_file_word(n).
+// A file of `bytes` with no block yet (all holes); direct entries up to 32 KiB, else a tree whose
+// root stands as low as the size allows. Block n begins with the word test_file_word(n).
 struct test_file {
 	struct vm_object object;
 	u64 bytes;

@@ -92,8 +92,8 @@ int clear_user(uva_t dst, size_t bytes)
 	return left ? -EFAULT : 0;
 }
 
-// In small aligned pieces: most strings are short, and one may end right before an address that is not
-// mapped.
+// In small aligned pieces: most strings are short, and one may end right before an address that is
+// not mapped.
 ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)
 {
 	size_t done = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The mappings of an address space: one record (VMA) per mapping in a balanced tree by address, with
-// the search for free addresses. Pure: no page tables, no locks (the owner's: aspace.lock).
+// The mappings of an address space: one record (VMA) per mapping in a balanced tree by address,
+// with the search for free addresses. Pure: no page tables, no locks (the owner's: aspace.lock).
 //
 //        lo      start                 end        hi
 //        |.........|#####################|.........|

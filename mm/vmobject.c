@@ -4,11 +4,12 @@
 // Not here: what a file system does before and after (fs/ptfs_glue/), faults (mm/fault.c).
 //
 // Revoke, in the order that makes it safe (daxvm: "Revoke"):
-//   1. the caller holds map_lock exclusively: no fault or attach is between reading the file's table
-//      and installing what it read
+//   1. the caller holds map_lock exclusively: no fault or attach is between reading the file's
+//      table and installing what it read
 //   2. the caller clears the entries in the file's own table
 //   3. here: all private entries that lead to the range are cleared, in every address space
-//   4. fence, and every CPU that has one of those spaces loaded flushes, paging-structure caches too
+//   4. fence, and every CPU that has one of those spaces loaded flushes, paging-structure caches
+//   too
 //   5. the caller frees blocks and tables
 //
 // Invariants
@@ -17,7 +18,8 @@
 //   I2  the spaces of all mappings of the range are flushed, also where nothing was found: another
 //       CPU may have cleared the entry and not flushed yet.
 //
-// Locking: object->vmas_lock, then each space's pt_lock; never as->lock, which comes before map_lock.
+// Locking: object->vmas_lock, then each space's pt_lock; never as->lock, which comes before
+// map_lock.
 // Failure: none; nothing is allocated.
 #include "mm/vmobject.h"
 
@@ -109,8 +111,9 @@ void vm_revoke_finish(struct vm_object *o, u64 off, u64 len)
 
 void vm_hole_filled(struct vm_object *o, u64 off, u64 len)
 {
-	// Pairs with the fault that maps a zero page: it sets zero_maps, installs, fences, looks for the
-	// hole again; here the hole is gone, fence, look for zero pages. One of the two sees the other.
+	// Pairs with the fault that maps a zero page: it sets zero_maps, installs, fences, looks
+	// for the hole again; here the hole is gone, fence, look for zero pages. One of the two
+	// sees the other.
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (READ_ONCE(o->zero_maps))
 		zap_everywhere(o, off, off + len, PT_ZAP_ZERO);

@@ -7,9 +7,9 @@
 // asks the VM to revoke translations before it frees blocks.
 //
 // Locking: map_lock is the "inode mapping lock". Held shared from reading the file's table to
-// installing what was read in a private table (faults, attach, split), exclusively while blocks leave
-// the file (truncate, unlink, punch), so a revoke is never overtaken. Order: aspace lock, map_lock,
-// inode lock, allocator.
+// installing what was read in a private table (faults, attach, split), exclusively while blocks
+// leave the file (truncate, unlink, punch), so a revoke is never overtaken. Order: aspace lock,
+// map_lock, inode lock, allocator.
 #pragma once
 
 #include "kernel/lib/list.h"
@@ -46,14 +46,14 @@ struct vm_page {
 };
 
 struct vm_object_ops {
-	// The page at byte offset `off` (page aligned). With `write`, a hole is allocated, zeroed and
-	// published first. Called with map_lock held shared. 0, -ENOSPC, -EUCLEAN, -EIO, -ENOMEM;
-	// -ENXIO for a page wholly at or beyond the end of the file.
+	// The page at byte offset `off` (page aligned). With `write`, a hole is allocated, zeroed
+	// and published first. Called with map_lock held shared. 0, -ENOSPC, -EUCLEAN, -EIO,
+	// -ENOMEM; -ENXIO for a page wholly at or beyond the end of the file.
 	int (*page)(struct vm_object *o, u64 off, bool write, struct vm_page *out);
 	// The highest ready subtree that covers byte `off` and stands at most at `max_level`
 	// (PT_PMD .. PT_PML4): the root itself where that is low enough, else an entry found on the
-	// way down from it. A file system that readies tables lazily readies what it names here (one
-	// PTE page, say). Everything below the entry may be read through the direct map while
+	// way down from it. A file system that readies tables lazily readies what it names here
+	// (one PTE page, say). Everything below the entry may be read through the direct map while
 	// map_lock is held. NULL: cannot be attached. Called with map_lock held shared, from a
 	// mapping or from a fault. 0 or -EUCLEAN.
 	int (*table)(struct vm_object *o, u64 off, int max_level, struct vm_table *out);
@@ -79,18 +79,20 @@ struct vm_object {
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 
-// Revoke, the only way a file loses blocks. Caller holds map_lock exclusively around the pair, clears
-// the entries in the file's own table between the two, and frees blocks and tables only after
-// vm_revoke_finish has returned: then no CPU holds a translation that came from them.
+// Revoke, the only way a file loses blocks. Caller holds map_lock exclusively around the pair,
+// clears the entries in the file's own table between the two, and frees blocks and tables only
+// after vm_revoke_finish has returned: then no CPU holds a translation that came from them.
 //   begin   raises `revoking`
-//   finish  clears every private copy that covers [off, off+len) of the file (attached roots, copied
-//           direct entries, PTEs of plain mappings), flushes all CPUs that might hold them, lowers
-//           `revoking`. Mappings stay; the next touch faults and sees the file as it is then.
+//   finish  clears every private copy that covers [off, off+len) of the file (attached roots,
+//           copied direct entries, PTEs of plain mappings), flushes all CPUs that might hold them,
+//           lowers `revoking`. Mappings stay; the next touch faults and sees the file as it is
+//           then.
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
 
-// A hole in [off, off+len) got a block by another way than a fault in a mapping (write(), fallocate):
-// takes the zero page out of every mapping that shows it there. Call after the entry was published
-// (P set), any number of blocks at once; cheap when no mapping shows holes. After page(write) the VM
-// calls it itself for the page asked for. Thread context, no spinlock held; sleeping locks may be.
+// A hole in [off, off+len) got a block by another way than a fault in a mapping (write(),
+// fallocate): takes the zero page out of every mapping that shows it there. Call after the entry
+// was published (P set), any number of blocks at once; cheap when no mapping shows holes. After
+// page(write) the VM calls it itself for the page asked for. Thread context, no spinlock held;
+// sleeping locks may be.
 void vm_hole_filled(struct vm_object *o, u64 off, u64 len);

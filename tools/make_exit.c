@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A function for GNU make, $(exit-with N): make ends at once with status N. Without it a failed recipe
-// is status 2, whatever the recipe said, and `make exec CMD=false; echo $?` could not tell 1. An empty
-// N does nothing.
+// A function for GNU make, $(exit-with N): make ends at once with status N. Without it a failed
+// recipe is status 2, whatever the recipe said, and `make exec CMD=false; echo $?` could not tell
+// 1. An empty N does nothing.
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the cost of the ways to a file's bytes, in ticks of the time-stamp counter, as CSV on stdout:
-// operation, file, ticks, page faults. Under `make bench` a tick is exactly one instruction. Runs on
-// Linux too.
+// What: the cost of the ways to a file's bytes, in ticks of the time-stamp counter, as CSV on
+// stdout: operation, file, ticks, page faults. Under `make bench` a tick is exactly one
+// instruction. Runs on Linux too.
 //
-// Each operation is done once to warm up (page tables of the program, caches of the kernel) and then
-// measured; the smallest of a few repetitions counts.
+// Each operation is done once to warm up (page tables of the program, caches of the kernel) and
+// then measured; the smallest of a few repetitions counts.
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,7 +49,7 @@ static long faults(void)
 	return usage.ru_minflt + usage.ru_majflt;
 }
 
-// ---- Operations: false if not available ----------------------------------------------------------
+// ---- Operations: false if not available ---------------------------------------------------------
 
 static bool call(const struct target *t)
 {
@@ -112,7 +112,7 @@ static const struct {
 	{ "read", read_all },
 };
 
-// ---- Measuring -----------------------------------------------------------------------------------
+// ---- Measuring ----------------------------------------------------------------------------------
 
 static bool measure(bool (*fn)(const struct target *), const struct target *t, struct result *best)
 {

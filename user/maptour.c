@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: a tour of the ways to reach a file's bytes. Sums each file by read(), by plain mmap and by
-// MAP_DAXVM, checks that the three agree, tells what each cost, and then shows the page-table path of
-// one address of the MAP_DAXVM mapping: the levels, and in which memory each table lies.
+// MAP_DAXVM, checks that the three agree, tells what each cost, and then shows the page-table path
+// of one address of the MAP_DAXVM mapping: the levels, and in which memory each table lies.
 //
 // Runs on Linux too, where MAP_DAXVM and the path are not available.
 //
@@ -48,8 +48,8 @@ static long faults(void)
 	return usage.ru_minflt + usage.ru_majflt;
 }
 
-// Sum of the 8-byte words, the last one filled up with zeros. Each call but the last must be given a
-// multiple of 8 bytes.
+// Sum of the 8-byte words, the last one filled up with zeros. Each call but the last must be given
+// a multiple of 8 bytes.
 static uint64_t sum_words(const void *start, size_t bytes)
 {
 	const uint64_t *word = start;
@@ -61,7 +61,7 @@ static uint64_t sum_words(const void *start, size_t bytes)
 	return sum + last;
 }
 
-// ---- The three ways ------------------------------------------------------------------------------
+// ---- The three ways -----------------------------------------------------------------------------
 
 static bool sum_by_read(int fd, size_t size, struct cost *cost)
 {
@@ -112,7 +112,7 @@ static void print_cost(const char *how, size_t size, const struct cost *c)
 	       (unsigned long long)c->unmap_ticks, (unsigned long long)c->sum);
 }
 
-// ---- The path of one address ---------------------------------------------------------------------
+// ---- The path of one address --------------------------------------------------------------------
 
 // The kernel tells the path of an address that was written to the file.
 static void print_path(const void *address)
@@ -147,7 +147,7 @@ static void show_path(int fd, size_t size)
 	munmap((void *)(uintptr_t)p, size);
 }
 
-// ---- A file --------------------------------------------------------------------------------------
+// ---- A file -------------------------------------------------------------------------------------
 
 // True if all ways that there are agree.
 static bool tour(const char *path)

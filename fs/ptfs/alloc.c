@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// What: space. Which chunk has which type, which blocks are used, which are claimed (ptfs_internal.h
-// has the invariants A1-A4).
+// What: space. Which chunk has which type, which blocks are used, which are claimed
+// (ptfs_internal.h has the invariants A1-A4).
 // Not here: claims that come from looking at stored entries (verify.c), the stored bitmap
 // (snapshot.c), rebuilding it (scan.c).
 //
-// Locking: alloc_lock for everything. Each CPU has a DATA chunk of its own that it takes single blocks
-// from, so neighbours in time are neighbours in space.
-// Persistence: a chunk's type is stored, flushed and fenced before its first block is handed out. The
-// bitmap itself is not on the medium while mounted.
-// Failure: -ENOSPC leaves everything as it was. Chunks in reserve are for tables and directory blocks
-// of calls that give space back.
+// Locking: alloc_lock for everything. Each CPU has a DATA chunk of its own that it takes single
+// blocks from, so neighbours in time are neighbours in space.
+// Persistence: a chunk's type is stored, flushed and fenced before its first block is handed out.
+// The bitmap itself is not on the medium while mounted.
+// Failure: -ENOSPC leaves everything as it was. Chunks in reserve are for tables and directory
+// blocks of calls that give space back.
 #include "fs/ptfs/ptfs_internal.h"
 
 struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What: fsck's question: do all invariants hold? Mounts the image as it is, notes its bitmap, mounts it
-// again by scan, compares, and then follows every name.
+// What: fsck's question: do all invariants hold? Mounts the image as it is, notes its bitmap,
+// mounts it again by scan, compares, and then follows every name.
 // Not here: entries and claims, which the scan itself judges (verify.c).
 //
-// Checked besides: each name leads to a live inode of its type, is there once, and hashes right; link
-// counts; every directory hangs below the root where its parent word says; nothing beyond EOF without
-// PREALLOC; bitmap and inode count of the snapshot.
+// Checked besides: each name leads to a live inode of its type, is there once, and hashes right;
+// link counts; every directory hangs below the root where its parent word says; nothing beyond EOF
+// without PREALLOC; bitmap and inode count of the snapshot.
 #include "fs/ptfs/ptfs_internal.h"
 
 struct check {

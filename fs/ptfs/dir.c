@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
 // What: directories: records in blocks, and finding, making and listing them.
-// Not here: the DRAM index (dirindex.c), what a name operation changes besides the record (namei.c).
+// Not here: the DRAM index (dirindex.c), what a name operation changes besides the record
+// (namei.c).
 //
-// A block is a chain of records; each takes a number of 64-byte units. ino decides whether a record is
-// live, and only transactions change ino. So preparing a record is invisible:
+// A block is a chain of records; each takes a number of 64-byte units. ino decides whether a record
+// is live, and only transactions change ino. So preparing a record is invisible:
 //
 //      before     | free record, 7 units                       |
 //      step 1     | free record, 7 units    | rest: 0, 5 units |   not in the chain yet; fence
@@ -13,8 +14,8 @@
 //
 // Invariants
 //   I1  at every moment, and after every crash, the chain of every block is sound
-//   I2  bytes of a free record that were heads of merged ones are overwritten only after the head that
-//       swallowed them is durable
+//   I2  bytes of a free record that were heads of merged ones are overwritten only after the head
+//       that swallowed them is durable
 // Locking: the directory lock.
 // Failure: a block with an impossible record makes the directory -EUCLEAN until it is repaired.
 #include "fs/ptfs/ptfs_internal.h"

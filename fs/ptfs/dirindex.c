@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the DRAM index of a directory: hash -> positions of names, and per block the longest free run,
-// so that neither a lookup nor an insertion reads the whole directory.
+// What: the DRAM index of a directory: hash -> positions of names, and per block the longest free
+// run, so that neither a lookup nor an insertion reads the whole directory.
 // Not here: records on the medium (dir.c).
 //
 // Invariants
 //   I1  each live name has exactly one node, in the chain of its hash
-//   I2  runs[b] is the longest run of free units of block b; no block below hint[u] has one of u units
+//   I2  runs[b] is the longest run of free units of block b; no block below hint[u] has one of u
+//       units
 // Locking: the directory lock.
 // Failure: memory for a node is reserved before anything on the medium changes.
 #include "fs/ptfs/ptfs_internal.h"

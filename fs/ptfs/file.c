@@ -5,9 +5,10 @@
 //
 // Locking: mapping lock shared (blocks stay), inode lock for writers (size, one write at a time). A
 // caller's bytes are moved under both, so that takes no faults (platform.h).
-// Persistence: data, fence; size, flush, fence. A hole is filled before it is published, so each write
-// is durable block by block, and the size tells how far an append got.
-// Failure: a short count if something was written before space, memory or the caller's pages ran out.
+// Persistence: data, fence; size, flush, fence. A hole is filled before it is published, so each
+// write is durable block by block, and the size tells how far an append got.
+// Failure: a short count if something was written before space, memory or the caller's pages ran
+// out.
 #include "fs/ptfs/ptfs_internal.h"
 
 static int regular_check(const struct ptfs_inode *ip)

@@ -2,11 +2,12 @@
 //
 // ptfs on the medium, byte for byte (docs/ptfs-format.md has the same in prose and pictures).
 //
-// All integers are little-endian and naturally aligned. "offset" is a distance in bytes from the start
-// of the region. Reserved bytes are zero. A struct's comment says which of its words change in place;
-// those change by one 8-byte store each and stand outside the checksum.
+// All integers are little-endian and naturally aligned. "offset" is a distance in bytes from the
+// start of the region. Reserved bytes are zero. A struct's comment says which of its words change
+// in place; those change by one 8-byte store each and stand outside the checksum.
 //
-// Not here: what these structs look like in DRAM (ptfs_internal.h), how they are changed (the .c files).
+// Not here: what these structs look like in DRAM (ptfs_internal.h), how they are changed (the .c
+// files).
 #pragma once
 
 #include "kernel/lib/pte.h"
@@ -73,8 +74,9 @@ static inline u64 le64_get(const le64_t *p)
 //      0                     a hole
 //      template | address | base tag << 52 [| level << 9 in a root word]
 //
-// The template is the whole of the remaining bits, so anything else is refused. P may be clear: then
-// the entry is valid for software and invisible to the MMU (it was published but not yet durable).
+// The template is the whole of the remaining bits, so anything else is refused. P may be clear:
+// then the entry is valid for software and invisible to the MMU (it was published but not yet
+// durable).
 
 #define PTFS_E_P           PTE_P
 #define PTFS_E_TABLE       (PTE_W | PTE_U | PTE_A)
@@ -98,8 +100,8 @@ static inline u64 le64_get(const le64_t *p)
 
 // ---- Superblock, block 0; a copy stands in the last block of the system area ----
 //
-// The rest of the block is zero. The first 256 bytes never change (crc). These words change in place: generation, base_current,
-// itable_root, base[].
+// The rest of the block is zero. The first 256 bytes never change (crc). These words change in
+// place: generation, base_current, itable_root, base[].
 struct ptfs_super {
 	le64_t magic;
 	le32_t version;
@@ -159,9 +161,9 @@ _Static_assert(sizeof(struct ptfs_super) == 384, "format");
 
 // ---- Journal: slots of undo records ----
 //
-// A slot is open while its head is nonzero: head = txid << 5 | number of records. The head, like the
-// records, is rewritten by each transaction; a record belongs to the open transaction if its txid is
-// the head's and its crc is right.
+// A slot is open while its head is nonzero: head = txid << 5 | number of records. The head, like
+// the records, is rewritten by each transaction; a record belongs to the open transaction if its
+// txid is the head's and its crc is right.
 struct ptfs_undo {
 	le64_t txid;
 	le64_t off; // of the 8-byte word that the transaction changes
@@ -192,9 +194,9 @@ _Static_assert(sizeof(struct ptfs_journal_slot) == PTFS_JOURNAL_SLOT_BYTES, "for
 // ---- Snapshot: the allocation bitmap of a clean image ----
 //
 // Valid if `clean`, `generation` and the superblock's generation are equal and the checksums fit.
-// `clean` is cleared, durably, before the first write of a mount. The header's block is followed by one
-// 64-byte bitmap per chunk (bit b of byte i: block 8 * i + b is in use); those of FREE chunks are not
-// written, and not part of data_crc.
+// `clean` is cleared, durably, before the first write of a mount. The header's block is followed by
+// one 64-byte bitmap per chunk (bit b of byte i: block 8 * i + b is in use); those of FREE chunks
+// are not written, and not part of data_crc.
 struct ptfs_snapshot {
 	le64_t magic;
 	le64_t generation;
@@ -221,8 +223,9 @@ _Static_assert(sizeof(struct ptfs_snapshot) == 72, "format");
 // ---- Inodes: inode n is at byte n * 256 of the inode table ----
 //
 // Free while mode_links is 0. The first 64 bytes never change while it is in use (crc). All other
-// words change in place. mode_links, owner, parent and the times are changed by transactions; a word
-// is stored plainly (times, by write) only under the inode's lock, which a transaction holds too.
+// words change in place. mode_links, owner, parent and the times are changed by transactions; a
+// word is stored plainly (times, by write) only under the inode's lock, which a transaction holds
+// too.
 #define PTFS_DIRECT       8u
 #define PTFS_INODE_BYTES  256u
 #define PTFS_INODE_MAGIC  0x444f4e49u        // "INOD"
@@ -287,9 +290,9 @@ _Static_assert(sizeof(struct ptfs_dinode) == PTFS_INODE_BYTES, "format");
 
 // ---- Directory entries: units of 64 bytes, never across a block boundary ----
 //
-// A block is a chain of records; each says in `head` how many units it takes (0: up to the end of the
-// block, so a block of zeros is one free record). A record is live while ino is nonzero. ino changes by
-// transaction; head and name change only while ino is 0.
+// A block is a chain of records; each says in `head` how many units it takes (0: up to the end of
+// the block, so a block of zeros is one free record). A record is live while ino is nonzero. ino
+// changes by transaction; head and name change only while ino is 0.
 struct ptfs_dirent {
 	le64_t ino;
 	le64_t head; // hash | units << 32 | name bytes << 40 | type << 48

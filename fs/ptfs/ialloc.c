@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// What: inode numbers, and new inodes. Free numbers are found by a cursor that looks at each block of the
-// inode table once a mount; what it finds, and what is freed in front of it, waits on a stack.
+// What: inode numbers, and new inodes. Free numbers are found by a cursor that looks at each block
+// of the inode table once a mount; what it finds, and what is freed in front of it, waits on a
+// stack.
 // Not here: the life of an inode in core (inode.c).
 //
 // Invariants
 //   I1  a number on the stack is free on the medium (mode_links 0) and in no other place
-//   I2  blocks of the inode table below the cursor hold no free inode that is not on the stack (numbers
-//       that memory was short for are found after the next mount)
+//   I2  blocks of the inode table below the cursor hold no free inode that is not on the stack
+//       (numbers that memory was short for are found after the next mount)
 // Locking: ialloc_lock.
-// Persistence: a new inode is written in full while mode_links is 0; the transaction that names it makes
-// it live.
+// Persistence: a new inode is written in full while mode_links is 0; the transaction that names it
+// makes it live.
 #include "fs/ptfs/ptfs_internal.h"
 
 static void stack_push(struct ptfs_fs *fs, u64 ino)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: in-core inodes: load and validate, cache, attributes, and the end of an inode without links.
+// What: in-core inodes: load and validate, cache, attributes, and the end of an inode without
+// links.
 // Not here: numbers and new inodes (ialloc.c), contents (file.c, falloc.c), names (namei.c).
 //
 // Invariants
@@ -9,8 +10,8 @@
 //   I3  mode_links on the medium is 0 before any block of a dead inode is freed, and its number is
 //       given out again only after all of them are
 // Locking: cache_lock for hash, LRU, refs. Loading happens under it, so a load never runs twice.
-// Failure: an inode whose fields are impossible is -EUCLEAN, logged once; one whose entries are refused is
-// loaded as `bad`: it can be looked at and removed, and its data calls give -EUCLEAN.
+// Failure: an inode whose fields are impossible is -EUCLEAN, logged once; one whose entries are
+// refused is loaded as `bad`: it can be looked at and removed, and its data calls give -EUCLEAN.
 #include "fs/ptfs/ptfs_internal.h"
 
 static struct list *hash_head(struct ptfs_fs *fs, u64 ino)
@@ -307,8 +308,8 @@ void ptfs_times_set(struct ptfs_inode *ip, bool modified)
 	ptfs_flush(ip->fs, PTFS_FIELD(ip, mtime_ns), 16);
 }
 
-// Counting walks the tree, so the result is kept until the tree changes. A change that comes between
-// clears the mark again, and the next call counts anew.
+// Counting walks the tree, so the result is kept until the tree changes. A change that comes
+// between clears the mark again, and the next call counts anew.
 static u64 blocks_count(struct ptfs_inode *ip)
 {
 	u64 blocks;

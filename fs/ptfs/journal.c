@@ -3,17 +3,18 @@
 // What: transactions over up to 16 words, by undo records.
 // Not here: which words an operation changes (namei.c, inode.c).
 //
-// A transaction is atomic because at every moment either its head is 0 (its stores have all happened, or
-// none has begun), or its head and all records are durable and tell how to undo what has happened.
+// A transaction is atomic because at every moment either its head is 0 (its stores have all
+// happened, or none has begun), or its head and all records are durable and tell how to undo what
+// has happened.
 //
 // Persistence
 //   1. records and head, flush, fence      (a torn set of records is known by txid and crc; then no
 //                                           in-place store has begun, and the head is just cleared)
 //   2. the in-place stores, flush, fence
 //   3. head := 0, flush, fence             commit point
-// Locking: tx_lock from begin to commit, so one transaction is open at a time, in slot 0; the other slots
-// are for the day when transactions of unrelated objects run side by side, and recovery reads all.
-// Words that are also stored plainly (times) are stored under the inode's lock, which whoever
+// Locking: tx_lock from begin to commit, so one transaction is open at a time, in slot 0; the other
+// slots are for the day when transactions of unrelated objects run side by side, and recovery reads
+// all. Words that are also stored plainly (times) are stored under the inode's lock, which whoever
 // journals them holds: no word is stored by anybody else while a transaction over it is open.
 #include "fs/ptfs/ptfs_internal.h"
 

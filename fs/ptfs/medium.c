@@ -6,8 +6,8 @@
 //
 // Invariants
 //   I1  nothing outside [0, fs->region.bytes) is read or written
-//   I2  the medium changes only while the clean mark is cleared (fs->dirty) or during recovery; the one
-//       exception is compare-and-swap, which verification uses to set P and to rebase: neither
+//   I2  the medium changes only while the clean mark is cleared (fs->dirty) or during recovery; the
+//       one exception is compare-and-swap, which verification uses to set P and to rebase: neither
 //       changes what is allocated
 #include "fs/ptfs/ptfs_internal.h"
 

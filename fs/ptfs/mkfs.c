@@ -3,8 +3,8 @@
 // What: an empty file system: system area, first block of the inode table, root directory.
 // Not here: filling it (user/ptfs/mkfs_main.c uses the ordinary operations).
 //
-// Everything is written with the bits of a mounted file system, and the superblock's first word last, so
-// an interrupted mkfs leaves no image rather than half of one.
+// Everything is written with the bits of a mounted file system, and the superblock's first word
+// last, so an interrupted mkfs leaves no image rather than half of one.
 #include "fs/ptfs/ptfs_internal.h"
 
 // Where the first chunks go; chunk 0 up to the end of the system area is META.
@@ -46,8 +46,8 @@ static void put_types(const struct ptfs_region *r, const struct plan *p)
 	}
 }
 
-// The bitmaps are those of the chunks that are not FREE: all of the system area, and one block each for
-// inodes and tables.
+// The bitmaps are those of the chunks that are not FREE: all of the system area, and one block each
+// for inodes and tables.
 static void put_snapshot(const struct ptfs_region *r, const struct plan *p)
 {
 	struct ptfs_snapshot snap = { .magic = LE64(PTFS_SNAPSHOT_MAGIC),

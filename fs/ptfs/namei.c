@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: operations on names. Each is one transaction over {record's ino, inode's mode and links, parent's
-// links}: decode and refuse; take memory, inode and space; commit, which cannot fail.
+// What: operations on names. Each is one transaction over {record's ino, inode's mode and links,
+// parent's links}: decode and refuse; take memory, inode and space; commit, which cannot fail.
 // Not here: records (dir.c), the transaction itself (journal.c).
 //
 // Locking: the caller holds the directory locks. tx_lock guards mode, links, owner and parent.
@@ -291,8 +291,8 @@ static int victim_check(const struct rename *r, unsigned flags)
 	return ptfs_is(r->victim, PTFS_S_IFDIR) ? -EISDIR : 0;
 }
 
-// One transaction: the new name appears, the old one and the victim's go, links and parent follow. The
-// new name is a record of its own, so a record never changes its type.
+// One transaction: the new name appears, the old one and the victim's go, links and parent follow.
+// The new name is a record of its own, so a record never changes its type.
 static void rename_commit(struct rename *r)
 {
 	bool dir = ptfs_is(r->ip, PTFS_S_IFDIR);

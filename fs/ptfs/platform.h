@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What ptfs needs from its home. The core is compiled once for the kernel (fs/ptfs_glue/) and once for
-// the host (user/ptfs/); the two differ by what is linked. This is the only header from outside that
-// the core includes.
+// What ptfs needs from its home. The core is compiled once for the kernel (fs/ptfs_glue/) and once
+// for the host (user/ptfs/); the two differ by what is linked. This is the only header from outside
+// that the core includes.
 //
-// "ptfs_home.h" is found by include path and belongs to the home. It declares memcpy, memmove, memset,
-// memcmp and strlen, and defines
+// "ptfs_home.h" is found by include path and belongs to the home. It declares memcpy, memmove,
+// memset, memcmp and strlen, and defines
 //   struct ptfs_mutex       a sleeping lock, not recursive
-//   struct ptfs_home_inode  what the home keeps inside each in-core inode: at least the mapping lock
-//                           (kernel: the vm_object, whose map_lock it is, and the VFS inode)
+//   struct ptfs_home_inode  what the home keeps inside each in-core inode: at least the mapping
+//                           lock (kernel: the vm_object, whose map_lock it is, and the VFS inode)
 //   struct ptfs_iter        where the bytes of a read go to, or those of a write come from
 #pragma once
 
@@ -23,9 +23,9 @@
 
 // ---- Persistent memory: the only way in which the medium changes ----
 //
-// These are the functions of drivers/nvdimm/pmem.h, and the same names on the host. Durable = stored,
-// written back (pmem_flush) and fenced (pmem_fence); pmem_memcpy_nt and pmem_memset_nt need the
-// fence only. `dst` lies inside a region that was mounted writable.
+// These are the functions of drivers/nvdimm/pmem.h, and the same names on the host. Durable =
+// stored, written back (pmem_flush) and fenced (pmem_fence); pmem_memcpy_nt and pmem_memset_nt need
+// the fence only. `dst` lies inside a region that was mounted writable.
 
 void pmem_store8(phys_t dst, u64 value);
 u64 pmem_cas8(phys_t dst, u64 old, u64 value); // the value found; == old: it was replaced
@@ -71,9 +71,9 @@ void ptfs_map_unlock_shared(struct ptfs_home_inode *h);
 void ptfs_map_lock(struct ptfs_home_inode *h);
 void ptfs_map_unlock(struct ptfs_home_inode *h);
 
-// Revoke, around the clearing of entries, with the mapping lock held exclusively (an inode that is being
-// evicted has no users: then without). After `begin` no new copy of this file's entries is made;
-// `finish` clears every copy that covers [off, off + len) of the file and returns when no CPU
+// Revoke, around the clearing of entries, with the mapping lock held exclusively (an inode that is
+// being evicted has no users: then without). After `begin` no new copy of this file's entries is
+// made; `finish` clears every copy that covers [off, off + len) of the file and returns when no CPU
 // holds a translation, upper levels included, that came from them. Blocks are freed only after it.
 void ptfs_revoke_begin(struct ptfs_home_inode *h);
 void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len);

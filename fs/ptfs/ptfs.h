@@ -6,10 +6,10 @@
 // All functions may sleep. Everything that a call changed is durable when it returns.
 //
 // Locking, outermost first
-//   directory lock    the caller's (kernel: the VFS's, RANK_DIR). Every call below that takes a `dir`
-//                     wants that directory's lock held; two directories: both.
-//   mapping lock      the home's (platform.h), one per inode. Calls named ptfs_map_* want it held shared;
-//                     all other calls take it themselves.
+//   directory lock    the caller's (kernel: the VFS's, RANK_DIR). Every call below that takes a
+//                     `dir` wants that directory's lock held; two directories: both.
+//   mapping lock      the home's (platform.h), one per inode. Calls named ptfs_map_* want it held
+//                     shared; all other calls take it themselves.
 //   inode lock and the core's own
 #pragma once
 
@@ -78,8 +78,8 @@ struct ptfs_format_options {
 	char label[33];
 };
 
-// Makes an empty file system, which is clean, over the whole region. Writes little more than the system
-// area; what lies in the rest is never shown. -EINVAL: base not 2 MiB aligned or too small.
+// Makes an empty file system, which is clean, over the whole region. Writes little more than the
+// system area; what lies in the rest is never shown. -EINVAL: base not 2 MiB aligned or too small.
 int ptfs_format(const struct ptfs_region *r, const struct ptfs_format_options *o) __must_check;
 
 // ---- Mounting ----
@@ -88,7 +88,8 @@ int ptfs_format(const struct ptfs_region *r, const struct ptfs_format_options *o
 #define PTFS_MOUNT_SCAN   BIT(1) // rebuild by scan although the image is clean
 
 // `name` is for the log ("pmem0"). Errors, each with a log line that tells why:
-//   -EUCLEAN  not ptfs, or damaged beyond mounting     -EINVAL  base not 2 MiB aligned, region too small
+//   -EUCLEAN  not ptfs, or damaged beyond mounting     -EINVAL  base not 2 MiB aligned, region too
+//             small
 //   -ENXIO    the image was written for another base address (both are named)
 //   -EROFS    read-only, and the image needs recovery   -ENOMEM
 // A writable region may be mounted read-only; a read-only region is never written.
@@ -96,7 +97,8 @@ int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, st
 	__must_check;
 // -EBUSY: an inode is still referenced; nothing happened. Otherwise the image is clean afterwards.
 int ptfs_unmount(struct ptfs_fs *fs) __must_check;
-// Forget the mount and write nothing, as after a crash. Inodes may still be referenced; they are gone.
+// Forget the mount and write nothing, as after a crash. Inodes may still be referenced; they are
+// gone.
 void ptfs_abandon(struct ptfs_fs *fs);
 
 struct ptfs_statfs {
@@ -116,7 +118,8 @@ bool ptfs_read_only(const struct ptfs_fs *fs);
 // A reference to inode `ino`. -ENOENT: it is free. -EUCLEAN, -ENOMEM.
 int ptfs_iget(struct ptfs_fs *fs, u64 ino, struct ptfs_inode **out) __must_check;
 void ptfs_ihold(struct ptfs_inode *ip);
-// Drops one. The last reference to an inode without links frees its blocks: no mapping may exist then.
+// Drops one. The last reference to an inode without links frees its blocks: no mapping may exist
+// then.
 void ptfs_iput(struct ptfs_inode *ip);
 
 struct ptfs_attr {
@@ -166,9 +169,9 @@ int ptfs_rmdir(struct ptfs_inode *dir, const char *name, size_t len) __must_chec
 int ptfs_rename(struct ptfs_inode *from, const char *name, size_t len, struct ptfs_inode *to,
 		const char *new_name, size_t new_len, unsigned flags) __must_check;
 
-// Calls emit for every entry from *pos (0: the start, "." first) on until it returns false, and leaves
-// *pos at the first entry not taken. next_pos is what *pos becomes once this entry is taken. `type`
-// is (mode & S_IFMT) >> 12, which is d_type.
+// Calls emit for every entry from *pos (0: the start, "." first) on until it returns false, and
+// leaves *pos at the first entry not taken. next_pos is what *pos becomes once this entry is taken.
+// `type` is (mode & S_IFMT) >> 12, which is d_type.
 typedef bool (*ptfs_emit)(void *ctx, const char *name, size_t len, u64 ino, unsigned type,
 			  u64 next_pos);
 int ptfs_readdir(struct ptfs_inode *dir, u64 *pos, ptfs_emit emit, void *ctx) __must_check;
@@ -242,8 +245,9 @@ struct ptfs_check_result {
 // One finding: what is wrong with inode `ino`, and two numbers that `what` explains.
 typedef void (*ptfs_report)(void *ctx, const char *what, u64 ino, u64 a, u64 b);
 
-// All invariants of an image that is not mounted. An unclean one is recovered first, so the region must be
-// writable: callers that must not change the image pass a private copy of it. Refused entries are
-// counted here and named in the log. 0 (see result->errors), or -errno: cannot be mounted at all.
+// All invariants of an image that is not mounted. An unclean one is recovered first, so the region
+// must be writable: callers that must not change the image pass a private copy of it. Refused
+// entries are counted here and named in the log. 0 (see result->errors), or -errno: cannot be
+// mounted at all.
 int ptfs_check(const struct ptfs_region *r, ptfs_report report, void *ctx,
 	       struct ptfs_check_result *result) __must_check;

@@ -145,8 +145,8 @@ u64 ptfs_cas8(struct ptfs_fs *fs, u64 off, u64 old, u64 value);
 void ptfs_flush(struct ptfs_fs *fs, u64 off, u64 len);
 void ptfs_fence(struct ptfs_fs *fs);
 void ptfs_copy_nt(struct ptfs_fs *fs, u64 off, const void *src, u64 len);
-// Make bytes zero. Lines that read as zero are written back, not stored, so a sparse image stays sparse.
-// Durable after a fence. `len` may be 0.
+// Make bytes zero. Lines that read as zero are written back, not stored, so a sparse image stays
+// sparse. Durable after a fence. `len` may be 0.
 void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len);
 
 // ---- Entries (medium.c) ----
@@ -169,7 +169,8 @@ static inline u64 ptfs_root_make(u64 e, int level)
 {
 	return e ? e | (u64)level << PTFS_E_LEVEL_SHIFT : 0;
 }
-// The base address that word `t` of a base table says, 0 if the tag is free, PTFS_NOTHING if broken.
+// The base address that word `t` of a base table says, 0 if the tag is free, PTFS_NOTHING if
+// broken.
 u64 ptfs_base_decode(u64 word, unsigned t);
 u64 ptfs_base_encode(u64 base, unsigned t);
 
@@ -207,7 +208,8 @@ u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off);    // aux must be
 
 // ---- verify.c ----
 
-// Root or direct entries of an inode, once per mount. Claims what they name. -EUCLEAN: refused, -ENOMEM.
+// Root or direct entries of an inode, once per mount. Claims what they name. -EUCLEAN: refused,
+// -ENOMEM.
 int ptfs_verify_inode(struct ptfs_inode *ip) __must_check;
 // The table page at `off` as the one with entries of `level` that maps the file from `va` on.
 int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va) __must_check;
@@ -241,7 +243,8 @@ int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x) __m
 // Publish a new zeroed unit of `level` (PT_PTE: block, PT_PMD: chunk) in the hole at `block`.
 // -EEXIST: no such hole any more, look again. Mapping lock held.
 int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level) __must_check;
-// Publish a new block that holds `len` bytes of `from` at `skip`, zeros elsewhere. *done: bytes taken.
+// Publish a new block that holds `len` bytes of `from` at `skip`, zeros elsewhere. *done: bytes
+// taken.
 int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
 		    u64 *done) __must_check;
 u64 ptfs_map_count(struct ptfs_inode *ip); // leaf blocks
@@ -344,8 +347,8 @@ void ptfs_dir_forget(struct ptfs_inode *dir);
 // -ENOENT. *ino as the record says.
 int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,
 		  u64 *ino) __must_check;
-// A free record with this name in it: the caller's transaction stores the ino. All memory and space is
-// taken here; afterwards call _added, or _unadd if it is not used.
+// A free record with this name in it: the caller's transaction stores the ino. All memory and space
+// is taken here; afterwards call _added, or _unadd if it is not used.
 int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsigned type,
 		     struct ptfs_dir_slot *slot) __must_check;
 void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);

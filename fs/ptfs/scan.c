@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What: rebuild what is used from the tables themselves, after a crash: walk the inode table, and every
-// file's tree. Claiming a block allocates it (fs->scanning). What was reached is verified and ready.
+// What: rebuild what is used from the tables themselves, after a crash: walk the inode table, and
+// every file's tree. Claiming a block allocates it (fs->scanning). What was reached is verified and
+// ready.
 // Not here: rolling back transactions (journal.c), which comes first.
 //
-// Recovery on the way: inodes without links are freed; entries wholly beyond EOF go, unless PREALLOC; the
-// rest of the last leaf behind EOF becomes zeros, because a crash inside a truncate leaves old bytes
-// there and a mapping would show them.
-// FREE chunks are never touched, and neither is data: the time goes by the number of inodes and table
-// pages.
+// Recovery on the way: inodes without links are freed; entries wholly beyond EOF go, unless
+// PREALLOC; the rest of the last leaf behind EOF becomes zeros, because a crash inside a truncate
+// leaves old bytes there and a mapping would show them. FREE chunks are never touched, and neither
+// is data: the time goes by the number of inodes and table pages.
 // Failure: what is refused is logged and left out; only lack of memory or a broken inode table ends
 // the mount.
 #include "fs/ptfs/ptfs_internal.h"

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the one way in which a file loses blocks: clear entries, revoke, free; and a tree loses levels.
+// What: the one way in which a file loses blocks: clear entries, revoke, free; and a tree loses
+// levels.
 // Not here: the order of size, zeroed tail and cut (falloc.c), evicting an inode (inode.c).
 //
 // Invariants
-//   I1  a block or table page is freed after its entry is durably cleared and revoke_finish returned:
-//       CPUs cache upper-level entries too
+//   I1  a block or table page is freed after its entry is durably cleared and revoke_finish
+//       returned: CPUs cache upper-level entries too
 //   I2  the root word never names a table page that is free
-//   I3  only what is claimed is freed: a subtree that fails verification stays allocated (and is lost
-//       until the next scan)
+//   I3  only what is claimed is freed: a subtree that fails verification stays allocated (and is
+//       lost until the next scan)
 // Locking: the mapping lock exclusively, or nobody else has the inode.
-// Persistence: entries 0, flush, fence; then the blocks may serve others. Root words change by one store
-// after what they name, or the direct words, are durable.
+// Persistence: entries 0, flush, fence; then the blocks may serve others. Root words change by one
+// store after what they name, or the direct words, are durable.
 #include "fs/ptfs/ptfs_internal.h"
 
 #define CUT_BATCH 64u
@@ -92,7 +93,8 @@ static void cut_direct(struct ptfs_inode *ip, u64 from)
 	cut_finish(&c);
 }
 
-// The root word changes from `root` to `to`, which is durable in all it names (0: the direct words are).
+// The root word changes from `root` to `to`, which is durable in all it names (0: the direct words
+// are).
 static void root_replace(struct ptfs_inode *ip, u64 to)
 {
 	ptfs_fence(ip->fs);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the allocation bitmap that a clean unmount leaves on the medium, so that mounting needs no scan.
+// What: the allocation bitmap that a clean unmount leaves on the medium, so that mounting needs no
+// scan.
 // Not here: the clean mark (super.c).
 //
-// Trust: the snapshot is a hint about free space, not about ownership. If it lies, a block may be handed
-// out that a stored table names too; then that table is refused when it is verified.
-// FREE chunks are neither written nor read, so an image that is mostly empty stays sparse.
+// Trust: the snapshot is a hint about free space, not about ownership. If it lies, a block may be
+// handed out that a stored table names too; then that table is refused when it is verified. FREE
+// chunks are neither written nor read, so an image that is mostly empty stays sparse.
 #include "fs/ptfs/ptfs_internal.h"
 
 static u64 bitmap_off(const struct ptfs_fs *fs, u64 chunk)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // What: mounting and unmounting: the superblock, the base table, the clean mark.
-// Not here: making an image (mkfs.c), the stored bitmap (snapshot.c), recovery of space (scan.c), the
-// journal (journal.c).
+// Not here: making an image (mkfs.c), the stored bitmap (snapshot.c), recovery of space (scan.c),
+// the journal (journal.c).
 //
-// Persistence: an image is clean while snapshot.clean, snapshot.generation and the superblock's generation
-// are equal. Before the first change of a mount: clean := 0, fence; generation + 1, fence. A mount that
-// changes nothing leaves the image as it found it.
+// Persistence: an image is clean while snapshot.clean, snapshot.generation and the superblock's
+// generation are equal. Before the first change of a mount: clean := 0, fence; generation + 1,
+// fence. A mount that changes nothing leaves the image as it found it.
 // Failure: whatever the medium says, mounting ends with an errno and a log line.
 #include "fs/ptfs/ptfs_internal.h"
 

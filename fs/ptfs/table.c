@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
 // What: the tree of one file: find a block, publish a new one, grow.
-// Not here: taking blocks away (shrink.c), deciding whether a table page may be followed (verify.c).
+// Not here: taking blocks away (shrink.c), deciding whether a table page may be followed
+// (verify.c).
 //
 // Invariants
 //   I1  no table page is followed before it is verified
 //   I2  nothing is visible to any CPU before it is durable: an entry is stored with P = 0, flushed,
-//       fenced, and only then gets P. Whoever meets P = 0 first finishes that job (settle), so nobody
-//       ever waits
-//   I3  direct words mean nothing while the root word is nonzero; the step between the two worlds is
-//       made under grow_lock, and so is publishing in a direct word
+//       fenced, and only then gets P. Whoever meets P = 0 first finishes that job (settle), so
+//       nobody ever waits
+//   I3  direct words mean nothing while the root word is nonzero; the step between the two worlds
+//       is made under grow_lock, and so is publishing in a direct word
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.
 // Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.
@@ -209,8 +210,8 @@ void ptfs_table_free(struct ptfs_fs *fs, u64 off)
 	ptfs_block_free(fs, off);
 }
 
-// The publishing rule. What `e` names is filled; after this fence it is durable. False: somebody else
-// was faster, and the word is no longer `old`.
+// The publishing rule. What `e` names is filled; after this fence it is durable. False: somebody
+// else was faster, and the word is no longer `old`.
 static bool publish(struct ptfs_fs *fs, u64 slot, u64 old, u64 e)
 {
 	u64 quiet = e & ~PTFS_E_P;
@@ -261,8 +262,8 @@ static bool direct_empty(const struct ptfs_inode *ip)
 	return true;
 }
 
-// From direct entries to a tree: a PTE page with the same eight words, or, if there are none, an empty
-// page of the level that `block` asks for. grow_lock held, root word 0.
+// From direct entries to a tree: a PTE page with the same eight words, or, if there are none, an
+// empty page of the level that `block` asks for. grow_lock held, root word 0.
 static int grow_direct(struct ptfs_inode *ip, u64 block)
 {
 	struct ptfs_fs *fs = ip->fs;

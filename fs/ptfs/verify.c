@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: trust. A stored page table is input: every entry is looked at before the kernel follows it and
-// long before the MMU may. Looking at an entry *claims* what it names, so that nothing is named twice.
+// What: trust. A stored page table is input: every entry is looked at before the kernel follows it
+// and long before the MMU may. Looking at an entry *claims* what it names, so that nothing is named
+// twice.
 //
 //      unverified -- all entries sound, targets claimed --> verified -- all below too --> ready
 //           \------------------- any entry is not ------> bad (nothing claimed; EUCLEAN)
@@ -149,8 +150,8 @@ static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 	return 0;
 }
 
-// Bring an entry to what the MMU may follow: P set, current base. By compare-and-swap: a plain store
-// would resurrect an entry that a truncate has just cleared.
+// Bring an entry to what the MMU may follow: P set, current base. By compare-and-swap: a plain
+// store would resurrect an entry that a truncate has just cleared.
 static void harden(struct ptfs_fs *fs, u64 off, u64 e, u64 level_bits, int level)
 {
 	struct ptfs_ref ref;
@@ -168,8 +169,8 @@ static void run_harden(struct ptfs_fs *fs, const struct run *r)
 		harden(fs, r->off + 8 * i, run_entry(fs, r, i), 0, r->level);
 }
 
-// What a refused page names stays out of use: it may be the data that someone wants to rescue, and the
-// page would claim it again after the next mount.
+// What a refused page names stays out of use: it may be the data that someone wants to rescue, and
+// the page would claim it again after the next mount.
 static void quarantine(struct ptfs_inode *ip, const struct run *r)
 {
 	struct ptfs_fs *fs = ip->fs;
@@ -224,7 +225,8 @@ int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va)
 	u8 state = tp ? __atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) : 0;
 	int err = 0;
 
-	// The entry that led here was verified, so the page is known; as another one's it is refused.
+	// The entry that led here was verified, so the page is known; as another one's it is
+	// refused.
 	if (!(state & PTFS_TP_KNOWN) || tp->owner != ip->ino || tp->level != level ||
 	    tp->index != va >> PMD_SHIFT || tp->leaf_type != ip->leaf_type)
 		return ptfs_refuse(fs, ip, "table page belongs elsewhere", off, level, 0, off);

@@ -214,7 +214,7 @@ static unsigned count_dirty(struct glue_super *g)
 	unsigned n = 0;
 
 	mutex_lock(&g->dirty_lock);
-	list_for_each (gi, &g->dirty, dirty_node)
+	list_for_each(gi, &g->dirty, dirty_node)
 		n++;
 	mutex_unlock(&g->dirty_lock);
 	return n;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// ELF64 executables: what the file says, checked. Pure functions, also compiled on the host; hostile
-// files give an error, never more. (System V ABI, chapters 4 and 5; AMD64 supplement.)
+// ELF64 executables: what the file says, checked. Pure functions, also compiled on the host;
+// hostile files give an error, never more. (System V ABI, chapters 4 and 5; AMD64 supplement.)
 #pragma once
 
 #include "kernel/lib/types.h"

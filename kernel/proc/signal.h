@@ -2,12 +2,12 @@
 //
 // Signals: numbers, what is pending, sending. Values and layouts are Linux x86-64's (signal(7)).
 //
-// A signal is pending for a process (any thread that does not block it may take it) or for one thread.
-// It is delivered when a thread returns to user mode (kernel/proc/sigdeliver.c).
+// A signal is pending for a process (any thread that does not block it may take it) or for one
+// thread. It is delivered when a thread returns to user mode (kernel/proc/sigdeliver.c).
 //
 // Locking: `p->sig_lock` (RANK_SIGNAL, interrupts off) guards actions, pending sets and masks of a
-// process and its threads, and the list of its threads. Senders hold the process by proc_lock or by a
-// reference.
+// process and its threads, and the list of its threads. Senders hold the process by proc_lock or by
+// a reference.
 #pragma once
 
 #include "kernel/lib/list.h"
@@ -133,7 +133,8 @@ void signal_send_group(u32 pgid, const struct siginfo *info);
 void signal_raise(int sig);
 // The current thread did what it must not: the signal cannot be blocked nor ignored.
 void signal_force(int sig, int code, u64 addr);
-// kill(2)'s and tgkill(2)'s rules of who may send what to whom; tgid -1: any. -EPERM, -ESRCH, -EINVAL.
+// kill(2)'s and tgkill(2)'s rules of who may send what to whom; tgid -1: any. -EPERM, -ESRCH,
+// -EINVAL.
 int signal_kill(s32 pid, const struct siginfo *info) __must_check;
 int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info) __must_check;
 struct siginfo signal_info_user(int sig, int code); // "sent by the current process"
@@ -156,8 +157,8 @@ void signal_exec(void);
 struct uthread;
 void signal_fork(struct process *child, struct uthread *user);
 
-// The next signal to act on, taken from the pending sets; its action is in *act, SA_RESETHAND already
-// obeyed. 0: none. For sigdeliver.c.
+// The next signal to act on, taken from the pending sets; its action is in *act, SA_RESETHAND
+// already obeyed. 0: none. For sigdeliver.c.
 int signal_dequeue(struct siginfo *info, struct sigaction *act);
 bool signal_default_is_ignore(int sig);
 

@@ -5,9 +5,10 @@
 // Not here: spinlocks (kernel/sched/lock.c); contracts (kernel/sched/lock.h).
 //
 // Invariants:
-//   I1  Release hands the lock over: the waiter is the owner before it runs. Nobody can overtake it.
-//   I2  A waiter returns only after it held the inner lock once more: the thread that woke it is done
-//       with it by then, and it may end.
+//   I1  Release hands the lock over: the waiter is the owner before it runs. Nobody can overtake
+//       it.
+//   I2  A waiter returns only after it held the inner lock once more: the thread that woke it is
+//       done with it by then, and it may end.
 //   I3  rwlock: new readers queue up behind whoever waits. So a writer waits for those readers only
 //       that came before it.
 // Locking: the inner spinlock of each lock (RANK_WAITQ), then run queue locks.
@@ -18,7 +19,7 @@
 #include "kernel/sched/wait.h"
 #include "kernel/x86/cpu.h"
 
-// ---- Order ---------------------------------------------------------------------------------------
+// ---- Order --------------------------------------------------------------------------------------
 
 void lock_rank_check_sleeping(unsigned rank, const void *lock)
 {
@@ -79,7 +80,7 @@ static NO_TSA void wait_for_handover(struct spinlock *inner, struct wait_entry *
 	}
 }
 
-// ---- Mutex ---------------------------------------------------------------------------------------
+// ---- Mutex --------------------------------------------------------------------------------------
 
 void mutex_init(struct mutex *m, enum lock_rank rank)
 {
@@ -143,7 +144,7 @@ bool mutex_is_held(const struct mutex *m)
 	return READ_ONCE(m->owner) == self();
 }
 
-// ---- Reader-writer lock --------------------------------------------------------------------------
+// ---- Reader-writer lock -------------------------------------------------------------------------
 
 void rwlock_init(struct rwlock *l, enum lock_rank rank)
 {

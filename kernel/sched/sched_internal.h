@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the files of kernel/sched share: the scheduler's own calls and the bookkeeping of lock ranks.
+// What the files of kernel/sched share: the scheduler's own calls and the bookkeeping of lock
+// ranks.
 #pragma once
 
 #include "kernel/sched/thread.h"
@@ -8,13 +9,13 @@
 // Give up the CPU at a preemption point if need_resched is set. Interrupts on, count zero.
 void sched_preempt(void);
 
-// Mark the current thread as going to sleep. From here on sched_wake() finds it; it may still run on
-// to look at its condition. Preemption does not put it to sleep: only sched_block() does.
+// Mark the current thread as going to sleep. From here on sched_wake() finds it; it may still run
+// on to look at its condition. Preemption does not put it to sleep: only sched_block() does.
 void sched_prepare_sleep(bool interruptible);
 // The condition holds after all: run on.
 void sched_cancel_sleep(void);
-// Give up the CPU until woken, unless that happened since sched_prepare_sleep(). Returns at once when
-// the sleep is interruptible and a signal is pending. Thread context, no spinlock held.
+// Give up the CPU until woken, unless that happened since sched_prepare_sleep(). Returns at once
+// when the sleep is interruptible and a signal is pending. Thread context, no spinlock held.
 void sched_block(void);
 // Let `t` run again if it sleeps. Any context; `t` must not be freed meanwhile.
 void sched_wake(struct thread *t);

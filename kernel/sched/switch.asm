@@ -10,8 +10,9 @@ section .text
 
 ; void sched_switch_stacks(u64 *save_rsp, u64 load_rsp)
 ; In: RDI = where to leave our stack pointer, RSI = the other thread's. Interrupts off.
-; Returns on the other stack; to the caller, when somebody switches back. Keeps the registers that the
-; System V ABI says a function keeps; the compiler has saved the others. Direction flag is clear.
+; Returns on the other stack; to the caller, when somebody switches back. Keeps the registers that
+; the System V ABI says a function keeps; the compiler has saved the others. Direction flag is
+; clear.
 sched_switch_stacks:
 	push rbp
 	push rbx

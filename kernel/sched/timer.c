@@ -5,8 +5,8 @@
 //
 // Invariants:
 //   I1  A list is sorted by deadline, earliest first.
-//   I2  `running` names the timer whose function runs at this moment; the function is called with no
-//       lock held, so that it may take any lock that suits an interrupt handler.
+//   I2  `running` names the timer whose function runs at this moment; the function is called with
+//       no lock held, so that it may take any lock that suits an interrupt handler.
 // Locking: timer lock of a CPU, RANK_TIMER, interrupts off.
 #include "kernel/sched/timer.h"
 
@@ -64,7 +64,8 @@ bool timer_cancel(struct timer *t)
 		armed |= !list_empty(&t->node);
 		list_del(&t->node);
 		spin_unlock_irqrestore(&tc->lock, flags);
-		// A function that is running may arm its timer again: look once more when it is done.
+		// A function that is running may arm its timer again: look once more when it is
+		// done.
 		if (!running)
 			return armed;
 		asm_pause();

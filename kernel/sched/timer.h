@@ -18,8 +18,8 @@ void timer_init(struct timer *t, void (*fn)(struct timer *t));
 // Arm a timer that is not armed. Any context.
 void timer_start(struct timer *t, u64 deadline_ns);
 
-// Disarm; afterwards fn is not running and will not. True if it was armed. Not from fn itself, and no
-// lock held that fn takes. Starting and cancelling are serialised by the owner.
+// Disarm; afterwards fn is not running and will not. True if it was armed. Not from fn itself, and
+// no lock held that fn takes. Starting and cancelling are serialised by the owner.
 bool timer_cancel(struct timer *t);
 
 bool timer_armed(const struct timer *t);

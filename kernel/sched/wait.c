@@ -3,11 +3,12 @@
 // What: wait queues (contract and use in kernel/sched/wait.h).
 //
 // Invariants:
-//   I1  A waker takes an entry off the queue before it wakes the thread, all under the queue's lock.
-//       A waiter whose entry is gone was woken, whatever else happened to it at the same time: it
-//       reports 0 and looks at its condition, so that a wake_one is never swallowed by a signal.
-//   I2  A waiter leaves its wait only after it has held the queue's lock: nobody touches its entry or
-//       wakes it for this queue any more.
+//   I1  A waker takes an entry off the queue before it wakes the thread, all under the queue's
+//       lock. A waiter whose entry is gone was woken, whatever else happened to it at the same
+//       time: it reports 0 and looks at its condition, so that a wake_one is never swallowed by a
+//       signal.
+//   I2  A waiter leaves its wait only after it has held the queue's lock: nobody touches its entry
+//       or wakes it for this queue any more.
 // Locking: the queue's lock (RANK_WAITQ, interrupts off), then run queue and timer locks.
 #include "kernel/sched/wait.h"
 

@@ -31,8 +31,8 @@ void wait_wake_one(struct wait_queue *q); // any context
 void wait_wake_all(struct wait_queue *q); // any context
 
 // The pieces of wait_event. prepare puts the thread on the queue and marks it sleeping; block gives
-// up the CPU unless it was woken since; returns 0, -EINTR (interruptible and a signal is pending) or
-// -ETIMEDOUT (deadline_ns, absolute; 0 = none).
+// up the CPU unless it was woken since; returns 0, -EINTR (interruptible and a signal is pending)
+// or -ETIMEDOUT (deadline_ns, absolute; 0 = none).
 void wait_prepare(struct wait_queue *q, struct wait_entry *e, bool interruptible);
 int wait_block(struct wait_queue *q, struct wait_entry *e, u64 deadline_ns) __must_check;
 void wait_finish(struct wait_queue *q, struct wait_entry *e);

@@ -102,7 +102,7 @@ s64 sys_umount2(const struct syscall_args *args);
 s64 sys_sync(const struct syscall_args *args);
 s64 sys_syncfs(const struct syscall_args *args);
 
-// ---- Shared helpers ------------------------------------------------------------------------------
+// ---- Shared helpers -----------------------------------------------------------------------------
 
 // A path copied from user space. Short ones need no memory.
 struct user_path {

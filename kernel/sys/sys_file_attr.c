@@ -9,7 +9,7 @@
 #include "kernel/x86/time.h"
 #include "mm/uaccess.h"
 
-#define NS_PER_S 1000000000ll
+#define NS_PER_S   1000000000ll
 #define UTIME_NOW  0x3fffffffll
 #define UTIME_OMIT 0x3ffffffell
 
@@ -103,7 +103,7 @@ s64 sys_fchown(const struct syscall_args *args)
 	return err;
 }
 
-// ---- Times ---------------------------------------------------------------------------------------
+// ---- Times --------------------------------------------------------------------------------------
 
 // Two times as asked for: nanoseconds since 1970, or NULL to leave one.
 struct times {
@@ -242,7 +242,7 @@ s64 sys_utimensat(const struct syscall_args *args)
 	return err;
 }
 
-// ---- Size ----------------------------------------------------------------------------------------
+// ---- Size ---------------------------------------------------------------------------------------
 
 s64 sys_truncate(const struct syscall_args *args)
 {

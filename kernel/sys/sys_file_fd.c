@@ -133,14 +133,12 @@ s64 sys_open(const struct syscall_args *args)
 
 s64 sys_openat(const struct syscall_args *args)
 {
-	return open_path((int)args->a[0], UVA(args->a[1]), (unsigned)args->a[2],
-			 (u32)args->a[3]);
+	return open_path((int)args->a[0], UVA(args->a[1]), (unsigned)args->a[2], (u32)args->a[3]);
 }
 
 s64 sys_creat(const struct syscall_args *args)
 {
-	return open_path(AT_FDCWD, UVA(args->a[0]), O_CREAT | O_WRONLY | O_TRUNC,
-			 (u32)args->a[1]);
+	return open_path(AT_FDCWD, UVA(args->a[0]), O_CREAT | O_WRONLY | O_TRUNC, (u32)args->a[1]);
 }
 
 s64 sys_close(const struct syscall_args *args)
@@ -197,7 +195,7 @@ s64 sys_dup3(const struct syscall_args *args)
 	return dup_to(old, new, args->a[2] & O_CLOEXEC);
 }
 
-// ---- Locks ---------------------------------------------------------------------------------------
+// ---- Locks --------------------------------------------------------------------------------------
 
 // struct flock to a range of bytes from the file's beginning.
 static int lock_range_of(struct file *f, const struct abi_flock *l, struct lock_range *r)
@@ -282,7 +280,7 @@ s64 sys_flock(const struct syscall_args *args)
 	return err;
 }
 
-// ---- fcntl, ioctl --------------------------------------------------------------------------------
+// ---- fcntl, ioctl -------------------------------------------------------------------------------
 
 static s64 set_flags(struct file *f, unsigned flags)
 {
@@ -382,7 +380,7 @@ s64 sys_ioctl(const struct syscall_args *args)
 	return r;
 }
 
-// ---- Pipes ---------------------------------------------------------------------------------------
+// ---- Pipes --------------------------------------------------------------------------------------
 
 static s64 make_pipe(uva_t user, unsigned flags)
 {

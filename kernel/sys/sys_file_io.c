@@ -10,8 +10,8 @@
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
-#define IOV_MAX 1024u
-#define IOV_SMALL 8u
+#define IOV_MAX        1024u
+#define IOV_SMALL      8u
 #define SENDFILE_CHUNK 16384u
 
 typedef ssize (*move_fn)(struct file *f, struct iov_iter *it);
@@ -67,7 +67,8 @@ s64 sys_pwrite64(const struct syscall_args *args)
 	return move_at(args, file_pwrite);
 }
 
-// Copies an array of struct iovec, which is laid out like struct iov_piece. `small` or heap in *out.
+// Copies an array of struct iovec, which is laid out like struct iov_piece. `small` or heap in
+// *out.
 static int get_pieces(uva_t user, u64 count, struct iov_piece *small, struct iov_piece **out,
 		      struct iov_iter *it)
 {
@@ -93,8 +94,9 @@ static int get_pieces(uva_t user, u64 count, struct iov_piece *small, struct iov
 			kfree(p);
 		return err;
 	}
-	*it = (struct iov_iter){ .user = true, .piece = p, .nr_pieces = (unsigned)count,
-				 .left = total };
+	*it = (struct iov_iter){
+		.user = true, .piece = p, .nr_pieces = (unsigned)count, .left = total
+	};
 	iov_advance(it, 0); // past empty pieces
 	*out = p;
 	return 0;
@@ -276,7 +278,7 @@ s64 sys_fadvise64(const struct syscall_args *args)
 	return err;
 }
 
-// ---- getdents64 ----------------------------------------------------------------------------------
+// ---- getdents64 ---------------------------------------------------------------------------------
 
 struct dents {
 	uva_t at;

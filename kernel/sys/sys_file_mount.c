@@ -9,11 +9,11 @@
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
-#define MS_RDONLY  0x1u
-#define MS_REMOUNT 0x20u
-#define MS_BIND    0x1000u
-#define MS_MOVE    0x2000u
-#define MS_SHARING 0x1e0000u // unbindable, private, slave, shared
+#define MS_RDONLY   0x1u
+#define MS_REMOUNT  0x20u
+#define MS_BIND     0x1000u
+#define MS_MOVE     0x2000u
+#define MS_SHARING  0x1e0000u // unbindable, private, slave, shared
 #define OPTIONS_MAX 256u
 
 struct mount_strings {

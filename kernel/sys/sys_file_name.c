@@ -172,7 +172,7 @@ s64 sys_symlinkat(const struct syscall_args *args)
 	return symlink_at(UVA(args->a[0]), (int)args->a[1], UVA(args->a[2]));
 }
 
-// ---- Where the process stands --------------------------------------------------------------------
+// ---- Where the process stands -------------------------------------------------------------------
 
 s64 sys_getcwd(const struct syscall_args *args)
 {
@@ -232,7 +232,8 @@ s64 sys_fchdir(const struct syscall_args *args)
 
 	if (!f)
 		return -EBADF;
-	err = f->dentry && S_ISDIR(f->inode->mode) ? inode_permission(f->inode, MAY_EXEC) : -ENOTDIR;
+	err = f->dentry && S_ISDIR(f->inode->mode) ? inode_permission(f->inode, MAY_EXEC)
+						   : -ENOTDIR;
 	if (!err)
 		fs_set_cwd(fs_current(), dentry_get(f->dentry));
 	file_put(f);

@@ -13,7 +13,7 @@
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
-#define NS_PER_S 1000000000ll
+#define NS_PER_S   1000000000ll
 #define NO_TIMEOUT (~0ull)
 
 struct poll_item {
@@ -39,7 +39,8 @@ static unsigned ask(struct poll_item *item, unsigned count, struct poll_table *p
 	return hits;
 }
 
-// Waits until one of the files is ready, `timeout_ns` from now at most. How many, or -EINTR, -ENOMEM.
+// Waits until one of the files is ready, `timeout_ns` from now at most. How many, or -EINTR,
+// -ENOMEM.
 static s64 poll_items(struct poll_item *item, unsigned count, u64 timeout_ns)
 {
 	u64 deadline = 0;
@@ -69,7 +70,7 @@ static s64 poll_items(struct poll_item *item, unsigned count, u64 timeout_ns)
 	return err == -ETIMEDOUT ? 0 : err;
 }
 
-// ---- poll ----------------------------------------------------------------------------------------
+// ---- poll ---------------------------------------------------------------------------------------
 
 static s64 poll_user(uva_t user, u64 count, u64 timeout_ns)
 {
@@ -86,7 +87,8 @@ static s64 poll_user(uva_t user, u64 count, u64 timeout_ns)
 		n = -EFAULT;
 	if (!n) {
 		for (u64 k = 0; k < count; k++)
-			item[k] = (struct poll_item){ .fd = fds[k].fd, .wanted = (u16)fds[k].events };
+			item[k] =
+				(struct poll_item){ .fd = fds[k].fd, .wanted = (u16)fds[k].events };
 		n = poll_items(item, (unsigned)count, timeout_ns);
 		for (u64 k = 0; k < count; k++)
 			fds[k].revents = (s16)item[k].ready;
@@ -102,8 +104,7 @@ s64 sys_poll(const struct syscall_args *args)
 {
 	int ms = (int)args->a[2];
 
-	return poll_user(UVA(args->a[0]), (u32)args->a[1],
-			 ms < 0 ? NO_TIMEOUT : (u64)ms * 1000000);
+	return poll_user(UVA(args->a[0]), (u32)args->a[1], ms < 0 ? NO_TIMEOUT : (u64)ms * 1000000);
 }
 
 // A timeout in struct timespec or timeval; NULL: none.
@@ -168,9 +169,9 @@ s64 sys_ppoll(const struct syscall_args *args)
 	return n;
 }
 
-// ---- select --------------------------------------------------------------------------------------
+// ---- select -------------------------------------------------------------------------------------
 
-#define SETS 3
+#define SETS  3
 #define WORDS (FD_MAX / 64)
 
 struct select_sets {

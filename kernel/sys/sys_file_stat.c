@@ -10,10 +10,10 @@
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
-#define NS_PER_S 1000000000ull
-#define STATX_BASIC 0x7ffu
+#define NS_PER_S       1000000000ull
+#define STATX_BASIC    0x7ffu
 #define STATX_RESERVED 0x80000000u
-#define AT_STATX_SYNC 0x6000u
+#define AT_STATX_SYNC  0x6000u
 #define R_OK_W_OK_X_OK 7u
 
 static struct abi_timespec to_timespec(u64 ns)
@@ -30,10 +30,19 @@ static s64 put_stat(struct inode *i, uva_t user)
 	if (err)
 		return err;
 	st = (struct abi_stat){
-		.dev = i->super->dev, .ino = a.ino, .nlink = a.nlink, .mode = a.mode,
-		.uid = a.uid, .gid = a.gid, .rdev = a.rdev, .size = (s64)a.size,
-		.blksize = a.blksize, .blocks = (s64)a.blocks, .atime = to_timespec(a.atime_ns),
-		.mtime = to_timespec(a.mtime_ns), .ctime = to_timespec(a.ctime_ns),
+		.dev = i->super->dev,
+		.ino = a.ino,
+		.nlink = a.nlink,
+		.mode = a.mode,
+		.uid = a.uid,
+		.gid = a.gid,
+		.rdev = a.rdev,
+		.size = (s64)a.size,
+		.blksize = a.blksize,
+		.blocks = (s64)a.blocks,
+		.atime = to_timespec(a.atime_ns),
+		.mtime = to_timespec(a.mtime_ns),
+		.ctime = to_timespec(a.ctime_ns),
 	};
 	return copy_to_user(user, &st, sizeof(st));
 }
@@ -102,18 +111,27 @@ s64 sys_statx(const struct syscall_args *args)
 		return err;
 	err = vfs_getattr(i, &a);
 	st = (struct abi_statx){
-		.mask = STATX_BASIC, .blksize = a.blksize, .nlink = a.nlink, .uid = a.uid,
-		.gid = a.gid, .mode = (u16)a.mode, .ino = a.ino, .size = a.size,
-		.blocks = a.blocks, .atime = to_statx_time(a.atime_ns),
-		.ctime = to_statx_time(a.ctime_ns), .mtime = to_statx_time(a.mtime_ns),
-		.rdev_major = (u32)(a.rdev >> 8), .rdev_minor = a.rdev & 0xff,
+		.mask = STATX_BASIC,
+		.blksize = a.blksize,
+		.nlink = a.nlink,
+		.uid = a.uid,
+		.gid = a.gid,
+		.mode = (u16)a.mode,
+		.ino = a.ino,
+		.size = a.size,
+		.blocks = a.blocks,
+		.atime = to_statx_time(a.atime_ns),
+		.ctime = to_statx_time(a.ctime_ns),
+		.mtime = to_statx_time(a.mtime_ns),
+		.rdev_major = (u32)(a.rdev >> 8),
+		.rdev_minor = a.rdev & 0xff,
 		.dev_minor = (u32)i->super->dev,
 	};
 	inode_put(i);
 	return err ? err : copy_to_user(UVA(args->a[4]), &st, sizeof(st));
 }
 
-// ---- statfs --------------------------------------------------------------------------------------
+// ---- statfs -------------------------------------------------------------------------------------
 
 static s64 put_statfs(struct super *s, uva_t user)
 {
@@ -124,10 +142,16 @@ static s64 put_statfs(struct super *s, uva_t user)
 	if (err)
 		return err;
 	st = (struct abi_statfs){
-		.type = (s64)info.type, .bsize = (s64)info.bsize, .blocks = info.blocks,
-		.bfree = info.bfree, .bavail = info.bavail, .files = info.files,
-		.ffree = info.ffree, .fsid = { (s32)info.fsid, (s32)(info.fsid >> 32) },
-		.namelen = (s64)info.namelen, .frsize = (s64)info.bsize,
+		.type = (s64)info.type,
+		.bsize = (s64)info.bsize,
+		.blocks = info.blocks,
+		.bfree = info.bfree,
+		.bavail = info.bavail,
+		.files = info.files,
+		.ffree = info.ffree,
+		.fsid = { (s32)info.fsid, (s32)(info.fsid >> 32) },
+		.namelen = (s64)info.namelen,
+		.frsize = (s64)info.bsize,
 		.flags = (s64)info.flags,
 	};
 	return copy_to_user(user, &st, sizeof(st));
@@ -157,7 +181,7 @@ s64 sys_fstatfs(const struct syscall_args *args)
 	return err;
 }
 
-// ---- access --------------------------------------------------------------------------------------
+// ---- access -------------------------------------------------------------------------------------
 
 // The walk itself goes by the effective user; a set-uid program that asks for the real one about a
 // directory that only the effective one may search gets an answer Linux would refuse.
@@ -193,7 +217,7 @@ s64 sys_faccessat2(const struct syscall_args *args)
 			 (unsigned)args->a[3]);
 }
 
-// ---- readlink ------------------------------------------------------------------------------------
+// ---- readlink -----------------------------------------------------------------------------------
 
 static int link_dentry(int dirfd, uva_t path, struct dentry **out)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Every system call that takes a pointer, with pointers that lead nowhere: EFAULT, and nothing else
-// happens. A call that the kernel does not have is skipped; one that it has and that is neither in the
-// table nor in the list of calls without pointers fails the test (where /proc/syscalls tells).
+// happens. A call that the kernel does not have is skipped; one that it has and that is neither in
+// the table nor in the list of calls without pointers fails the test (where /proc/syscalls tells).
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <poll.h>
@@ -258,7 +258,7 @@ static const char *const others[] = {
 	"socket",
 };
 
-// ---- The table, with each bad pointer ------------------------------------------------------------
+// ---- The table, with each bad pointer -----------------------------------------------------------
 
 static struct {
 	const char *name;
@@ -298,7 +298,7 @@ static void try_call(size_t c)
 	ok(true, "%s", calls[c].name);
 }
 
-// ---- Calls that need more than a row -------------------------------------------------------------
+// ---- Calls that need more than a row ------------------------------------------------------------
 
 static int exec_result;
 
@@ -359,7 +359,7 @@ static void test_cut_buffer(void)
 	munmap(page, 4096);
 }
 
-// ---- Is every call covered? ----------------------------------------------------------------------
+// ---- Is every call covered? ---------------------------------------------------------------------
 
 static bool is_covered(const char *name)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Open files: open's flags, read, write, lseek, pread and pwrite, readv and writev, truncate, sparse
-// files, descriptors and their flags.
+// Open files: open's flags, read, write, lseek, pread and pwrite, readv and writev, truncate,
+// sparse files, descriptors and their flags.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/stat.h>

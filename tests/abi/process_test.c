@@ -12,7 +12,7 @@
 
 static const char *self; // path of this program, which also plays the children
 
-// ---- What the program does when it was executed by itself ----------------------------------------
+// ---- What the program does when it was executed by itself ---------------------------------------
 
 static int play(int argc, char **argv)
 {
@@ -44,7 +44,7 @@ static int run(char *const argv[])
 #define RUN(...) run((char *const[]){ (char[]){ "test" }, __VA_ARGS__, NULL })
 #define ARG(s)   ((char[]){ s })
 
-// ---- Tests ---------------------------------------------------------------------------------------
+// ---- Tests --------------------------------------------------------------------------------------
 
 static int exit_42(void)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Signals: handlers and masks, and what a program gets that does what it must not do. Each misdeed is
-// tried twice: with a handler, which sees why, and without, where it must kill the program and nothing
-// else.
+// Signals: handlers and masks, and what a program gets that does what it must not do. Each misdeed
+// is tried twice: with a handler, which sees why, and without, where it must kill the program and
+// nothing else.
 #define _GNU_SOURCE
 #include <setjmp.h>
 #include <stdint.h>
@@ -41,7 +41,7 @@ static void handle(int sig, void (*fn)(int, siginfo_t *, void *), int flags)
 	sigaction(sig, &sa, NULL);
 }
 
-// ---- Misdeeds ------------------------------------------------------------------------------------
+// ---- Misdeeds -----------------------------------------------------------------------------------
 
 static const unsigned char just_return[] = { 0xc3 };
 
@@ -239,7 +239,7 @@ static int fault_while_blocked(void)
 	return 0;
 }
 
-// ---- Handlers and masks --------------------------------------------------------------------------
+// ---- Handlers and masks -------------------------------------------------------------------------
 
 static void test_delivery(void)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The Test Anything Protocol for the ABI tests: each is one program that runs on Linux, which is the
-// oracle, and on dax64, and must pass on both.
+// The Test Anything Protocol for the ABI tests: each is one program that runs on Linux, which is
+// the oracle, and on dax64, and must pass on both.
 #pragma once
 
 #include <errno.h>
@@ -41,8 +41,8 @@ static inline bool is(long got, long expected, const char *name)
 	return good;
 }
 
-// The call must fail with this errno. A successful result must not look like a failure: it is passed on
-// as it is.
+// The call must fail with this errno. A successful result must not look like a failure: it is
+// passed on as it is.
 static inline bool fails(long result, int expected_errno, const char *name)
 {
 	int found = errno;
@@ -69,8 +69,8 @@ static inline int in_child(int (*fn)(void))
 	return status;
 }
 
-// A fresh empty folder for the test's files, which becomes the working directory. Where it lies can be
-// chosen by $TMPDIR, so that the same tests run on every file system.
+// A fresh empty folder for the test's files, which becomes the working directory. Where it lies can
+// be chosen by $TMPDIR, so that the same tests run on every file system.
 static inline void enter_scratch_folder(void)
 {
 	static char path[256];

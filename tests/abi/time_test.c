@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Clocks and sleeping; and the calls that tell about system and process. No test asks for precision:
-// the machine may be slow, but time may not go backwards and no sleep may be too short.
+// Clocks and sleeping; and the calls that tell about system and process. No test asks for
+// precision: the machine may be slow, but time may not go backwards and no sleep may be too short.
 #define _GNU_SOURCE
 #include <sys/resource.h>
 #include <sys/sysinfo.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Contents of files: growth and shrinking across 32 KiB, 2 MiB and 1 GiB, holes, truncate both ways,
-// fallocate, and what a remount finds.
+// Contents of files: growth and shrinking across 32 KiB, 2 MiB and 1 GiB, holes, truncate both
+// ways, fallocate, and what a remount finds.
 #include "tests/host/ptfs_test.h"
 
 static u8 buf[MIB(6)], back[MIB(6)];

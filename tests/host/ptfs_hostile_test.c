@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Images that lie. An entry that points at kernel RAM, outside the region, at a table block, at the wrong
-// kind of chunk, with reserved bits or an unknown base tag; a table page named at two levels or by two
-// files; a block claimed twice and unlinked once; broken inodes, directories, superblocks, journals.
+// Images that lie. An entry that points at kernel RAM, outside the region, at a table block, at the
+// wrong kind of chunk, with reserved bits or an unknown base tag; a table page named at two levels
+// or by two files; a block claimed twice and unlinked once; broken inodes, directories,
+// superblocks, journals.
 // Expected each time: -EUCLEAN for what is broken, one log line that names inode and entry, and
 // everything else goes on.
 #include "tests/host/ptfs_test.h"
@@ -17,8 +18,8 @@ static void put_word(struct bad *b, u64 off, u64 value)
 	memcpy(b->r.image.map + off, &value, 8);
 }
 
-// "victim" has direct entries, "tall" a PTE page, "huge" 2 MiB leaves below a PMD page, "good" is like
-// "tall", and "fine" is left alone. The image is unmounted afterwards.
+// "victim" has direct entries, "tall" a PTE page, "huge" 2 MiB leaves below a PMD page, "good" is
+// like "tall", and "fine" is left alone. The image is unmounted afterwards.
 static void setup(struct bad *b)
 {
 	static u8 data[KIB(64)];
@@ -292,7 +293,8 @@ static void table_at_two_levels(void **state)
 	}
 }
 
-// A 2 MiB leaf over a chunk in which other files have blocks, and one that is only partly allocated.
+// A 2 MiB leaf over a chunk in which other files have blocks, and one that is only partly
+// allocated.
 static void huge_over_small(void **state)
 {
 	struct bad b;
@@ -387,8 +389,8 @@ static void broken_directory(void **state)
 	}
 }
 
-// A snapshot that lies about free blocks: what was handed out twice is refused, nothing is overwritten
-// through a table.
+// A snapshot that lies about free blocks: what was handed out twice is refused, nothing is
+// overwritten through a table.
 static void lying_snapshot(void **state)
 {
 	struct bad b;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Names: lookup, readdir, links, rename in all its cases, large directories, attributes, symlinks, and
-// files that are unlinked while they are open.
+// Names: lookup, readdir, links, rename in all its cases, large directories, attributes, symlinks,
+// and files that are unlinked while they are open.
 #include "tests/host/ptfs_test.h"
 
 struct seen {

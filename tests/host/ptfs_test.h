@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What the host tests of ptfs share: a file system in memory, short forms of its calls, and a check of all
-// its invariants.
+// What the host tests of ptfs share: a file system in memory, short forms of its calls, and a check
+// of all its invariants.
 #pragma once
 
 #include <errno.h>

@@ -15,7 +15,8 @@ from lib.images import make_image
 from lib.machine import Config, Dimm
 
 MIB = 1 << 20
-# Sizes around every change of the tree's shape: direct entries, a PTE page, PMD pages, 2 MiB leaves.
+# Sizes around every change of the tree's shape: direct entries, a PTE page, PMD pages, 2 MiB
+# leaves.
 SIZES = [1, 100, 4095, 4096, 4097, 32767, 32768, 32769, 65536, 2 * MIB - 1, 2 * MIB, 2 * MIB + 1,
          5 * MIB + 12345]
 MARGIN = 0.05  # the costs for a small and a large file

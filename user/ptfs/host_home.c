@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the host's side of fs/ptfs/platform.h that has no medium in it: memory, locks, log, clock, bytes.
+// What: the host's side of fs/ptfs/platform.h that has no medium in it: memory, locks, log, clock,
+// bytes.
 // Not here: images and the pmem functions (host_pmem.c).
 #include <errno.h>
 #include <stdarg.h>

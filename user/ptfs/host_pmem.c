@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: images on the host and the pmem functions over them. An image is registered at a base address;
-// a store names that address, as in the kernel, and is told to the recorder before it is done.
+// What: images on the host and the pmem functions over them. An image is registered at a base
+// address; a store names that address, as in the kernel, and is told to the recorder before it is
+// done.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -138,8 +139,8 @@ void host_image_close(struct host_image *im)
 	im->fd = -1;
 }
 
-// The image that holds [dst, dst + len). The newest registration wins: tests register a copy of an image
-// at the address of the original.
+// The image that holds [dst, dst + len). The newest registration wins: tests register a copy of an
+// image at the address of the original.
 static struct host_image *image_at(phys_t dst, u64 len)
 {
 	for (struct host_image *im = pm.images; im; im = im->next)

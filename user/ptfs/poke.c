@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// What: `ptfs peek`, `poke` and `unclean`: show the entries that lead to a block, and damage them. Tests
-// make hostile images with these; nothing else writes the medium around the core.
+// What: `ptfs peek`, `poke` and `unclean`: show the entries that lead to a block, and damage them.
+// Tests make hostile images with these; nothing else writes the medium around the core.
 //
 //      ptfs poke IMAGE PATH BLOCK LEVEL CHANGE...
 //
-// changes the entry of LEVEL on the way to file block BLOCK (level 1: the block's own; the highest is the
-// root word; a file in direct entries has level 1 only). The changes are made in turn:
+// changes the entry of LEVEL on the way to file block BLOCK (level 1: the block's own; the highest
+// is the root word; a file in direct entries has level 1 only). The changes are made in turn:
 //      =V            the whole word            address=V     the address bits
 //      tag=N         the base tag              set=V clear=V  bits
 //      self          address of the table page that the entry stands in
-//      entry=PATH:BLOCK:LEVEL  the word of another entry (level bits of a root word follow the place)
+//      entry=PATH:BLOCK:LEVEL  the word of another entry (level bits of a root word follow the
+//                              place)
 #include <stdio.h>
 #include <stdlib.h>
 

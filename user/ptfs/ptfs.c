@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// ptfs: look into an image and change it, without mounting it. Commands that only look work on a private
-// copy, so they change nothing even where the image needs recovery.
+// ptfs: look into an image and change it, without mounting it. Commands that only look work on a
+// private copy, so they change nothing even where the image needs recovery.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
