@@ -28,6 +28,10 @@ struct proc_node proc_root = { .name = "", .mode = S_IFDIR | 0555, .ino = 1 };
 static const struct inode_ops file_ops_inode, link_ops;
 static const struct file_ops text_ops, dir_file_ops;
 
+// A text is shared between an open file and the reads of it that are under way: a write makes a new
+// one.
+static struct spinlock text_lock = SPINLOCK_INIT(RANK_FS_SPIN);
+
 // ---- Text ----------------------------------------------------------------------------------------
 
 static bool seq_grow(struct seq *s, size_t more)
@@ -94,29 +98,57 @@ int proc_text_open(struct file *f, int (*print)(struct seq *s, struct proc_inode
 		kfree(s);
 		return err;
 	}
+	s->refs = 1;
+	spin_lock(&text_lock);
 	f->private = s;
+	spin_unlock(&text_lock);
 	return 0;
 }
 
-void proc_text_release(struct file *f)
+static struct seq *text_get(struct file *f)
 {
-	struct seq *s = f->private;
+	struct seq *s;
 
+	spin_lock(&text_lock);
+	s = f->private;
+	s->refs++;
+	spin_unlock(&text_lock);
+	return s;
+}
+
+static void text_put(struct seq *s)
+{
+	bool last;
+
+	spin_lock(&text_lock);
+	last = --s->refs == 0;
+	spin_unlock(&text_lock);
+	if (!last)
+		return;
 	kfree(s->text);
 	kfree(s);
 }
 
+void proc_text_release(struct file *f)
+{
+	text_put(f->private);
+}
+
 ssize proc_text_read(struct file *f, struct iov_iter *to, u64 *pos)
 {
-	struct seq *s = f->private;
-	size_t want = to->left, n;
+	struct seq *s = text_get(f);
+	ssize done = 0;
 
-	if (*pos >= s->len || !want)
-		return 0;
-	want = min(want, s->len - *pos);
-	n = iov_copy_to(to, s->text + *pos, want);
-	*pos += n;
-	return n ? (ssize)n : -EFAULT;
+	if (*pos < s->len && to->left) {
+		size_t want = min(to->left, s->len - *pos);
+
+		done = (ssize)iov_copy_to(to, s->text + *pos, want);
+		*pos += (u64)done;
+		if (!done)
+			done = -EFAULT;
+	}
+	text_put(s);
+	return done;
 }
 
 static int print_node(struct seq *s, struct proc_inode *pi)
@@ -128,6 +160,18 @@ static int print_node(struct seq *s, struct proc_inode *pi)
 static int text_open(struct inode *i __unused, struct file *f)
 {
 	return proc_text_open(f, print_node);
+}
+
+// What the file says after a write is what a reader of the same descriptor sees from then on.
+static int text_again(struct file *f)
+{
+	struct seq *before = f->private;
+	int err = proc_text_open(f, print_node);
+
+	if (err)
+		return err;
+	text_put(before);
+	return 0;
 }
 
 static ssize text_write(struct file *f, struct iov_iter *from, u64 *pos)
@@ -149,6 +193,8 @@ static ssize text_write(struct file *f, struct iov_iter *from, u64 *pos)
 	if (!err)
 		err = n->store(text, n->arg);
 	kfree(text);
+	if (!err)
+		err = text_again(f);
 	*pos += want;
 	return err ? err : (ssize)want;
 }

@@ -7,6 +7,7 @@
 #include "fs/vfs.h"
 
 struct seq {
+	u32 refs; // the open file's and those of reads under way [text_lock in procfs.c]
 	char *text;
 	size_t len, room;
 	bool full; // memory ran short: what is there is a beginning only

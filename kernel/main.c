@@ -16,6 +16,7 @@
 #include "kernel/crash.h"
 #include "kernel/ktest.h"
 #include "kernel/panic.h"
+#include "kernel/sys/mm_proc.h"
 #include "kernel/sched/thread.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/irq.h"
@@ -80,6 +81,7 @@ void main(u32 magic, phys_t info)
 	frame_init();
 	heap_init();
 	fault_init();
+	mm_proc_init();
 	acpi_init();
 	acpi_power_init();
 	iomem_init();
