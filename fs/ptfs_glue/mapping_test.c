@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: MIT
+//
+// In-kernel tests of ptfs files as objects of the VM: pages, tables, and whole mappings in an
+// address space of the test's own.
+#include "drivers/nvdimm/region.h"
+#include "fs/namei.h"
+#include "fs/ptfs_glue/glue_internal.h"
+#include "fs/ptfs_glue/glue_test.h"
+#include "kernel/sched/thread.h"
+#include "mm/test_util.h"
+#include "mm/uaccess.h"
+
+// What the VM sees: pages, holes, the end of the file, and tables as they grow.
+KTEST(ptfs_object_pages_and_tables)
+{
+	struct pmem_region *r;
+	struct vm_object *o;
+	struct vm_table table;
+	struct vm_page page;
+	struct file *f;
+
+	if (!test_fs_open(&r))
+		return;
+	EXPECT(write_file(PLACE "/map", 0, KIB(5), 1));
+	EXPECT_EQ(vfs_open(PLACE "/map", O_RDWR, 0, &f), 0);
+	EXPECT_EQ(f->ops->mmap(f, &o), 0);
+	EXPECT_EQ(o->ops->size(o), KIB(5));
+	rwlock_read_lock(&o->map_lock);
+	EXPECT_EQ(o->ops->page(o, 0, false, &page), 0);
+	EXPECT(!page.hole && page.level == PT_PTE && page.pa.pa >= r->base.pa);
+	EXPECT_EQ(o->ops->page(o, KIB(8), true, &page), -ENXIO);
+	EXPECT_EQ(o->ops->table(o, 0, PT_PML4, &table), 0);
+	EXPECT_EQ(table.kind, VM_TABLE_DIRECT);
+	EXPECT(pte_present(table.direct[0]) && pte_present(table.direct[1]));
+	EXPECT(pte_is_none(table.direct[2]));
+	rwlock_read_unlock(&o->map_lock);
+
+	EXPECT(write_file(PLACE "/map", MIB(3), 1, 2));
+	rwlock_read_lock(&o->map_lock);
+	EXPECT_EQ(o->ops->table(o, 0, PT_PML4, &table), 0);
+	EXPECT(table.kind == VM_TABLE_ENTRY && table.level == PT_PUD);
+	EXPECT_EQ(o->ops->table(o, MIB(3), PT_PMD, &table), 0);
+	EXPECT(table.kind == VM_TABLE_ENTRY && table.level == PT_PMD);
+	EXPECT_EQ(o->ops->page(o, MIB(1), false, &page), 0);
+	EXPECT(page.hole);
+	EXPECT_EQ(o->ops->page(o, MIB(1), true, &page), 0);
+	EXPECT(!page.hole);
+	rwlock_read_unlock(&o->map_lock);
+	o->ops->get(o);
+	file_put(f);
+	EXPECT_EQ(vfs_unmount(PLACE), -EBUSY);
+	o->ops->put(o);
+	test_fs_close(r);
+}
+
+// A file of `bytes` mapped, and open for reading and writing.
+struct mapped {
+	struct pmem_region *region;
+	struct aspace *as;
+	struct vm_object *object;
+	struct file *file;
+	u64 va;
+};
+
+static bool map_open(struct mapped *m, u64 bytes, unsigned flags)
+{
+	*m = (struct mapped){ 0 };
+	if (!test_fs_open(&m->region))
+		return false;
+	m->as = test_enter();
+	for (u64 off = 0; off < bytes; off += BUF)
+		EXPECT(write_file(PLACE "/m", off, min(bytes - off, BUF), off));
+	if (EXPECT(m->as) && EXPECT_EQ(vfs_open(PLACE "/m", O_RDWR, 0, &m->file), 0) &&
+	    EXPECT_EQ(m->file->ops->mmap(m->file, &m->object), 0))
+		m->va = test_map_file(m->as, m->object, 0, bytes, PROT_READ | PROT_WRITE, flags);
+	EXPECT(m->va);
+	return true;
+}
+
+static void map_close(struct mapped *m)
+{
+	if (m->file)
+		file_put(m->file);
+	if (m->as)
+		test_leave(m->as);
+	test_fs_close(m->region);
+}
+
+static int resize(struct mapped *m, u64 bytes)
+{
+	const struct inode_attr a = { .size = bytes };
+
+	return m->file->inode->ops->setattr(m->file->inode, ATTR_SIZE, &a);
+}
+
+static u64 word_at(u64 off)
+{
+	u8 bytes[8];
+	u64 word;
+
+	for (unsigned i = 0; i < 8; i++) {
+		u64 at = off % BUF + i;
+
+		bytes[i] = (u8)((off - off % BUF) * 31 + at + at / 251);
+	}
+	memcpy(&word, bytes, 8);
+	return word;
+}
+
+// Stores through the mapping are what read() gives, and the other way round.
+static void store_and_load(struct mapped *m, u64 bytes)
+{
+	for (u64 off = 0; off + 8 <= bytes; off += 8 * 509)
+		if (!EXPECT_EQ(test_peek(m->va + off), word_at(off)))
+			break;
+	for (u64 off = 0; off + 8 <= bytes; off += PAGE_SIZE) {
+		u64 got = 0;
+
+		EXPECT(test_poke(m->va + off, ~off));
+		EXPECT_EQ(file_read_kernel(m->file, &got, 8, off), 8);
+		EXPECT_EQ(got, ~off);
+	}
+}
+
+KTEST(ptfs_map_plain)
+{
+	struct mapped m;
+
+	if (!map_open(&m, KIB(200), MAP_SHARED))
+		return;
+	store_and_load(&m, KIB(200));
+	map_close(&m);
+}
+
+KTEST(ptfs_map_attached)
+{
+	struct mapped m;
+
+	if (!map_open(&m, KIB(200), MAP_SHARED | MAP_DAXVM))
+		return;
+	store_and_load(&m, KIB(200));
+	map_close(&m);
+}
+
+KTEST(ptfs_map_attached_direct)
+{
+	struct mapped m;
+
+	if (!map_open(&m, KIB(20), MAP_SHARED | MAP_DAXVM))
+		return;
+	store_and_load(&m, KIB(20));
+	map_close(&m);
+}
+
+// Truncated under a mapping: no CPU reaches the freed blocks any more; grown again it shows zeros.
+static void truncate_under(unsigned flags)
+{
+	struct mapped m;
+
+	if (!map_open(&m, MIB(3), flags))
+		return;
+	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), word_at(MIB(2) + 64));
+	EXPECT_EQ(test_peek(m.va + KIB(64)), word_at(KIB(64)));
+	EXPECT_EQ(resize(&m, KIB(64) + 100), 0);
+	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), ~0ull);
+	EXPECT_EQ(test_peek(m.va + KIB(68)), ~0ull);
+	EXPECT_EQ(test_peek(m.va + KIB(64)), word_at(KIB(64)));
+	EXPECT_EQ(resize(&m, MIB(3)), 0);
+	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), 0);
+	EXPECT_EQ(test_peek(m.va + KIB(64) + 104), 0);
+	EXPECT(test_poke(m.va + MIB(2) + 64, 5));
+	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), 5);
+	EXPECT_EQ(resize(&m, 0), 0);
+	EXPECT_EQ(test_peek(m.va), ~0ull);
+	EXPECT_EQ(resize(&m, KIB(4)), 0);
+	EXPECT_EQ(test_peek(m.va), 0);
+	map_close(&m);
+}
+
+KTEST(ptfs_truncate_under_plain_map)
+{
+	truncate_under(MAP_SHARED);
+}
+
+KTEST(ptfs_truncate_under_attached_map)
+{
+	truncate_under(MAP_SHARED | MAP_DAXVM);
+}
+
+// A hole that was read shows the zero page; write() fills the hole, and the mapping sees it.
+KTEST(ptfs_hole_filled_behind_a_map)
+{
+	struct mapped m;
+
+	if (!map_open(&m, KIB(100), MAP_SHARED))
+		return;
+	EXPECT_EQ(resize(&m, MIB(1)), 0);
+	m.va = test_map_file(m.as, m.object, 0, MIB(1), PROT_READ, MAP_SHARED);
+	EXPECT_EQ(test_peek(m.va + KIB(512)), 0);
+	EXPECT(write_file(PLACE "/m", KIB(512), 64, 3));
+	EXPECT(test_peek(m.va + KIB(512)) != 0);
+	map_close(&m);
+}
+
+// write() whose source is a mapping of the same file, not present yet: the copy stops at each page,
+// and its fault needs the locks that the copy held.
+KTEST(ptfs_write_from_its_own_map)
+{
+	struct iov_piece piece;
+	struct iov_iter it;
+	struct mapped m;
+	u64 pos = KIB(512), word = 0;
+
+	if (!map_open(&m, KIB(200), MAP_SHARED))
+		return;
+	iov_init_user(&it, &piece, UVA(m.va + 1), KIB(199));
+	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), KIB(199));
+	EXPECT_EQ(pos, KIB(711));
+	EXPECT_EQ(file_read_kernel(m.file, &word, 8, KIB(512) + KIB(64) - 1), 8);
+	EXPECT_EQ(word, word_at(KIB(64)));
+
+	// And read() into it.
+	pos = KIB(512);
+	iov_init_user(&it, &piece, UVA(m.va), KIB(100));
+	EXPECT_EQ(m.file->ops->read(m.file, &it, &pos), KIB(100));
+	EXPECT_EQ(test_peek(m.va + KIB(64) - 1), word_at(KIB(64)));
+	// A bad address in the middle: what came before it counts.
+	pos = 0;
+	iov_init_user(&it, &piece, UVA(m.va + KIB(196)), KIB(8));
+	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), KIB(4));
+	iov_init_user(&it, &piece, UVA(64), KIB(8));
+	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), -EFAULT);
+	map_close(&m);
+}
+
+// After a mount no table is verified yet: the first mapping goes through what is made ready on the
+// way, the thread readies the rest, and then the file attaches as a whole.
+KTEST(ptfs_map_after_remount)
+{
+	struct vm_table table = { .kind = VM_TABLE_NONE };
+	struct mapped m;
+
+	if (!map_open(&m, MIB(9), MAP_SHARED | MAP_DAXVM))
+		return;
+	EXPECT_EQ(aspace_unmap(m.as, UVA(m.va), MIB(9)), 0);
+	file_put(m.file);
+	EXPECT_EQ(vfs_unmount(PLACE), 0);
+	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", false), 0);
+	EXPECT_EQ(vfs_open(PLACE "/m", O_RDWR, 0, &m.file), 0);
+	EXPECT_EQ(m.file->ops->mmap(m.file, &m.object), 0);
+	m.va = test_map_file(m.as, m.object, 0, MIB(9), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_DAXVM);
+	store_and_load(&m, MIB(9));
+	for (unsigned tries = 0; tries < 200 && table.kind == VM_TABLE_NONE; tries++) {
+		thread_sleep_ns(1000000);
+		rwlock_read_lock(&m.object->map_lock);
+		EXPECT_EQ(m.object->ops->table(m.object, 0, PT_PUD, &table), 0);
+		rwlock_read_unlock(&m.object->map_lock);
+	}
+	EXPECT_EQ(table.kind, VM_TABLE_ENTRY);
+	EXPECT_EQ(table.level, PT_PUD);
+	map_close(&m);
+}
