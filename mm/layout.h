@@ -15,7 +15,7 @@
 #include "kernel/lib/types.h"
 
 #define USER_BASE       0x0000000000010000ull
-#define USER_END        0x00007ffffffff000ull // one page below the canonical hole (SYSRET, see entry.asm)
+#define USER_END        0x00007ffffffff000ull // a page below the hole (SYSRET, entry.asm)
 #define PHYSMAP_BASE    0xffff800000000000ull
 #define PHYSMAP_SIZE    0x0000400000000000ull
 #define KSTACK_BASE     0xffffc00000000000ull

@@ -25,7 +25,7 @@ enum vm_table_kind {
 	VM_TABLE_NONE,   // cannot be attached (a hole, beyond the end, not ready, read-only at a
 			 // foreign base): use faults
 	VM_TABLE_ENTRY,  // `entry` of `level`: a table pointer or a 2 MiB leaf
-	VM_TABLE_DIRECT, // `direct[]`: up to eight 4 KiB leaves (0: hole) of the file's first 32 KiB
+	VM_TABLE_DIRECT, // `direct[]`: up to eight 4 KiB leaves (0: hole), the first 32 KiB
 };
 
 // The stored subtree that covers one place of the file. An entry of `level` covers the bytes

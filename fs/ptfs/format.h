@@ -242,7 +242,7 @@ struct ptfs_dinode {
 	le64_t created_ns;
 	u8 reserved0[24];
 	// 64
-	le64_t mode_links; // mode in the low half (Linux values, with the type), link count in the high
+	le64_t mode_links; // mode in the low half (Linux values, with the type), links in the high
 	le64_t owner;      // uid in the low half, gid in the high
 	le64_t size;       // bytes; the commit point of append and truncate
 	le64_t flags;      // PTFS_INODE_*

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
-# prove's harness with one line more at the end: how many tests passed and how many failed. A program
-# that ended badly without a failed test of its own (a crash, a missing plan) counts as one failure.
+# prove's harness with one line more at the end: how many tests passed and how many failed. A
+# program that ended badly without a failed test of its own (a crash, a missing plan) counts as
+# one failure.
 package Count;
 
 use strict;

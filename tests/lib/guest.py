@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Boot, run one command line in the guest's shell, power off: `make exec` and most system tests.
 
-COM1 carries what the command writes and nothing else, byte for byte; the kernel's log and the status
-of the command come by COM2.
+COM1 carries what the command writes and nothing else, byte for byte; the kernel's log and the
+status of the command come by COM2.
 """
 
 import dataclasses

@@ -18,7 +18,8 @@ def run_tool(*words, check=True):
                           stderr=subprocess.STDOUT, timeout=120, check=False,
                           encoding="utf-8", errors="replace")
     if check and done.returncode:
-        raise AssertionError(f"{' '.join(map(str, words))}: status {done.returncode}\n{done.stdout}")
+        command = " ".join(map(str, words))
+        raise AssertionError(f"{command}: status {done.returncode}\n{done.stdout}")
     return done
 
 

@@ -193,7 +193,7 @@ class Machine:
         self.process.stdin.flush()
 
     def receive(self, deadline):
-        """Wait for output: the new bytes, b"" at the end; GuestError past the deadline (time.time)."""
+        """Wait for output: the new bytes, b"" at the end; GuestError past the deadline."""
         ready, _, _ = select.select([self.process.stdout], [], [], max(0, deadline - time.time()))
         if not ready:
             raise GuestError("timeout")
@@ -210,7 +210,8 @@ class Machine:
             try:
                 data = self.receive(deadline)
             except GuestError:
-                raise GuestError(f"no {regex.pattern!r} within {timeout or self.timeout} s") from None
+                limit = timeout or self.timeout
+                raise GuestError(f"no {regex.pattern!r} within {limit} s") from None
             if not data:
                 raise GuestError(f"the machine ended before {regex.pattern!r}")
             self.unread = self.unread[-LOG_MAX:] + data

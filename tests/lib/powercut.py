@@ -36,7 +36,8 @@ def check(path, lines):
     """Boots again and compares. Raises GuestError with what is wrong."""
     config = Config(dimms=[Dimm(str(path))])
     config.files["run/lines"] = (0o644, lines)
-    guest = run(config, "writeloop -c /pmem/w </run/lines && echo after >/pmem/after && cat /pmem/after")
+    guest = run(config, "writeloop -c /pmem/w </run/lines && echo after >/pmem/after && "
+                        "cat /pmem/after")
     if guest.status != 0 or not guest.output.endswith("after\n"):
         raise GuestError(f"files are not as they were said to be:\n{guest.output}\n{guest.log}")
     if "scan" not in guest.log:

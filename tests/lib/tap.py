@@ -40,7 +40,8 @@ def attempt(name, function, *args):
         function(*args)
     except Exception as error:  # whatever went wrong is the test's result
         where = traceback.extract_tb(error.__traceback__)[-1]
-        return ok(False, name, f"{type(error).__name__}: {error}\nat {where.filename}:{where.lineno}")
+        place = f"{where.filename}:{where.lineno}"
+        return ok(False, name, f"{type(error).__name__}: {error}\nat {place}")
     return ok(True, name)
 
 

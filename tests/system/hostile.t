@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Hostile images: entries that point where they must not. The page with such an entry is refused, by
-read (EUCLEAN) and by every kind of mapping (SIGBUS), the log names inode and entry, and everything
-else goes on.
+"""Hostile images: entries that point where they must not. The page with such an entry is refused,
+by read (EUCLEAN) and by every kind of mapping (SIGBUS), the log names inode and entry, and
+everything else goes on.
 
-Each victim is a file of its own whose entries were changed by `ptfs poke`. All are on one image, which
-is mounted once clean (a page is verified when it is first used) and once after a power cut (all are
-verified by the scan).
+Each victim is a file of its own whose entries were changed by `ptfs poke`. All are on one image,
+which is mounted once clean (a page is verified when it is first used) and once after a power cut
+(all are verified by the scan).
 """
 
 import pathlib
@@ -97,8 +97,8 @@ def mount_and_look(kind, image):
     tap.ok("rm 0" in rest, f"{kind}: the victims can be removed", parts[-1])
     tap.ok(len(sums) == 5 and sums[2] == sums[3], f"{kind}: new files can be written", parts[-1])
     if kind == "clean":
-        tap.ok(sums[0] == sums[1] == sums[4], f"{kind}: the file that was pointed into is unchanged",
-               guest.output)
+        tap.ok(sums[0] == sums[1] == sums[4],
+               f"{kind}: the file that was pointed into is unchanged", guest.output)
     refused = re.findall(r"ptfs pmem0: .*refused.*", guest.log)
     tap.ok(len(refused) >= len(VICTIMS) - 3, f"{kind}: the log names each", guest.log)
     tap.ok("panic" not in guest.log, f"{kind}: no panic")

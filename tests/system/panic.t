@@ -19,7 +19,8 @@ PANICKED = 255  # isa-debug-exit with 0x7f
 
 # What the panic must say, in this order, behind "panic: ".
 CRASHES = {
-    "panic": ["asked to by crash=panic", r"thread \d+ \(init\)", r"crash_panic\+", r"init_thread\+"],
+    "panic": ["asked to by crash=panic", r"thread \d+ \(init\)", r"crash_panic\+",
+              r"init_thread\+"],
     "null": ["kernel fault at 0x8", r"cr2 0+8 ", "error 2", r"at crash_null\+", r"init_thread\+"],
     "exec": ["kernel fault", r"error 11\b", r"init_thread\+"],
     "irq": ["asked to by crash=irq", "irq depth 1", r"in_interrupt\+", r"trap_dispatch\+"],

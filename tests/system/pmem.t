@@ -68,7 +68,7 @@ def persistence(promise, expected):
 
 
 def two_dimms():
-    """The second image was made for the first address; a region elsewhere is refused, and says so."""
+    """The second image was made for the first address; elsewhere it is refused, and says so."""
     with make_image(files=HELLO) as first, make_image(files=HELLO) as second:
         guest = run(Config(dimms=[Dimm(first), Dimm(second)]), "cat /pmem/hello /proc/pmem")
     tap.equal(regions(guest.output), {"pmem0": ("yes", "ready"), "pmem1": ("no", "ready")},
@@ -106,7 +106,8 @@ def unmount():
     lines = guest.output.splitlines()
     tap.ok("busy" in lines[0].lower() and lines[1] != "0", "unmount with an open file: EBUSY",
            guest.output)
-    tap.ok("hello from the host" in lines, "an unlinked file is there while it is open", guest.output)
+    tap.ok("hello from the host" in lines, "an unlinked file is there while it is open",
+           guest.output)
     tap.ok("gone" in lines, "unmount when nothing is open", guest.output)
     tap.equal(guest.log.count("unmounted, clean"), 2, "clean each time, by poweroff too")
     tap.ok(lines[-1] != "0", "a region is mounted once only", guest.output)

@@ -14,6 +14,6 @@ ROUNDS = 2
 
 with tempfile.TemporaryDirectory() as folder:
     for number in range(ROUNDS):
-        tap.attempt(f"power cut {number}: every finished write is there", powercut.one_round, folder,
-                    number)
+        tap.attempt(f"power cut {number}: every finished write is there",
+                    powercut.one_round, folder, number)
 tap.done()

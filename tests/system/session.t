@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A session at the console of the ISO, as a user has it: the shell, the line discipline, misbehaving
-programs, and files that are still there after the next boot and visible to the host tools."""
+"""A session at the console of the ISO, as a user has it: the shell, the line discipline, programs
+that misbehave, and files that are there after the next boot and visible to the host tools."""
 
 import pathlib
 import sys

@@ -41,7 +41,8 @@ def counts_exactly(image):
 
 
 def debugger_stops():
-    commands = "-batch -ex 'hbreak main' -ex c -ex 'hbreak syscall_init' -ex c -ex bt -ex 'ptwalk main'"
+    commands = ("-batch -ex 'hbreak main' -ex c -ex 'hbreak syscall_init' -ex c -ex bt "
+                "-ex 'ptwalk main' -ex lsthreads")
     done = make("gdb", "IMAGE=none", f"GDBFLAGS={commands}")
     text = done.stdout.decode()
     assert "Breakpoint 1, main (" in text, text
