@@ -30,15 +30,16 @@
 #include "kernel/x86/time.h"
 #include "mm/uaccess.h"
 
-#define RING      4096u
-#define CHUNK     256u
-#define TTY_MAJOR 4
-#define TTY_MINOR 64 // ttyS0
-#define SIGHUP    1
-#define SIGTTIN   21
-#define SIGTTOU   22
-#define SIGWINCH  28
-#define SIGCONT   18
+#define RING         4096u
+#define CHUNK        256u
+#define SLOW_PORT_NS 2000000ull // between tries to send to a port that is not ready
+#define TTY_MAJOR    4
+#define TTY_MINOR    64 // ttyS0
+#define SIGHUP       1
+#define SIGTTIN      21
+#define SIGTTOU      22
+#define SIGWINCH     28
+#define SIGCONT      18
 
 struct winsize {
 	u16 rows, cols, xpixel, ypixel;
@@ -307,7 +308,15 @@ static void to_screen(void *ctx, const char *bytes, size_t len)
 {
 	const struct tty *t = ctx;
 
-	console_write(t->port, bytes, len);
+	for (;;) {
+		size_t sent = console_write(t->port, bytes, len);
+
+		bytes += sent;
+		len -= sent;
+		if (!len)
+			break;
+		thread_sleep_ns(SLOW_PORT_NS); // nobody takes what the port sends: wait for him
+	}
 }
 
 static int wait_while_stopped(struct tty *t, const struct file *f)

@@ -100,14 +100,15 @@ void klog_plain(const char *fmt, ...)
 	va_end(ap);
 }
 
-void console_write(unsigned port, const char *bytes, size_t len)
+size_t console_write(unsigned port, const char *bytes, size_t len)
 {
 	u64 flags = lock();
+	size_t sent = serial_try_write(port, bytes, len);
 
-	serial_write(port, bytes, len);
 	if (port == log_port)
-		vga_write(bytes, len);
+		vga_write(bytes, sent);
 	unlock(flags);
+	return sent;
 }
 
 unsigned console_port(void)

@@ -25,7 +25,8 @@ void console_init(void);
 
 // Bytes of a terminal, as they are, to a serial port (drivers/serial/serial.h); to the VGA screen
 // as well if it is the port that carries the log. Log lines do not cut into them. Any context.
-void console_write(unsigned port, const char *bytes, size_t len);
+// Returns how many were sent: fewer than `len` if the port is slow; try again later.
+size_t console_write(unsigned port, const char *bytes, size_t len) __must_check;
 // The serial port that carries the log.
 unsigned console_port(void);
 

@@ -15,7 +15,7 @@
 enum uart_register {
 	UART_DATA = 0, // divisor low while LCR_DLAB
 	UART_IER = 1,  // divisor high while LCR_DLAB
-	UART_FCR = 2,  // write
+	UART_FCR = 2,  // write; reading gives IIR
 	UART_LCR = 3,
 	UART_MCR = 4,
 	UART_LSR = 5,
@@ -31,13 +31,20 @@ enum uart_register {
 #define LSR_SEND_EMPTY   0x20
 #define DIVISOR_115200   1
 
-// A real port needs 87 us a byte at 115200; one that takes longer is broken and not waited for.
-#define SEND_SPINS 100000
+#define IIR_FIFO   0xc0 // the 16-byte FIFOs work
+#define FIFO_BYTES 16
+
+// A byte takes 87 us. A port that is not ready for much longer has nobody who takes what it sends
+// (flow control; under an emulator, a pipe that is full).
+#define READY_SPINS 2000
+#define STALL_TRIES 500 // of READY_SPINS: about a second
 
 static struct uart {
 	u16 base;
 	u8 irq;
+	u8 fifo; // bytes that fit when it is ready to send
 	bool present;
+	bool stalled; // the log gave up waiting for it; a hint, not locked
 	void (*receive)(u8 byte);
 } uart[SERIAL_PORTS] = {
 	{ .base = 0x3f8, .irq = 4 },
@@ -51,16 +58,19 @@ static bool probe(const struct uart *u)
 	return asm_inb(u->base + UART_SCRATCH) == 0x5a;
 }
 
-static void send(struct uart *u, u8 byte)
+static bool ready_to_send(const struct uart *u)
 {
-	unsigned spins = 0;
+	return asm_inb(u->base + UART_LSR) & LSR_SEND_EMPTY;
+}
 
-	while (!(asm_inb(u->base + UART_LSR) & LSR_SEND_EMPTY)) {
-		if (++spins == SEND_SPINS)
-			return;
+static bool wait_ready(const struct uart *u)
+{
+	for (unsigned spins = 0; spins < READY_SPINS; spins++) {
+		if (ready_to_send(u))
+			return true;
 		asm_pause();
 	}
-	asm_outb(u->base + UART_DATA, byte);
+	return false;
 }
 
 static void receive_interrupt(void *arg)
@@ -76,12 +86,34 @@ bool serial_present(unsigned port)
 	return port < SERIAL_PORTS && uart[port].present;
 }
 
+size_t serial_try_write(unsigned port, const char *bytes, size_t len)
+{
+	const struct uart *u = &uart[port];
+	size_t done = 0;
+
+	if (!serial_present(port))
+		return len;
+	while (done < len && wait_ready(u))
+		for (unsigned n = 0; n < u->fifo && done < len; n++)
+			asm_outb(u->base + UART_DATA, (u8)bytes[done++]);
+	return done;
+}
+
 void serial_write(unsigned port, const char *bytes, size_t len)
 {
+	unsigned patience;
+
 	if (!serial_present(port))
 		return;
-	for (size_t i = 0; i < len; i++)
-		send(&uart[port], (u8)bytes[i]);
+	patience = uart[port].stalled ? 1 : STALL_TRIES;
+	while (len && patience) {
+		size_t n = serial_try_write(port, bytes, len);
+
+		bytes += n;
+		len -= n;
+		patience = n ? STALL_TRIES : patience - 1;
+	}
+	uart[port].stalled = len > 0;
 }
 
 int serial_set_receiver(unsigned port, void (*fn)(u8 byte))
@@ -112,6 +144,7 @@ void serial_init(void)
 		asm_outb(u->base + UART_LCR, LCR_8N1);
 		asm_outb(u->base + UART_FCR, FCR_ENABLE_CLEAR);
 		asm_outb(u->base + UART_MCR, MCR_DTR_RTS_OUT2);
+		u->fifo = (asm_inb(u->base + UART_FCR) & IIR_FIFO) == IIR_FIFO ? FIFO_BYTES : 1;
 		u->present = true;
 	}
 }
