@@ -197,6 +197,7 @@ void initrd_unpack(void)
 		const struct boot_module *m = &bootinfo.module[k];
 		unsigned made = initrd_unpack_at(phys_to_virt(m->base), m->len, "");
 
+		vfs_drop_caches(); // few of these names are ever asked for again
 		log_info("initrd: %u files from %llu KiB", made, (unsigned long long)m->len >> 10);
 	}
 }

@@ -7,8 +7,8 @@
 //
 // Invariants:
 //   I1  head - tail <= PIPE_CAPACITY.
-//   I2  A page is there if bytes of [tail, head) lie in it; one that was read empty is freed,
-//       except for the one at head.
+//   I2  A page is there if bytes of [tail, head) lie in it. One that was read to its end is freed,
+//       unless head has come around to it.
 //   I3  A write of at most PIPE_BUF bytes moves head once: no other write comes in between, and a
 //       reader sees all of it or nothing.
 //   I4  readers and writers count open files by what they may do; a pipe with neither is freed.
@@ -107,6 +107,12 @@ static char *page_at(struct pipe *p, u64 pos, bool make)
 
 // ---- Reading ------------------------------------------------------------------------------------
 
+// With the ring (nearly) full, head stands in the page that tail has just left, one round later.
+static bool reaches_around(const struct pipe *p)
+{
+	return p->head > p->tail - PAGE_SIZE + PIPE_CAPACITY;
+}
+
 // Moves what is there. Bytes done; fewer than asked and than there is: a user page is missing.
 static size_t take(struct pipe *p, struct iov_iter *to)
 {
@@ -120,7 +126,7 @@ static size_t take(struct pipe *p, struct iov_iter *to)
 
 		p->tail += got;
 		done += got;
-		if (got && !(p->tail & (PAGE_SIZE - 1)))
+		if (got && !(p->tail & (PAGE_SIZE - 1)) && !reaches_around(p))
 			page_drop(p, ((p->tail - 1) / PAGE_SIZE) % PIPE_PAGES);
 		if (got < n)
 			break;
