@@ -100,9 +100,11 @@ static pte_t *leaf_slot(struct test_file *f, u64 off, bool make)
 	if (f->level == PT_PTE)
 		return off < KIB(32) ? &f->direct[off / PAGE_SIZE] : NULL;
 	pt_cursor_init_entry(&c, &file_space, &f->root, f->level);
-	while (c.level > PT_PTE && !pt_cursor_down(&c, off)) {
+	while (c.level > PT_PTE) {
 		phys_t t;
 
+		if (pt_cursor_down(&c, off))
+			continue;
 		if (!make)
 			return NULL;
 		t = frame_alloc(0, FRAME_ZERO);
