@@ -236,6 +236,8 @@ void process_itimer_init(struct process *p);
 enum shutdown_how { SHUTDOWN_POWEROFF, SHUTDOWN_RESTART, SHUTDOWN_HALT };
 // Ends all other processes, unmounts, leaves the machine.
 void system_shutdown(enum shutdown_how how) __noreturn;
+// No new processes from then on.
+bool system_is_shutting_down(void);
 
 // ---- init.c ----
 

@@ -43,6 +43,7 @@ static struct runq {
 	bool started;           // this CPU takes part
 	struct thread *current; // [lock] for writing
 	struct thread *dead;    // ended; its stack is free once we are off it [lock]
+	struct thread *leaving; // may no longer run here; goes to another queue once we are off it [lock]
 	u64 switches;           // [lock]
 	struct thread idle;
 } __cacheline runqs[CPU_MAX];
@@ -251,10 +252,14 @@ static void switch_to(struct runq *rq, struct thread *prev, struct thread *next)
 void sched_finish_switch(void)
 {
 	struct runq *rq = this_runq();
-	struct thread *dead = rq->dead;
+	struct thread *dead = rq->dead, *leaving = rq->leaving;
 
-	rq->dead = NULL;
+	rq->dead = rq->leaving = NULL;
+	if (leaving)
+		leaving->cpu = (u16)place(leaving); // I4
 	spin_unlock(&rq->lock);
+	if (leaving)
+		enqueue_on(leaving->cpu, leaving);
 	if (dead)
 		thread_free(dead);
 }
@@ -281,7 +286,10 @@ static void reschedule(bool preempted)
 	if (prev != &rq->idle && (preempted || prev->state == THREAD_RUNNING)) {
 		if (prev->state == THREAD_RUNNING)
 			prev->state = THREAD_RUNNABLE;
-		enqueue(rq, prev);
+		if (prev->state == THREAD_RUNNABLE && !(prev->affinity & BIT(prev->cpu)))
+			rq->leaving = prev;
+		else
+			enqueue(rq, prev);
 	}
 	if (prev->state == THREAD_DEAD)
 		rq->dead = prev;
@@ -348,6 +356,12 @@ void thread_yield(void)
 {
 	if (thread_current()->kstack)
 		reschedule(false);
+}
+
+void thread_migrate(void)
+{
+	if (!(thread_current()->affinity & BIT(READ_ONCE(thread_current()->cpu))))
+		thread_yield();
 }
 
 void sched_exit_current(void)

@@ -322,3 +322,27 @@ KTEST(sched_timers_fire_in_order_and_cancel)
 	EXPECT(!timer_cancel(&b));
 	EXPECT_EQ(s.inside, 1);
 }
+
+static void mover(void *arg)
+{
+	(void)arg;
+	for (unsigned i = 0; i < 3 * cpu_count(); i++) {
+		unsigned cpu = i % cpu_count();
+
+		WRITE_ONCE(thread_current()->affinity, BIT(cpu));
+		thread_migrate();
+		preempt_disable();
+		if (this_cpu()->index != cpu)
+			__atomic_add_fetch(&s.torn, 1, __ATOMIC_RELAXED);
+		preempt_enable();
+	}
+	worker_done();
+}
+
+KTEST(sched_affinity_moves_a_thread)
+{
+	setup();
+	start(WORKERS, mover);
+	join(WORKERS);
+	EXPECT_EQ(s.torn, 0);
+}

@@ -76,6 +76,8 @@ void thread_exit(void) __noreturn;
 unsigned thread_count(void);
 
 void thread_yield(void);
+// Leave this CPU if the caller's affinity does not have it.
+void thread_migrate(void);
 void thread_sleep_ns(u64 ns);
 // As above but ends early with -EINTR when thread_interrupt() hits; 0 when time is up.
 int thread_sleep_interruptible_ns(u64 ns);

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: MIT
+//
+// What: the orderly end: processes, then file systems, then the machine.
+#include "kernel/proc/process.h"
+
+#include "fs/vfs.h"
+#include "kernel/console.h"
+#include "kernel/x86/machine.h"
+#include "kernel/x86/time.h"
+
+#define KILL_WAIT_NS 2000000000ull // for programs to end once they are told to
+#define POLL_NS      10000000ull
+
+static u32 shutting_down; // sticky [atomic]
+
+bool system_is_shutting_down(void)
+{
+	return __atomic_load_n(&shutting_down, __ATOMIC_ACQUIRE);
+}
+
+// How many besides the caller (and zombies) are still there; sends them SIGKILL.
+static unsigned kill_others(void)
+{
+	const struct siginfo info = { .signo = SIGKILL, .code = SI_KERNEL };
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	struct process *p, *me = process_current();
+	unsigned alive = 0;
+
+	process_for_each(p) {
+		if (p == me || p->pid == 1 || p->state != PROCESS_ALIVE)
+			continue;
+		alive++;
+		signal_send(p, &info);
+	}
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return alive;
+}
+
+void system_shutdown(enum shutdown_how how)
+{
+	u64 deadline_ns = time_now_ns() + KILL_WAIT_NS;
+	unsigned alive;
+
+	// Somebody is at it already: wait for the end.
+	while (__atomic_exchange_n(&shutting_down, 1, __ATOMIC_ACQ_REL))
+		thread_sleep_ns(KILL_WAIT_NS);
+	while ((alive = kill_others()) && time_now_ns() < deadline_ns)
+		thread_sleep_ns(POLL_NS);
+	if (alive)
+		log_warn("shutdown: %u processes do not end", alive);
+	vfs_sync_all();
+	vfs_unmount_all();
+	if (how == SHUTDOWN_RESTART)
+		machine_reboot();
+	if (how == SHUTDOWN_HALT) {
+		log_info("system halted");
+		machine_halt();
+	}
+	machine_poweroff();
+}

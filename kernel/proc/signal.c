@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: MIT
+//
+// What: sending signals, what is pending, masks and actions.
+// Not here: handlers and default actions (kernel/proc/sigdeliver.c), numbers (signal.h).
+//
+// Invariants:
+//   I1  thread->signal_pending is set whenever a signal is pending that the thread does not block.
+//       Whoever changes a pending set or a mask recomputes it before sig_lock is released. It may be
+//       set for nothing, when another thread took the signal.
+//   I2  Setting signal_pending comes before thread_interrupt(): a sleep that begins in between sees it.
+//   I3  A standard signal is pending once at most; real-time signals (32..64) queue up.
+//   I4  A queued detail's signal is in the set. The set may have signals without detail (no memory).
+// Locking: proc_lock (to find whom), then sig_lock.
+// Failure: out of memory loses a signal's details, never the signal; real-time signals then merge.
+#include "kernel/proc/process.h"
+#include "kernel/proc/sigframe.h"
+
+#include "fs/tty.h"
+#include "kernel/lib/errno.h"
+#include "mm/heap.h"
+
+#define DEFAULT_IGNORED                                                                            \
+	(SIGMASK(SIGCHLD) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH) | SIGMASK(SIGCONT) |               \
+	 SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
+#define UNBLOCKABLE (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
+// Taken before all others: they are about the instruction that the thread is at.
+#define SYNCHRONOUS                                                                                \
+	(SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) |                 \
+	 SIGMASK(SIGFPE) | SIGMASK(SIGSYS))
+
+struct sigqueued {
+	struct list node;
+	struct siginfo info;
+};
+
+// Job control is not there: the stop signals do nothing, as SIGCONT does.
+bool signal_default_is_ignore(int sig)
+{
+	return DEFAULT_IGNORED & SIGMASK(sig);
+}
+
+// ---- Pending sets --------------------------------------------------------------------------------
+
+void sigpending_init(struct sigpending *p)
+{
+	p->set = 0;
+	list_init(&p->queue);
+}
+
+void sigpending_flush(struct sigpending *p)
+{
+	struct list *n;
+
+	while ((n = list_pop(&p->queue)))
+		kfree(list_entry(n, struct sigqueued, node));
+	p->set = 0;
+}
+
+static void pending_add(struct sigpending *p, const struct siginfo *info)
+{
+	struct sigqueued *q;
+
+	if (info->signo < SIGRTMIN && (p->set & SIGMASK(info->signo))) // I3
+		return;
+	q = kmalloc(sizeof(*q));
+	if (q) {
+		q->info = *info;
+		list_add_tail(&p->queue, &q->node);
+	}
+	p->set |= SIGMASK(info->signo);
+}
+
+static void pending_drop(struct sigpending *p, sigset_t which)
+{
+	struct sigqueued *q, *tmp;
+
+	list_for_each_safe(q, tmp, &p->queue, node) {
+		if (!(which & SIGMASK(q->info.signo)))
+			continue;
+		list_del(&q->node);
+		kfree(q);
+	}
+	p->set &= ~which;
+}
+
+// Take one signal of `which`; 0: none.
+static int pending_take(struct sigpending *p, sigset_t which, struct siginfo *info)
+{
+	sigset_t ready = p->set & which;
+	struct sigqueued *q, *tmp, *found = NULL;
+	bool more = false;
+	int sig;
+
+	if (!ready)
+		return 0;
+	if (ready & SYNCHRONOUS)
+		ready &= SYNCHRONOUS;
+	sig = __builtin_ctzll(ready) + 1;
+	list_for_each_safe(q, tmp, &p->queue, node) {
+		if (q->info.signo != sig)
+			continue;
+		if (found) {
+			more = true;
+			break;
+		}
+		found = q;
+	}
+	*info = (struct siginfo){ .signo = sig, .code = SI_USER };
+	if (found) {
+		*info = found->info;
+		list_del(&found->node);
+		kfree(found);
+	}
+	if (!more)
+		p->set &= ~SIGMASK(sig);
+	return sig;
+}
+
+// ---- Sending -------------------------------------------------------------------------------------
+
+// I1. sig_lock held.
+static void recompute(struct process *p, struct thread *t)
+{
+	sigset_t ready = (p->pending.set | t->user->pending.set) & ~t->user->blocked;
+
+	WRITE_ONCE(t->signal_pending, ready != 0);
+}
+
+// Would the signal do nothing at all? A blocked one is kept: the action may have changed by the time it
+// is unblocked. Process 1 gets only what it has a handler for.
+static bool is_dropped(struct process *p, struct thread *t, int sig)
+{
+	u64 handler = p->actions[sig - 1].handler;
+
+	if (t && (t->user->blocked & SIGMASK(sig)))
+		return false;
+	if (handler == SIG_DFL)
+		return p->pid == 1 || signal_default_is_ignore(sig);
+	return handler == SIG_IGN;
+}
+
+static struct thread *main_thread(struct process *p)
+{
+	return list_empty(&p->threads) ? NULL :
+					 list_entry(p->threads.next, struct thread, proc_node);
+}
+
+// The counterpart of SIGCONT and the stop signals cancel each other (signal(7)).
+static void cancel_opposites(struct process *p, struct thread *t, int sig)
+{
+	const sigset_t stops =
+		SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU);
+	sigset_t drop = 0;
+
+	if (sig == SIGCONT)
+		drop = stops;
+	else if (stops & SIGMASK(sig))
+		drop = SIGMASK(SIGCONT);
+	if (!drop)
+		return;
+	pending_drop(&p->pending, drop);
+	pending_drop(&t->user->pending, drop);
+}
+
+static void tell(struct process *p, struct thread *t, int sig)
+{
+	bool takes = !(t->user->blocked & SIGMASK(sig));
+
+	recompute(p, t);
+	if (takes)
+		thread_interrupt(t); // I2
+}
+
+void signal_send(struct process *p, const struct siginfo *info)
+{
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	struct thread *t = main_thread(p);
+
+	if (t)
+		cancel_opposites(p, t, info->signo);
+	if (t && !is_dropped(p, t, info->signo)) {
+		pending_add(&p->pending, info);
+		list_for_each(t, &p->threads, proc_node)
+			tell(p, t, info->signo);
+	}
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+}
+
+void signal_send_thread(struct thread *t, const struct siginfo *info)
+{
+	struct process *p = t->proc;
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+
+	cancel_opposites(p, t, info->signo);
+	if (!is_dropped(p, t, info->signo)) {
+		pending_add(&t->user->pending, info);
+		tell(p, t, info->signo);
+	}
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+}
+
+void signal_send_group(u32 pgid, const struct siginfo *info)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	struct process *p;
+
+	process_for_each(p)
+		if (p->pgid == pgid && p->state == PROCESS_ALIVE)
+			signal_send(p, info);
+	spin_unlock_irqrestore(&proc_lock, flags);
+}
+
+void signal_raise(int sig)
+{
+	struct siginfo info = { .signo = sig, .code = SI_KERNEL };
+
+	signal_send_thread(thread_current(), &info);
+}
+
+void signal_force(int sig, int code, u64 addr)
+{
+	struct thread *t = thread_current();
+	struct process *p = t->proc;
+	struct siginfo info = { .signo = sig, .code = code, .addr = addr };
+	struct sigaction *act = &p->actions[sig - 1];
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
+
+	// Blocked or ignored, the instruction would fault again at once, for ever.
+	if ((t->user->blocked & SIGMASK(sig)) || act->handler == SIG_IGN) {
+		act->handler = SIG_DFL;
+		t->user->blocked &= ~SIGMASK(sig);
+	}
+	pending_drop(&t->user->pending, SIGMASK(sig));
+	pending_add(&t->user->pending, &info);
+	recompute(p, t);
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+}
+
+// ---- kill(2) -------------------------------------------------------------------------------------
+
+struct siginfo signal_info_user(int sig, int code)
+{
+	struct process *me = process_current();
+	struct siginfo info = { .signo = sig, .code = code };
+
+	info.rt.pid = (s32)me->pid;
+	info.rt.uid = me->uid;
+	return info;
+}
+
+static bool may_signal(const struct process *me, const struct process *p, int sig)
+{
+	return me->euid == 0 || me->euid == p->uid || me->euid == p->suid || me->uid == p->uid ||
+	       me->uid == p->suid || (sig == SIGCONT && me->sid == p->sid);
+}
+
+static bool is_addressed(const struct process *me, const struct process *p, s32 pid)
+{
+	if (p->state == PROCESS_NEW || p->state == PROCESS_REAPED)
+		return false;
+	if (pid > 0)
+		return p->pid == (u32)pid;
+	if (pid == 0)
+		return p->pgid == me->pgid;
+	if (pid == -1)
+		return p != me && p->pid != 1;
+	return p->pgid == (u32)-pid;
+}
+
+// Zombies count as receivers, as Linux has it.
+int signal_kill(s32 pid, const struct siginfo *info)
+{
+	struct process *me = process_current(), *p;
+	bool found = false, sent = false;
+	u64 flags;
+
+	if (info->signo < 0 || info->signo > SIG_COUNT)
+		return -EINVAL;
+	if (pid == INT32_MIN)
+		return -ESRCH;
+	flags = spin_lock_irqsave(&proc_lock);
+	process_for_each(p) {
+		if (!is_addressed(me, p, pid))
+			continue;
+		found = true;
+		if (!may_signal(me, p, info->signo))
+			continue;
+		sent = true;
+		if (info->signo)
+			signal_send(p, info);
+	}
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return sent ? 0 : found ? -EPERM : -ESRCH;
+}
+
+int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info)
+{
+	struct process *p;
+	struct thread *t;
+	int ret = -ESRCH;
+	u64 flags;
+
+	if (info->signo < 0 || info->signo > SIG_COUNT || tid <= 0 || (tgid <= 0 && tgid != -1))
+		return -EINVAL;
+	flags = spin_lock_irqsave(&proc_lock);
+	// A process's only thread has its number.
+	p = process_find_locked((u32)tid);
+	if (p && (tgid == -1 || p->pid == (u32)tgid)) {
+		t = main_thread(p);
+		ret = may_signal(process_current(), p, info->signo) ? 0 : -EPERM;
+		// Nobody ends while we hold proc_lock (exit.c), so `t` stays.
+		if (!ret && t && info->signo)
+			signal_send_thread(t, info);
+	}
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return ret;
+}
+
+// ---- Masks and actions of the caller -------------------------------------------------------------
+
+bool signal_pending(void)
+{
+	return READ_ONCE(thread_current()->signal_pending);
+}
+
+sigset_t signal_set_mask(sigset_t set)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+	sigset_t old = t->user->blocked;
+
+	t->user->blocked = set & ~UNBLOCKABLE;
+	recompute(t->proc, t);
+	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+	return old;
+}
+
+void signal_set_temporary_mask(sigset_t set)
+{
+	struct uthread *u = thread_current()->user;
+	sigset_t old = signal_set_mask(set);
+
+	if (!u->restore_mask)
+		u->saved_mask = old;
+	u->restore_mask = true;
+}
+
+int signal_action(int sig, const struct sigaction *new, struct sigaction *old)
+{
+	struct process *p = process_current();
+	struct thread *t;
+	u64 flags;
+
+	if (sig < 1 || sig > SIG_COUNT || (new && (UNBLOCKABLE & SIGMASK(sig))))
+		return -EINVAL;
+	flags = spin_lock_irqsave(&p->sig_lock);
+	if (old)
+		*old = p->actions[sig - 1];
+	if (new) {
+		p->actions[sig - 1] = *new;
+		p->actions[sig - 1].mask &= ~UNBLOCKABLE;
+		// POSIX: what is pending and now ignored is dropped, blocked or not.
+		if (new->handler == SIG_IGN ||
+		    (new->handler == SIG_DFL && signal_default_is_ignore(sig))) {
+			pending_drop(&p->pending, SIGMASK(sig));
+			list_for_each(t, &p->threads, proc_node)
+				pending_drop(&t->user->pending, SIGMASK(sig));
+		}
+	}
+	list_for_each(t, &p->threads, proc_node)
+		recompute(p, t);
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+	return 0;
+}
+
+sigset_t signal_blocked_pending(void)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+	sigset_t set = (t->proc->pending.set | t->user->pending.set) & t->user->blocked;
+
+	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+	return set;
+}
+
+static int take_locked(struct thread *t, sigset_t set, struct siginfo *out)
+{
+	int sig = pending_take(&t->user->pending, set, out);
+
+	if (!sig)
+		sig = pending_take(&t->proc->pending, set, out);
+	recompute(t->proc, t);
+	return sig;
+}
+
+int signal_take(sigset_t set, struct siginfo *out)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+	int sig = take_locked(t, set & ~UNBLOCKABLE, out);
+
+	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+	return sig;
+}
+
+int signal_dequeue(struct siginfo *info, struct sigaction *act)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+	int sig = take_locked(t, ~t->user->blocked, info);
+
+	if (sig) {
+		struct sigaction *a = &t->proc->actions[sig - 1];
+
+		*act = *a;
+		if (a->handler > SIG_IGN && (a->flags & SA_RESETHAND))
+			a->handler = SIG_DFL;
+	}
+	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+	return sig;
+}
+
+void signal_exec(void)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+
+	for (int i = 0; i < SIG_COUNT; i++) {
+		struct sigaction *a = &t->proc->actions[i];
+
+		*a = (struct sigaction){ .handler = a->handler == SIG_IGN ? SIG_IGN : SIG_DFL };
+	}
+	t->user->alt_sp = t->user->alt_bytes = 0;
+	t->user->alt_flags = SS_DISABLE;
+	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+}
+
+void signal_fork(struct process *child, struct uthread *user)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+
+	for (int i = 0; i < SIG_COUNT; i++)
+		child->actions[i] = t->proc->actions[i];
+	user->blocked = t->user->blocked;
+	user->alt_sp = t->user->alt_sp;
+	user->alt_bytes = t->user->alt_bytes;
+	user->alt_flags = t->user->alt_flags;
+	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+}
+
+static void keyboard_signal(u32 pgrp, int sig)
+{
+	struct siginfo info = { .signo = sig, .code = SI_KERNEL };
+
+	signal_send_group(pgrp, &info);
+}
+
+void signal_init(void)
+{
+	tty_set_signal(keyboard_signal);
+	sigdeliver_init();
+}
