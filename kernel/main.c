@@ -16,8 +16,10 @@
 #include "kernel/crash.h"
 #include "kernel/ktest.h"
 #include "kernel/panic.h"
-#include "kernel/sys/mm_proc.h"
+#include "kernel/proc/process.h"
 #include "kernel/sched/thread.h"
+#include "kernel/sys/mm_proc.h"
+#include "kernel/sys/syscall.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/irq.h"
 #include "kernel/x86/machine.h"
@@ -48,6 +50,13 @@ static void ap_main(void)
 	sched_start();
 }
 
+// In the context of process 1, before its program runs.
+static void mount_all(void)
+{
+	if (!bootparam_present("nomount"))
+		ptfs_mount_regions();
+}
+
 // The first thread: all that may sleep while it prepares the system for programs.
 static void init_thread(void *arg)
 {
@@ -58,10 +67,9 @@ static void init_thread(void *arg)
 	ptfs_glue_init();
 	crash_if_asked();
 	run_tests();
-	if (!bootparam_present("nomount"))
-		ptfs_mount_regions();
-	vfs_unmount_all();
-	machine_exit(EXIT_TEST_PASS);
+	process_init();
+	syscall_init();
+	process_start_init(mount_all);
 }
 
 void main(u32 magic, phys_t info)

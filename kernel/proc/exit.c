@@ -11,6 +11,7 @@
 #include "fs/fs_context.h"
 #include "kernel/console.h"
 #include "kernel/panic.h"
+#include "kernel/proc/session.h"
 #include "mm/aspace.h"
 #include "mm/uaccess.h"
 
@@ -121,6 +122,7 @@ void process_exit(int wait_status)
 	process_itimer(&(struct itimer_ns){ 0 }, NULL);
 	release_memory(t);
 	process_vfork_release(p);
+	session_leader_exits(p);
 	process_set_exe(NULL);
 	fs_context_free(process_swap_fs(NULL));
 	become_zombie(t, wait_status);

@@ -51,9 +51,10 @@ void thread_begin(void)
 
 	sched_finish_switch();
 	asm_sti();
+	if (t->fn)
+		t->fn(t->arg);
 	if (t->user_frame)
 		trap_return_user(t->user_frame);
-	t->fn(t->arg);
 	thread_exit();
 }
 

@@ -38,7 +38,7 @@ struct thread {
 	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]
 	struct list proc_node; // threads of a process [kernel/proc]
-	void (*fn)(void *arg); // kernel thread: what it runs
+	void (*fn)(void *arg); // what it runs in the kernel; a user thread: before user mode, or NULL
 	void *arg;
 	// Who it works for; all NULL in a kernel thread.
 	struct aspace *as;

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+//
+// What: answers the questions of terminals about sessions and process groups (setsid(2), setpgid(2)).
+// Locking: proc_lock.
+#include "kernel/proc/session.h"
+
+#include "fs/tty.h"
+#include "kernel/proc/process.h"
+
+// Kernel threads belong to no process.
+static u32 current_session(void)
+{
+	const struct process *p = process_current();
+
+	return p ? READ_ONCE(p->sid) : 0;
+}
+
+static u32 current_group(void)
+{
+	const struct process *p = process_current();
+
+	return p ? READ_ONCE(p->pgid) : 0;
+}
+
+static bool is_leader(void)
+{
+	const struct process *p = process_current();
+
+	return p && READ_ONCE(p->sid) == p->pid;
+}
+
+static bool group_in_session(u32 pgrp, u32 session)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	const struct process *p;
+	bool found = false;
+
+	process_for_each(p)
+		found |= p->state != PROCESS_NEW && p->pgid == pgrp && p->sid == session;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return found;
+}
+
+// proc_lock held. A group is orphaned when no member has a parent in another group of the same
+// session: nobody could continue it if it stopped (POSIX, 3.264).
+static bool is_orphaned(u32 pgrp)
+{
+	const struct process *p;
+
+	process_for_each(p)
+		if (p->pgid == pgrp && p->state == PROCESS_ALIVE && p->parent &&
+		    p->parent->pgid != pgrp && p->parent->sid == p->sid)
+			return false;
+	return true;
+}
+
+static bool shuns(int sig)
+{
+	struct process *p = process_current();
+	u64 flags;
+	bool yes;
+
+	if (!p)
+		return true;
+	flags = spin_lock_irqsave(&proc_lock);
+	spin_lock(&p->sig_lock);
+	yes = p->actions[sig - 1].handler == SIG_IGN ||
+	      (thread_current()->user->blocked & SIGMASK(sig));
+	spin_unlock(&p->sig_lock);
+	yes = yes || is_orphaned(p->pgid);
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return yes;
+}
+
+void session_leader_exits(struct process *p)
+{
+	if (READ_ONCE(p->sid) == p->pid)
+		tty_session_ended(p->pid);
+}
+
+static const struct tty_process_ops ops = {
+	.session = current_session,
+	.group = current_group,
+	.is_leader = is_leader,
+	.group_in_session = group_in_session,
+	.shuns = shuns,
+};
+
+void session_init(void)
+{
+	tty_set_process(&ops);
+}
