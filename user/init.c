@@ -174,7 +174,7 @@ __attribute__((noreturn)) static void run_shells(void)
 // Names for busybox's tools, if the initial RAM disk came without.
 static void install_tools(void)
 {
-	char *const argv[] = { "busybox", "--install", "-s", "/bin", NULL };
+	char *const argv[] = { BUSYBOX, "--install", "-s", "/bin", NULL };
 	pid_t pid;
 
 	if (access(SHELL, X_OK) == 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the files of /proc that tell about the whole system: CPU time, memory, load (proc(5)).
+// What: the files of /proc that tell about the whole system: CPU time, load, CPUs (proc(5)).
+// Not here: /proc/meminfo (kernel/sys/mm_proc.c).
 #include "kernel/proc/proc_files.h"
 
 #include "fs/procfs.h"
@@ -9,7 +10,6 @@
 #include "kernel/sched/timer.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
-#include "mm/frame.h"
 
 #define NS_PER_TICK 10000000ul // USER_HZ is 100
 #define NS_PER_SEC  1000000000ul
@@ -84,19 +84,6 @@ static void show_stat(struct seq *s, void *arg)
 		   st.runnable);
 }
 
-static void show_meminfo(struct seq *s, void *arg)
-{
-	struct frame_stats m = frame_stats();
-
-	(void)arg;
-	seq_printf(s, "MemTotal:       %8lu kB\nMemFree:        %8lu kB\nMemAvailable:   %8lu kB\n",
-		   m.total * 4, m.free * 4, m.free * 4);
-	seq_printf(s, "Buffers:               0 kB\nCached:                0 kB\n"
-		      "SwapCached:            0 kB\nShmem:                 0 kB\n"
-		      "SReclaimable:          0 kB\nSwapTotal:             0 kB\n"
-		      "SwapFree:              0 kB\n");
-}
-
 static void show_cpuinfo(struct seq *s, void *arg)
 {
 	const struct cpu_features *f = &cpu_features;
@@ -129,7 +116,7 @@ void system_files_init(void)
 		void (*show)(struct seq *s, void *arg);
 	} files[] = {
 		{ "loadavg", show_loadavg }, { "uptime", show_uptime },	  { "stat", show_stat },
-		{ "meminfo", show_meminfo }, { "cpuinfo", show_cpuinfo }, { "version", show_version },
+		{ "cpuinfo", show_cpuinfo }, { "version", show_version },
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(files); i++)

@@ -5,14 +5,7 @@
 
 #include "kernel/lib/types.h"
 #include "kernel/proc/process.h"
-
-struct abi_timespec {
-	s64 sec, nsec;
-};
-
-struct abi_timeval {
-	s64 sec, usec;
-};
+#include "kernel/sys/abi.h"
 
 struct abi_itimerval {
 	struct abi_timeval interval, value;

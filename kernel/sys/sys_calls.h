@@ -4,6 +4,8 @@
 // is left out of a call stands at its line in table.c.
 #pragma once
 
+#include "kernel/sys/sys_file.h"
+#include "kernel/sys/sys_mm.h"
 #include "kernel/sys/syscall.h"
 
 // ---- processes: sys_proc.c ----
