@@ -432,20 +432,6 @@ const struct file_ops fifo_ops = {
 
 // ---- Pipes --------------------------------------------------------------------------------------
 
-static void pipe_release(struct file *f)
-{
-	if (pipe_leave(f->private, f))
-		pipe_free(f->private);
-}
-
-static const struct file_ops pipe_ops = {
-	.release = pipe_release,
-	.read = pipe_read,
-	.write = pipe_write,
-	.poll = pipe_poll,
-	.ioctl = pipe_ioctl,
-};
-
 static int pipe_getattr(struct inode *i, struct inode_attr *out)
 {
 	const struct pipe_inode *pi = container_of(i, struct pipe_inode, inode);
@@ -485,7 +471,7 @@ static struct inode *pipe_inode_make(void)
 
 	if (!pi)
 		return NULL;
-	inode_init(&pi->inode, &pipe_super, &pipe_inode_ops, &pipe_ops,
+	inode_init(&pi->inode, &pipe_super, &pipe_inode_ops, &fifo_ops,
 		   __atomic_add_fetch(&last_ino, 1, __ATOMIC_RELAXED), S_IFIFO | 0600);
 	pi->inode.uid = c->fsuid;
 	pi->inode.gid = c->fsgid;
@@ -495,7 +481,7 @@ static struct inode *pipe_inode_make(void)
 
 static struct file *end_make(struct inode *i, struct pipe *p, unsigned flags)
 {
-	struct file *f = file_alloc(i, NULL, &pipe_ops, flags);
+	struct file *f = file_alloc(i, NULL, &fifo_ops, flags);
 
 	if (!f)
 		return NULL;
@@ -512,8 +498,10 @@ int pipe_create(unsigned flags, struct file **reader, struct file **writer)
 	int err = -ENOMEM;
 
 	*reader = *writer = NULL;
-	if (p)
+	if (p) {
+		i->pipe = p; // /proc/PID/fd/N opens it like a fifo
 		*reader = end_make(i, p, flags | O_RDONLY);
+	}
 	if (*reader)
 		*writer = end_make(i, p, flags | O_WRONLY);
 	if (*writer) {

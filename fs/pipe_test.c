@@ -94,9 +94,9 @@ static void stream_writer(void *arg)
 	file_put(w);
 }
 
-// More than fits, through a writer that must wait for the reader and the other way round. Found: with a
-// full ring that does not begin at a page's start, head and tail share a page; it was freed when tail
-// had left it, with the newest bytes in it.
+// More than fits, through a writer that must wait for the reader and the other way round. Found:
+// with a full ring that does not begin at a page's start, head and tail share a page; it was freed
+// when tail had left it, with the newest bytes in it.
 KTEST(pipe_streams_between_threads)
 {
 	struct file *r, *w;

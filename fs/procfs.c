@@ -32,7 +32,7 @@ static const struct file_ops text_ops, dir_file_ops;
 // one.
 static struct spinlock text_lock = SPINLOCK_INIT(RANK_FS_SPIN);
 
-// ---- Text ----------------------------------------------------------------------------------------
+// ---- Text --------------------------------------------------------------------------------------
 
 static bool seq_grow(struct seq *s, size_t more)
 {
@@ -206,7 +206,7 @@ static const struct file_ops text_ops = {
 	.write = text_write,
 };
 
-// ---- Inodes --------------------------------------------------------------------------------------
+// ---- Inodes ------------------------------------------------------------------------------------
 
 struct proc_inode *proc_inode_make(struct super *s, const struct inode_ops *ops,
 				   const struct file_ops *fops, u64 ino, u32 mode)
@@ -319,7 +319,7 @@ static const struct file_ops dir_file_ops = {
 	.readdir = proc_readdir,
 };
 
-// ---- Registering ---------------------------------------------------------------------------------
+// ---- Registering -------------------------------------------------------------------------------
 
 // Adds `n` to `dir`, at the end, for the next reader to see whole.
 static int node_add(struct proc_node *dir, struct proc_node *n)
@@ -410,7 +410,7 @@ int proc_register_link(const char *path, const char *target)
 	return register_node(path, &n);
 }
 
-// ---- The file system -----------------------------------------------------------------------------
+// ---- The file system ---------------------------------------------------------------------------
 
 static int proc_statfs(struct super *s, struct statfs_info *out)
 {

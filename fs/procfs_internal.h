@@ -44,7 +44,6 @@ ssize proc_text_read(struct file *f, struct iov_iter *to, u64 *pos);
 #define PROC_TASK_POS 0x10000u
 int proc_task_lookup(struct inode *root, const char *name, size_t len, struct inode **out);
 int proc_task_readdir(u64 *pos, dir_emit emit, void *ctx);
-void proc_task_init(void);
 
 static inline struct proc_inode *proc_i(struct inode *i)
 {

@@ -125,7 +125,8 @@ KTEST(ramfs_punch_and_allocate)
 		EXPECT_EQ(file_write_kernel(f, page, PAGE_SIZE, k * PAGE_SIZE), PAGE_SIZE);
 	EXPECT_EQ(file_fallocate(f, FALLOC_FL_PUNCH_HOLE, 0, 1), -EOPNOTSUPP);
 	EXPECT_EQ(file_fallocate(f, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PAGE_SIZE - 10,
-				 PAGE_SIZE + 20), 0);
+				 PAGE_SIZE + 20),
+		  0);
 	EXPECT_EQ(blocks_of(f), 32);
 	EXPECT(all_are(f, 0, PAGE_SIZE - 10, 0xab));
 	EXPECT(all_are(f, PAGE_SIZE - 10, PAGE_SIZE + 20, 0));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Tests of path walk, names and open files, on the RAM file system. Each works in a directory of its
-// own, which it removes, and drops cached names at its end: they would count as leaks.
+// Tests of path walk, names and open files, on the RAM file system. Each works in a directory of
+// its own, which it removes, and drops cached names at its end: they would count as leaks.
 #include "fs/dcache.h"
 #include "fs/file.h"
 #include "fs/namei.h"
@@ -134,8 +134,8 @@ KTEST(vfs_symlinks)
 		file_put(f);
 	}
 	for (unsigned k = 0; k < 7; k++) {
-		static const char *const names[] = { "rel", "abs", "two", "loop", "loop2",
-						     "dangling", "made" };
+		static const char *const names[] = { "rel",   "abs",      "two", "loop",
+						     "loop2", "dangling", "made" };
 
 		ksnprintf(buf, sizeof(buf), "/s/%s", names[k]);
 		EXPECT_EQ(vfs_unlinkat(AT, buf), 0);
