@@ -24,6 +24,7 @@ static struct {
 	u64 before;
 } watches[WATCHES_MAX];
 static unsigned nr_watches;
+static void (*settle)(void);
 static unsigned failures; // of the running test [atomic]
 static bool injecting;    // allocations fail: expectations do not count
 
@@ -54,14 +55,23 @@ void ktest_watch(const char *name, u64 (*read)(void))
 	nr_watches++;
 }
 
+void ktest_set_settle(void (*fn)(void))
+{
+	settle = fn;
+}
+
 static void read_watches(void)
 {
+	if (settle)
+		settle();
 	for (unsigned i = 0; i < nr_watches; i++)
 		watches[i].before = watches[i].read();
 }
 
 static void compare_watches(void)
 {
+	if (settle)
+		settle();
 	for (unsigned i = 0; i < nr_watches; i++) {
 		u64 now = watches[i].read();
 

@@ -40,5 +40,9 @@ bool ktest_expect_eq(u64 a, u64 b, const char *what, const char *file, int line)
 // Registered at init by its owner.
 void ktest_watch(const char *name, u64 (*read)(void));
 
+// Called before the watches are read: gives back what is only kept in case it is needed again.
+// One function; set by main().
+void ktest_set_settle(void (*fn)(void));
+
 // Run all tests whose name matches `glob` ("*" and "?"), print TAP, return the number of failures.
 unsigned ktest_run(const char *glob);

@@ -39,6 +39,7 @@ static void run_tests(void)
 {
 	char glob[64];
 
+	ktest_set_settle(vfs_drop_caches);
 	if (bootparam_get("ktest", glob, sizeof(glob)))
 		machine_exit(ktest_run(glob) ? EXIT_TEST_FAIL : EXIT_TEST_PASS);
 }
