@@ -7,6 +7,7 @@
 #include "fs/ptfs_glue/glue_internal.h"
 #include "fs/ptfs_glue/glue_test.h"
 #include "kernel/console.h"
+#include "kernel/sched/thread.h"
 #include "mm/heap.h"
 
 static bool region_is_blank(const struct pmem_region *r)
@@ -53,6 +54,7 @@ void test_fs_close(struct pmem_region *r)
 	pmem_memset_nt(r->base, 0, PTFS_BLOCK);
 	pmem_fence();
 	vfs_drop_caches();
+	thread_sleep_ns(10000000); // the thread that readied tables gives its memory back as it ends
 }
 
 static void fill(u8 *buf, size_t bytes, u64 seed)

@@ -114,6 +114,5 @@ KTEST(ptfs_stress)
 	EXPECT_EQ(after.files - after.ffree, before.files - before.ffree);
 	EXPECT_EQ(after.bfree, before.bfree);
 	file_put(dir);
-	thread_sleep_ns(20000000); // the threads' stacks go back
 	test_fs_close(r);
 }

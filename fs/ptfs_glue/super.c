@@ -113,9 +113,9 @@ static void glue_destroy(struct super *s)
 	err = ptfs_unmount(g->fs);
 	ASSERT(err != -EBUSY);
 	if (err)
-		log_err("%s: unmounting: error %d; the next mount will scan", s->source, err);
+		log_err("ptfs %s: unmounting: error %d; the next mount will scan", s->source, err);
 	else
-		log_info("ptfs: %s unmounted, clean", s->source);
+		log_info("ptfs %s: unmounted, clean", s->source);
 	pmem_region_release(g->region);
 	kfree(g);
 }
@@ -173,7 +173,7 @@ stop:
 	glue_ready_stop(g);
 unmount:
 	if (ptfs_unmount(g->fs))
-		log_err("%s: unmounting after a failed mount went wrong", r->name);
+		log_err("ptfs %s: unmounting after a failed mount went wrong", r->name);
 free:
 	kfree(g);
 	return err;
@@ -196,13 +196,13 @@ static int glue_mount(const char *source, const char *options, bool read_only, s
 	if (err)
 		return err;
 	if (o.has_addr && o.addr != r->base.pa) {
-		log_err("ptfs: %s is at 0x%llx, not at 0x%llx as asked", r->name,
+		log_err("ptfs %s: is at 0x%llx, not at 0x%llx as asked", r->name,
 			(unsigned long long)r->base.pa, (unsigned long long)o.addr);
 		return -EINVAL;
 	}
 	err = pmem_region_claim(r);
 	if (err) {
-		log_err("ptfs: %s cannot be mounted: %s", r->name,
+		log_err("ptfs %s: cannot be mounted: %s", r->name,
 			err == -EBUSY ? "it is mounted already" : r->state);
 		return err;
 	}
@@ -211,7 +211,7 @@ static int glue_mount(const char *source, const char *options, bool read_only, s
 		pmem_region_release(r);
 		return err;
 	}
-	log_info("ptfs: %s mounted%s%s", r->name, (*out)->read_only ? " read-only" : "",
+	log_info("ptfs %s: mounted%s%s", r->name, (*out)->read_only ? " read-only" : "",
 		 r->read_only ? " (DIMM is not writable)" : "");
 	return 0;
 }
@@ -238,6 +238,6 @@ void ptfs_mount_regions(void)
 		if (!err || err == -EEXIST)
 			err = vfs_mount(r->name, path, "ptfs", "", r->read_only);
 		if (err)
-			log_warn("ptfs: %s is not mounted at %s (error %d)", r->name, path, -err);
+			log_warn("ptfs %s: is not mounted at %s (error %d)", r->name, path, -err);
 	}
 }

@@ -84,7 +84,7 @@ def unaligned():
     why = "unused: base not 2 MiB aligned"
     tap.equal(regions(guest.output).get("pmem1"), ("no", why), "behind a label area: listed")
     tap.ok(guest.output.splitlines()[-1] != "0", "behind a label area: not mounted", guest.output)
-    tap.ok(f"pmem1 cannot be mounted: {why}" in guest.log, "behind a label area: the log tells why",
+    tap.ok(f"pmem1: cannot be mounted: {why}" in guest.log, "behind a label area: the log tells why",
            guest.log)
 
 
