@@ -179,20 +179,22 @@ static void finish_user(struct trapframe *tf)
 {
 	for (;;) {
 		asm_sti();
-		if (!frame_safe(tf)) {
+		if (user_return)
+			user_return(tf);
+		asm_cli();
+		if (this_cpu()->need_resched && preempt) {
+			preempt();
+		} else if (frame_safe(tf)) {
+			return;
+		} else {
+			// Only now: a fault at the bad rip itself has its own signal, delivered above.
 			tf->vector = TRAP_PROTECTION;
 			tf->error = 0;
 			if (!user_fault)
 				panic_trap(tf, "user frame with bad rip");
+			asm_sti();
 			user_fault(tf);
 		}
-		if (user_return)
-			user_return(tf);
-		asm_cli();
-		if (this_cpu()->need_resched && preempt)
-			preempt();
-		else if (frame_safe(tf))
-			return;
 	}
 }
 
