@@ -227,7 +227,8 @@ void vfs_unmount_all(void)
 		if (!s->covered)
 			continue; // the root lives in RAM
 		err = unmount(s);
-		if (err)
+		// What lives in RAM loses nothing (the first program has its terminal in /dev open).
+		if (err && !(err == -EBUSY && s->type->nodev))
 			log_warn("%s (%s) stays mounted: error %d", s->source, s->type->name, -err);
 	}
 	mutex_unlock(&mount_lock);

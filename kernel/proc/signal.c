@@ -15,6 +15,7 @@
 #include "kernel/proc/process.h"
 #include "kernel/proc/sigframe.h"
 
+#include "fs/pipe.h"
 #include "fs/tty.h"
 #include "kernel/lib/errno.h"
 #include "mm/heap.h"
@@ -456,8 +457,15 @@ static void keyboard_signal(u32 pgrp, int sig)
 	signal_send_group(pgrp, &info);
 }
 
+static void broken_pipe(void)
+{
+	if (thread_current()->proc)
+		signal_raise(SIGPIPE);
+}
+
 void signal_init(void)
 {
 	tty_set_signal(keyboard_signal);
+	pipe_set_signal(broken_pipe);
 	sigdeliver_init();
 }
