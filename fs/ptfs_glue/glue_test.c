@@ -80,7 +80,7 @@ KTEST(ptfs_mount_options)
 
 	if (!test_fs_open(&r))
 		return;
-	EXPECT_EQ(vfs_mount(r->name, "/tmp", "ptfs", "", false), -EBUSY);
+	EXPECT_EQ(vfs_mount(r->name, "/dev", "ptfs", "", false), -EBUSY);
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
 	EXPECT_EQ(vfs_mount("pmem99", PLACE, "ptfs", "", false), -ENODEV);
 	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "addr=0x1000", false), -EINVAL);

@@ -8,8 +8,9 @@
 #include "fs/vfs.h"
 #include "kernel/ktest.h"
 
-#define PLACE "/tmp/ptfs-test" // where it is mounted
-#define BUF   KIB(64)          // most that one call of write_file() and file_has() can do
+// Where it is mounted: a directory that is there at boot, so that the test makes none.
+#define PLACE "/tmp"
+#define BUF   KIB(64) // most that one call of write_file() and file_has() can do
 
 // Formats a blank region and mounts it at PLACE. False: there is none (nothing to test), or failed.
 bool test_fs_open(struct pmem_region **r);

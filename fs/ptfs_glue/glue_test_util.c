@@ -42,19 +42,17 @@ bool test_fs_open(struct pmem_region **r)
 
 	if (!EXPECT_EQ(ptfs_format(&region, &o), 0))
 		return false;
-	if (!EXPECT_EQ(vfs_mkdirat(AT_FDCWD, PLACE, 0755), 0))
-		return false;
 	return EXPECT_EQ(vfs_mount((*r)->name, PLACE, "ptfs", "", false), 0);
 }
 
 void test_fs_close(struct pmem_region *r)
 {
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
-	EXPECT_EQ(vfs_rmdirat(AT_FDCWD, PLACE), 0);
 	pmem_memset_nt(r->base, 0, PTFS_BLOCK);
 	pmem_fence();
 	vfs_drop_caches();
-	thread_sleep_ns(10000000); // the thread that readied tables gives its memory back as it ends
+	// The thread that readied tables gives its memory back after it has ended.
+	thread_sleep_ns(10000000);
 }
 
 static void fill(u8 *buf, size_t bytes, u64 seed)

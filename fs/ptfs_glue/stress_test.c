@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// In-kernel test of ptfs under several threads: files of their own, names in one directory, one file
-// that all write, truncate and map. Afterwards all space is back and the image is sound.
+// In-kernel test of ptfs under several threads: files of their own, names in one directory, one
+// file that all write, truncate and map. Afterwards all space is back and the image is sound.
 #include "drivers/nvdimm/region.h"
 #include "fs/namei.h"
 #include "fs/ptfs_glue/glue_internal.h"
