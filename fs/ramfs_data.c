@@ -151,7 +151,7 @@ static void free_range(struct ramfs_data *d, u64 *slot, unsigned height, u64 bas
 {
 	u64 step;
 
-	if (!*slot)
+	if (!*slot || first >= base + span(height) || last < base)
 		return;
 	if (!height) {
 		frame_put(PHYS(*slot));
@@ -416,7 +416,7 @@ static int object_page(struct vm_object *o, u64 off, bool write, struct vm_page 
 	if (!err && write)
 		touch_modified(r);
 	mutex_unlock(&r->inode.lock);
-	*out = (struct vm_page){ .pa = PHYS(pa), .level = PT_PTE, .hole = !pa, .refcounted = true };
+	*out = (struct vm_page){ .pa = PHYS(pa), .level = PT_PTE, .hole = !pa, .refcounted = pa };
 	return err;
 }
 

@@ -107,6 +107,22 @@ KTEST(ramfs_truncate_exposes_zeros)
 	drop(f, "/trunc");
 }
 
+// Found: a tree that is one page only lost it whenever the file was shortened, however little.
+KTEST(ramfs_truncate_within_the_only_page)
+{
+	struct file *f = open_new("/one");
+
+	if (!f)
+		return;
+	EXPECT_EQ(file_write_kernel(f, "0123456789", 10, 0), 10);
+	EXPECT_EQ(file_truncate(f, 5), 0);
+	EXPECT_EQ(blocks_of(f), 8);
+	EXPECT(all_are(f, 4, 1, '4'));
+	EXPECT_EQ(file_truncate(f, 10), 0);
+	EXPECT(all_are(f, 5, 5, 0));
+	drop(f, "/one");
+}
+
 KTEST(ramfs_punch_and_allocate)
 {
 	struct file *f = open_new("/punch");
