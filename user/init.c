@@ -56,7 +56,8 @@ __attribute__((format(printf, 1, 2))) static void kernel_log(const char *fmt, ..
 static void welcome(void)
 {
 	printf("\ndax64: a small kernel in which memory is the file interface. Files in /pmem are\n"
-	       "mapped through page tables that the file system itself keeps, at the cost of one store.\n"
+	       "mapped through page tables that the file system itself keeps, at the cost of one "
+	       "store.\n"
 	       "\n"
 	       "  maptour /pmem/...   one file three ways: read, mmap, MAP_DAXVM\n"
 	       "  cat /proc/pmem      the persistent memory; ls /proc for more\n"
@@ -144,8 +145,9 @@ __attribute__((noreturn)) static void run_script(void)
 	status = wait_for(start_shell(argv, true));
 	tcdrain(STDOUT_FILENO);
 	// As a shell counts: 128 + the signal that ended it.
-	kernel_log("exit status %d\n",
-		   status < 0 ? 125 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+	kernel_log("exit status %d\n", status < 0          ? 125
+				       : WIFEXITED(status) ? WEXITSTATUS(status)
+							   : 128 + WTERMSIG(status));
 	leave(RB_POWER_OFF);
 }
 

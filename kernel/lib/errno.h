@@ -59,3 +59,5 @@
 
 // Inside the kernel only: a sleeping call was interrupted by a signal and may be restarted.
 #define ERESTARTSYS 512
+// The same for calls that never restart after a handler ran, whatever SA_RESTART says.
+#define ERESTARTNOHAND 514

@@ -23,13 +23,13 @@
 
 struct exec {
 	struct exec_args args;
-	struct file *exe;        // what runs in the end, denied writing; NULL: not yet
+	struct file *exe; // what runs in the end, denied writing; NULL: not yet
 	struct elf_info *elf;
 	struct exec_image image; // of the program
 	u64 entry;               // first instruction: its, or the program interpreter's
 	u64 base;                // where the program interpreter is; 0: there is none
 	u64 sp;
-	char path[PATH_MAX];     // of `exe`
+	char path[PATH_MAX]; // of `exe`
 };
 
 // ---- Scripts -------------------------------------------------------------------------------------
@@ -182,7 +182,10 @@ static int build(struct exec *x, struct aspace *as)
 	const struct process *p = process_current();
 	struct exec_aux aux = {
 		.phnum = x->elf->phnum,
-		.uid = cred->uid, .euid = cred->euid, .gid = cred->gid, .egid = cred->egid,
+		.uid = cred->uid,
+		.euid = cred->euid,
+		.gid = cred->gid,
+		.egid = cred->egid,
 		.execfn = x->path,
 	};
 	u64 stack_limit = p->rlimits[RLIMIT_STACK].cur;

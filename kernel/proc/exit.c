@@ -15,19 +15,41 @@
 #include "mm/aspace.h"
 #include "mm/uaccess.h"
 
-// The news for the parent, in the words of SIGCHLD.
-static struct siginfo child_info(const struct process *p)
+static struct siginfo child_info(const struct process *p, int signo, int code, int status)
 {
-	int sig = p->wait_status & 0x7f;
-	struct siginfo info = { .signo = p->exit_signal };
+	struct siginfo info = { .signo = signo, .code = code };
 
-	info.code = sig ? CLD_KILLED : CLD_EXITED;
 	info.chld.pid = (s32)p->pid;
 	info.chld.uid = p->uid;
-	info.chld.status = sig ? sig : p->wait_status >> 8;
+	info.chld.status = status;
 	info.chld.utime = (s64)(p->final.utime_ns / 10000000);
 	info.chld.stime = (s64)(p->final.stime_ns / 10000000);
 	return info;
+}
+
+// How it ended, in the words of SIGCHLD.
+static struct siginfo end_info(const struct process *p)
+{
+	int sig = p->wait_status & 0x7f;
+
+	return child_info(p, p->exit_signal, sig ? CLD_KILLED : CLD_EXITED,
+			  sig ? sig : p->wait_status >> 8);
+}
+
+void process_tell_parent(struct process *p, int code, int status)
+{
+	struct process *parent = p->parent;
+	struct siginfo info = child_info(p, SIGCHLD, code, status);
+	bool wants;
+
+	if (!parent)
+		return;
+	spin_lock(&parent->sig_lock);
+	wants = !(parent->actions[SIGCHLD - 1].flags & SA_NOCLDSTOP);
+	spin_unlock(&parent->sig_lock);
+	if (wants)
+		signal_send(parent, &info);
+	wait_wake_all(&parent->child_wait);
 }
 
 // True if the parent does not want to hear of it: nobody will wait.
@@ -46,7 +68,7 @@ static bool parent_ignores(struct process *parent)
 static bool notify_parent(struct process *p)
 {
 	struct process *parent = p->parent;
-	struct siginfo info = child_info(p);
+	struct siginfo info = end_info(p);
 	bool gone = p->exit_signal == SIGCHLD && parent_ignores(parent);
 
 	if (p->exit_signal)
@@ -66,9 +88,11 @@ static void give_children_to_init(struct process *p)
 		list_del(&c->sibling);
 		list_add_tail(&init->children, &c->sibling);
 		c->parent = init;
+		if (c->pgid != p->pgid)
+			session_group_lost_parent(c->pgid);
 		c->exit_signal = SIGCHLD;
 		if (c->state == PROCESS_ZOMBIE) {
-			struct siginfo info = child_info(c);
+			struct siginfo info = end_info(c);
 
 			signal_send(init, &info);
 		}
@@ -103,6 +127,7 @@ static void become_zombie(struct thread *t, int wait_status)
 	usage_add(&p->final, &own);
 	p->wait_status = wait_status;
 	p->state = PROCESS_ZOMBIE;
+	session_group_lost_parent(p->pgid);
 	gone = notify_parent(p);
 	spin_unlock_irqrestore(&proc_lock, flags); // I1: `p` may be freed from here on
 	if (gone)

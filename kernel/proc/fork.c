@@ -152,7 +152,7 @@ s64 process_clone(const struct clone_args *args, const struct trapframe *tf)
 	}
 	child->exit_signal = args->exit_signal;
 	copy_process(child, parent);
-	process_get(child); // for the wait below: the child may be gone before we look
+	process_get(child);             // for the wait below: the child may be gone before we look
 	process_link(child, parent, t); // I1
 	thread_start(t);
 	if (args->flags & CLONE_VFORK) // I2

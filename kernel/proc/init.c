@@ -38,7 +38,8 @@ static void init_main(void *arg)
 	static char path[PATH_MAX];
 	const char *argv[] = { path, bootparam_present("exec") ? "exec" : NULL, NULL };
 	static const char *const envp[] = { "HOME=/", "TERM=vt100",
-					    "PATH=/bin:/sbin:/usr/bin:/usr/sbin", "USER=root", NULL };
+					    "PATH=/bin:/sbin:/usr/bin:/usr/sbin", "USER=root",
+					    NULL };
 	struct exec_strings strings = { .argv = (u64)argv, .envp = (u64)envp };
 	int err;
 

@@ -33,6 +33,8 @@ static char state_letter(const struct process *p, const struct thread *t)
 {
 	if (p->state == PROCESS_ZOMBIE || !t)
 		return 'Z';
+	if (p->stopped)
+		return 'T';
 	switch (READ_ONCE(t->state)) {
 	case THREAD_SLEEPING: return READ_ONCE(t->interruptible) ? 'S' : 'D';
 	case THREAD_DEAD: return 'X';
@@ -138,6 +140,7 @@ static const char *state_name(char letter)
 	case 'R': return "R (running)";
 	case 'S': return "S (sleeping)";
 	case 'D': return "D (disk sleep)";
+	case 'T': return "T (stopped)";
 	case 'Z': return "Z (zombie)";
 	default: return "X (dead)";
 	}

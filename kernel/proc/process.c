@@ -94,9 +94,8 @@ struct process *process_next(u32 pid)
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *p, *best = NULL;
 
-	process_for_each(p)
-		if (p->state != PROCESS_NEW && p->pid >= pid && (!best || p->pid < best->pid))
-			best = p;
+	process_for_each(p) if (p->state != PROCESS_NEW && p->pid >= pid &&
+				(!best || p->pid < best->pid)) best = p;
 	if (best)
 		process_get(best);
 	spin_unlock_irqrestore(&proc_lock, flags);
@@ -117,9 +116,7 @@ static bool number_in_use(u32 nr) // I2
 {
 	struct process *p;
 
-	process_for_each(p)
-		if (p->pid == nr || p->pgid == nr || p->sid == nr)
-			return true;
+	process_for_each(p) if (p->pid == nr || p->pgid == nr || p->sid == nr) return true;
 	return false;
 }
 
@@ -142,6 +139,7 @@ static void init_fields(struct process *p)
 	list_init(&p->threads);
 	wait_queue_init(&p->child_wait);
 	wait_queue_init(&p->vfork_wait);
+	wait_queue_init(&p->cont_wait);
 	spin_init(&p->sig_lock, RANK_SIGNAL);
 	sigpending_init(&p->pending);
 	process_itimer_init(p);
@@ -228,8 +226,8 @@ void process_reaped(struct process *p)
 
 static struct thread *main_thread(struct process *p)
 {
-	return list_empty(&p->threads) ? NULL :
-					 list_entry(p->threads.next, struct thread, proc_node);
+	return list_empty(&p->threads) ? NULL
+				       : list_entry(p->threads.next, struct thread, proc_node);
 }
 
 struct aspace *process_aspace(struct process *p)

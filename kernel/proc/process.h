@@ -77,6 +77,10 @@ struct process {
 	unsigned nr_threads;                 // [sig]
 	struct sigaction actions[SIG_COUNT]; // of signal i + 1 [sig]
 	struct sigpending pending;           // [sig]
+	bool stopped;                        // by a signal, until SIGCONT [sig]
+	struct wait_queue cont_wait;         // its threads sleep here meanwhile
+	int stop_report;  // signal that stopped it, not yet told by wait4; 0: none [proc]
+	bool cont_report; // it was continued, not yet told [proc]
 
 	struct timer itimer;    // ITIMER_REAL [own]
 	u64 itimer_interval_ns; // 0: once [own, the timer's function]
@@ -101,8 +105,9 @@ struct uthread {
 	struct sigpending pending; // [sig]
 	u64 alt_sp, alt_bytes;     // sigaltstack(2) [own]
 	u32 alt_flags;             // [own]
-	uva_t set_child_tid;   // the tid is written there before the first user instruction [own]
-	uva_t clear_child_tid; // and a zero there at the end [own]
+	uva_t set_child_tid;     // the tid is written there before the first user instruction [own]
+	uva_t clear_child_tid;   // and a zero there at the end [own]
+	u64 restart_deadline_ns; // of a sleep that was stopped and begins again; 0: none [own]
 };
 
 extern struct spinlock proc_lock;
@@ -198,6 +203,12 @@ int process_exec(const char *path, const struct exec_strings *strings, struct tr
 void process_exit(int wait_status) __noreturn;
 #define WAIT_EXITED(code) (((code)&0xff) << 8)
 #define WAIT_KILLED(sig)  ((sig)&0x7f)
+#define WAIT_STOPPED(sig) (((sig)&0xff) << 8 | 0x7f)
+#define WAIT_CONTINUED    0xffff
+
+// Tell the parent of `p` that its state changed: wake its wait4 and send SIGCHLD with `code` (CLD_*)
+// and `status`. proc_lock held.
+void process_tell_parent(struct process *p, int code, int status);
 
 #define WNOHANG    1u
 #define WUNTRACED  2u

@@ -35,23 +35,35 @@ static bool group_in_session(u32 pgrp, u32 session)
 	const struct process *p;
 	bool found = false;
 
-	process_for_each(p)
-		found |= p->state != PROCESS_NEW && p->pgid == pgrp && p->sid == session;
+	process_for_each(p) found |=
+		p->state != PROCESS_NEW && p->pgid == pgrp && p->sid == session;
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return found;
 }
 
-// proc_lock held. A group is orphaned when no member has a parent in another group of the same
-// session: nobody could continue it if it stopped (POSIX, 3.264).
-static bool is_orphaned(u32 pgrp)
+// When no member has a parent in another group of the same session (POSIX, 3.264).
+bool session_group_is_orphaned(u32 pgrp)
 {
 	const struct process *p;
 
-	process_for_each(p)
-		if (p->pgid == pgrp && p->state == PROCESS_ALIVE && p->parent &&
-		    p->parent->pgid != pgrp && p->parent->sid == p->sid)
-			return false;
+	process_for_each(p) if (p->pgid == pgrp && p->state == PROCESS_ALIVE && p->parent &&
+				p->parent->pgid != pgrp && p->parent->sid == p->sid) return false;
 	return true;
+}
+
+void session_group_lost_parent(u32 pgrp)
+{
+	const struct siginfo hup = { .signo = SIGHUP, .code = SI_KERNEL };
+	const struct siginfo cont = { .signo = SIGCONT, .code = SI_KERNEL };
+	const struct process *p;
+	bool stopped = false;
+
+	process_for_each(p) stopped |=
+		p->pgid == pgrp && p->state == PROCESS_ALIVE && READ_ONCE(p->stopped);
+	if (!stopped || !session_group_is_orphaned(pgrp))
+		return;
+	signal_send_group_locked(pgrp, &hup);
+	signal_send_group_locked(pgrp, &cont);
 }
 
 static bool shuns(int sig)
@@ -67,7 +79,7 @@ static bool shuns(int sig)
 	yes = p->actions[sig - 1].handler == SIG_IGN ||
 	      (thread_current()->user->blocked & SIGMASK(sig));
 	spin_unlock(&p->sig_lock);
-	yes = yes || is_orphaned(p->pgid);
+	yes = yes || session_group_is_orphaned(p->pgid);
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return yes;
 }

@@ -16,6 +16,7 @@
 //   I2  A call that was interrupted shows -ERESTARTSYS only inside the kernel.
 // Failure: a frame that cannot be written is SIGSEGV.
 #include "kernel/proc/process.h"
+#include "kernel/proc/session.h"
 #include "kernel/proc/sigframe.h"
 
 #include "kernel/console.h"
@@ -58,12 +59,26 @@ u64 sigframe_place(u64 sp, u64 *fpu_va)
 static void fill_context(struct sigcontext *sc, const struct trapframe *tf)
 {
 	*sc = (struct sigcontext){
-		.r8 = tf->r8, .r9 = tf->r9, .r10 = tf->r10, .r11 = tf->r11,
-		.r12 = tf->r12, .r13 = tf->r13, .r14 = tf->r14, .r15 = tf->r15,
-		.rdi = tf->rdi, .rsi = tf->rsi, .rbp = tf->rbp, .rbx = tf->rbx,
-		.rdx = tf->rdx, .rax = tf->rax, .rcx = tf->rcx, .rsp = tf->rsp,
-		.rip = tf->rip, .rflags = tf->rflags,
-		.cs = (u16)tf->cs, .ss = (u16)tf->ss,
+		.r8 = tf->r8,
+		.r9 = tf->r9,
+		.r10 = tf->r10,
+		.r11 = tf->r11,
+		.r12 = tf->r12,
+		.r13 = tf->r13,
+		.r14 = tf->r14,
+		.r15 = tf->r15,
+		.rdi = tf->rdi,
+		.rsi = tf->rsi,
+		.rbp = tf->rbp,
+		.rbx = tf->rbx,
+		.rdx = tf->rdx,
+		.rax = tf->rax,
+		.rcx = tf->rcx,
+		.rsp = tf->rsp,
+		.rip = tf->rip,
+		.rflags = tf->rflags,
+		.cs = (u16)tf->cs,
+		.ss = (u16)tf->ss,
 		.err = tf->vector == TRAP_SYSCALL ? 0 : tf->error,
 		.trapno = tf->vector == TRAP_SYSCALL ? 0 : tf->vector,
 	};
@@ -80,9 +95,9 @@ static int write_frame(u64 frame_va, u64 fpu_va, const struct sigaction *act,
 	f.uc.flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
 	f.uc.stack.sp = u->alt_sp;
 	f.uc.stack.bytes = u->alt_bytes;
-	f.uc.stack.flags = u->alt_flags & SS_DISABLE ? SS_DISABLE :
-			   on_alt_stack(u, tf->rsp)  ? SS_ONSTACK :
-						       0;
+	f.uc.stack.flags = u->alt_flags & SS_DISABLE  ? SS_DISABLE
+			   : on_alt_stack(u, tf->rsp) ? SS_ONSTACK
+						      : 0;
 	fill_context(&f.uc.context, tf);
 	f.uc.context.fpstate = fpu_va;
 	if (info->signo == SIGSEGV || info->signo == SIGBUS)
@@ -229,15 +244,47 @@ static void __noreturn die(const struct siginfo *info, const struct trapframe *t
 // An interrupted call begins again, or reports -EINTR (I2).
 static void settle_call(struct trapframe *tf, bool restart)
 {
-	if (tf->vector != TRAP_SYSCALL || (s64)tf->rax != -ERESTARTSYS)
+	struct uthread *u = thread_current()->user;
+	s64 ret = (s64)tf->rax;
+
+	if (tf->vector != TRAP_SYSCALL || (ret != -ERESTARTSYS && ret != -ERESTARTNOHAND))
 		return;
 	if (restart) {
 		tf->rax = tf->error; // the call's number
 		tf->rip -= SYSCALL_BYTES;
 	} else {
 		tf->rax = (u64)-EINTR;
+		u->restart_deadline_ns = 0;
 	}
 	tf->vector = 0;
+}
+
+// The process is stopped (signal_dequeue) until SIGCONT or SIGKILL comes.
+static void stop(struct process *p, int sig)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	bool stopped;
+
+	spin_lock(&p->sig_lock);
+	if (sig != SIGSTOP && session_group_is_orphaned(p->pgid))
+		p->stopped = false;
+	stopped = p->stopped;
+	spin_unlock(&p->sig_lock);
+	if (stopped) {
+		p->stop_report = sig;
+		process_tell_parent(p, CLD_STOPPED, sig);
+	}
+	spin_unlock_irqrestore(&proc_lock, flags);
+	if (!stopped)
+		return;
+	wait_event(&p->cont_wait, !READ_ONCE(p->stopped));
+	flags = spin_lock_irqsave(&proc_lock);
+	p->stop_report = 0;
+	if (!signal_is_killed()) {
+		p->cont_report = true;
+		process_tell_parent(p, CLD_CONTINUED, SIGCONT);
+	}
+	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
 static void deliver(const struct siginfo *info, const struct sigaction *act, struct trapframe *tf)
@@ -245,9 +292,13 @@ static void deliver(const struct siginfo *info, const struct sigaction *act, str
 	if (act->handler == SIG_IGN ||
 	    (act->handler == SIG_DFL && signal_default_is_ignore(info->signo)))
 		return;
+	if (act->handler == SIG_DFL && signal_default_is_stop(info->signo)) {
+		stop(process_current(), info->signo);
+		return;
+	}
 	if (act->handler == SIG_DFL)
 		die(info, tf);
-	settle_call(tf, act->flags & SA_RESTART);
+	settle_call(tf, (act->flags & SA_RESTART) && (s64)tf->rax != -ERESTARTNOHAND);
 	if (enter_handler(act, info, tf) == 0)
 		return;
 	// No room for the frame. A handler for SIGSEGV itself has had its chance.

@@ -20,10 +20,9 @@
 #include "kernel/lib/errno.h"
 #include "mm/heap.h"
 
-#define DEFAULT_IGNORED                                                                            \
-	(SIGMASK(SIGCHLD) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH) | SIGMASK(SIGCONT) |               \
-	 SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
-#define UNBLOCKABLE (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
+#define DEFAULT_IGNORED (SIGMASK(SIGCHLD) | SIGMASK(SIGURG) | SIGMASK(SIGWINCH) | SIGMASK(SIGCONT))
+#define DEFAULT_STOPS   (SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU))
+#define UNBLOCKABLE     (SIGMASK(SIGKILL) | SIGMASK(SIGSTOP))
 // Taken before all others: they are about the instruction that the thread is at.
 #define SYNCHRONOUS                                                                                \
 	(SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) |                 \
@@ -34,10 +33,14 @@ struct sigqueued {
 	struct siginfo info;
 };
 
-// Job control is not there: the stop signals do nothing, as SIGCONT does.
 bool signal_default_is_ignore(int sig)
 {
 	return DEFAULT_IGNORED & SIGMASK(sig);
+}
+
+bool signal_default_is_stop(int sig)
+{
+	return DEFAULT_STOPS & SIGMASK(sig);
 }
 
 // ---- Pending sets --------------------------------------------------------------------------------
@@ -142,25 +145,28 @@ static bool is_dropped(struct process *p, struct thread *t, int sig)
 
 static struct thread *main_thread(struct process *p)
 {
-	return list_empty(&p->threads) ? NULL :
-					 list_entry(p->threads.next, struct thread, proc_node);
+	return list_empty(&p->threads) ? NULL
+				       : list_entry(p->threads.next, struct thread, proc_node);
 }
 
-// The counterpart of SIGCONT and the stop signals cancel each other (signal(7)).
-static void cancel_opposites(struct process *p, struct thread *t, int sig)
+// What happens at once, even if the signal is blocked or ignored: SIGCONT continues, SIGCONT and the
+// stop signals cancel each other, SIGKILL gets through to a stopped process (signal(7)).
+static void send_effects(struct process *p, struct thread *t, int sig)
 {
-	const sigset_t stops =
-		SIGMASK(SIGSTOP) | SIGMASK(SIGTSTP) | SIGMASK(SIGTTIN) | SIGMASK(SIGTTOU);
 	sigset_t drop = 0;
 
 	if (sig == SIGCONT)
-		drop = stops;
-	else if (stops & SIGMASK(sig))
+		drop = DEFAULT_STOPS;
+	else if (DEFAULT_STOPS & SIGMASK(sig))
 		drop = SIGMASK(SIGCONT);
-	if (!drop)
-		return;
-	pending_drop(&p->pending, drop);
-	pending_drop(&t->user->pending, drop);
+	if (drop) {
+		pending_drop(&p->pending, drop);
+		pending_drop(&t->user->pending, drop);
+	}
+	if (sig == SIGCONT || sig == SIGKILL) {
+		p->stopped = false;
+		wait_wake_all(&p->cont_wait);
+	}
 }
 
 static void tell(struct process *p, struct thread *t, int sig)
@@ -178,7 +184,7 @@ void signal_send(struct process *p, const struct siginfo *info)
 	struct thread *t = main_thread(p);
 
 	if (t)
-		cancel_opposites(p, t, info->signo);
+		send_effects(p, t, info->signo);
 	if (t && !is_dropped(p, t, info->signo)) {
 		pending_add(&p->pending, info);
 		list_for_each(t, &p->threads, proc_node)
@@ -192,7 +198,7 @@ void signal_send_thread(struct thread *t, const struct siginfo *info)
 	struct process *p = t->proc;
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
-	cancel_opposites(p, t, info->signo);
+	send_effects(p, t, info->signo);
 	if (!is_dropped(p, t, info->signo)) {
 		pending_add(&t->user->pending, info);
 		tell(p, t, info->signo);
@@ -200,14 +206,18 @@ void signal_send_thread(struct thread *t, const struct siginfo *info)
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
 
+void signal_send_group_locked(u32 pgid, const struct siginfo *info)
+{
+	struct process *p;
+
+	process_for_each(p) if (p->pgid == pgid && p->state == PROCESS_ALIVE) signal_send(p, info);
+}
+
 void signal_send_group(u32 pgid, const struct siginfo *info)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	struct process *p;
 
-	process_for_each(p)
-		if (p->pgid == pgid && p->state == PROCESS_ALIVE)
-			signal_send(p, info);
+	signal_send_group_locked(pgid, info);
 	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
@@ -280,7 +290,8 @@ int signal_kill(s32 pid, const struct siginfo *info)
 	if (pid == INT32_MIN)
 		return -ESRCH;
 	flags = spin_lock_irqsave(&proc_lock);
-	process_for_each(p) {
+	process_for_each(p)
+	{
 		if (!is_addressed(me, p, pid))
 			continue;
 		found = true;
@@ -324,6 +335,14 @@ bool signal_pending(void)
 	return READ_ONCE(thread_current()->signal_pending);
 }
 
+bool signal_is_killed(void)
+{
+	const struct thread *t = thread_current();
+
+	return (READ_ONCE(t->proc->pending.set) | READ_ONCE(t->user->pending.set)) &
+	       SIGMASK(SIGKILL);
+}
+
 sigset_t signal_set_mask(sigset_t set)
 {
 	struct thread *t = thread_current();
@@ -362,7 +381,7 @@ int signal_action(int sig, const struct sigaction *new, struct sigaction *old)
 		p->actions[sig - 1].mask &= ~UNBLOCKABLE;
 		// POSIX: what is pending and now ignored is dropped, blocked or not.
 		if (new->handler == SIG_IGN ||
-		    (new->handler == SIG_DFL && signal_default_is_ignore(sig))) {
+		    (new->handler == SIG_DFL &&signal_default_is_ignore(sig))) {
 			pending_drop(&p->pending, SIGMASK(sig));
 			list_for_each(t, &p->threads, proc_node)
 				pending_drop(&t->user->pending, SIGMASK(sig));
@@ -416,6 +435,8 @@ int signal_dequeue(struct siginfo *info, struct sigaction *act)
 		*act = *a;
 		if (a->handler > SIG_IGN && (a->flags & SA_RESETHAND))
 			a->handler = SIG_DFL;
+		if (a->handler == SIG_DFL && act->handler == SIG_DFL && signal_default_is_stop(sig))
+			t->proc->stopped = true;
 	}
 	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
 	return sig;

@@ -68,22 +68,24 @@ typedef u64 sigset_t; // bit n - 1 for signal n
 #define MINSIGSTKSZ   2048u
 
 // si_code
-#define SI_USER     0
-#define SI_KERNEL   0x80
-#define SI_QUEUE    (-1)
-#define SI_TIMER    (-2)
-#define SI_TKILL    (-6)
-#define ILL_ILLOPN  2
-#define FPE_INTDIV  1
-#define FPE_FLTINV  7
-#define SEGV_MAPERR 1
-#define SEGV_ACCERR 2
-#define BUS_ADRALN  1
-#define BUS_ADRERR  2
-#define TRAP_BRKPT  1
-#define TRAP_TRACE  2
-#define CLD_EXITED  1
-#define CLD_KILLED  2
+#define SI_USER       0
+#define SI_KERNEL     0x80
+#define SI_QUEUE      (-1)
+#define SI_TIMER      (-2)
+#define SI_TKILL      (-6)
+#define ILL_ILLOPN    2
+#define FPE_INTDIV    1
+#define FPE_FLTINV    7
+#define SEGV_MAPERR   1
+#define SEGV_ACCERR   2
+#define BUS_ADRALN    1
+#define BUS_ADRERR    2
+#define TRAP_BRKPT    1
+#define TRAP_TRACE    2
+#define CLD_EXITED    1
+#define CLD_KILLED    2
+#define CLD_STOPPED   5
+#define CLD_CONTINUED 6
 
 // siginfo_t
 struct siginfo {
@@ -129,6 +131,7 @@ void sigpending_flush(struct sigpending *p); // sig_lock held, or nobody else kn
 void signal_send(struct process *p, const struct siginfo *info);
 void signal_send_thread(struct thread *t, const struct siginfo *info);
 void signal_send_group(u32 pgid, const struct siginfo *info);
+void signal_send_group_locked(u32 pgid, const struct siginfo *info); // proc_lock held
 // A signal from the kernel, e.g. SIGPIPE, to the current process.
 void signal_raise(int sig);
 // The current thread did what it must not: the signal cannot be blocked nor ignored.
@@ -141,6 +144,8 @@ struct siginfo signal_info_user(int sig, int code); // "sent by the current proc
 
 // An unblocked signal waits for the current thread.
 bool signal_pending(void);
+// SIGKILL is among what is pending for the current thread.
+bool signal_is_killed(void);
 // Blocks `set` instead of what is blocked now; returns the old set.
 sigset_t signal_set_mask(sigset_t set);
 // As sigsuspend(2) and ppoll(2): block `set` until the next return to user mode, where what was
@@ -158,9 +163,11 @@ struct uthread;
 void signal_fork(struct process *child, struct uthread *user);
 
 // The next signal to act on, taken from the pending sets; its action is in *act, SA_RESETHAND
-// already obeyed. 0: none. For sigdeliver.c.
+// already obeyed. 0: none. If it stops the process, p->stopped is set already, so that a SIGCONT from
+// now on undoes it. For sigdeliver.c.
 int signal_dequeue(struct siginfo *info, struct sigaction *act);
 bool signal_default_is_ignore(int sig);
+bool signal_default_is_stop(int sig);
 
 // Registers with traps, faults and the terminal.
 void signal_init(void);

@@ -98,8 +98,8 @@ static void show_cpuinfo(struct seq *s, void *arg)
 			   f->smep ? " smep" : "", f->smap ? " smap" : "", f->umip ? " umip" : "",
 			   f->gib_pages ? " pdpe1gb" : "", f->clflushopt ? " clflushopt" : "",
 			   f->clwb ? " clwb" : "", f->invariant_tsc ? " constant_tsc" : "");
-		seq_printf(s, "address sizes\t: %u bits physical, %u bits virtual\n\n", f->phys_bits,
-			   f->virt_bits);
+		seq_printf(s, "address sizes\t: %u bits physical, %u bits virtual\n\n",
+			   f->phys_bits, f->virt_bits);
 	}
 }
 
@@ -115,7 +115,7 @@ void system_files_init(void)
 		const char *name;
 		void (*show)(struct seq *s, void *arg);
 	} files[] = {
-		{ "loadavg", show_loadavg }, { "uptime", show_uptime },	  { "stat", show_stat },
+		{ "loadavg", show_loadavg }, { "uptime", show_uptime },   { "stat", show_stat },
 		{ "cpuinfo", show_cpuinfo }, { "version", show_version },
 	};
 

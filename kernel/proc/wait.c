@@ -18,11 +18,31 @@ static bool matches(const struct process *me, const struct process *child, s32 w
 	return which == -1 || child->pgid == (u32)-which;
 }
 
+// What of a living child has not been told yet; 0: nothing.
+static int news_of(struct process *c, unsigned options)
+{
+	int status = 0;
+
+	if (c->stop_report && (options & WUNTRACED))
+		status = WAIT_STOPPED(c->stop_report);
+	else if (c->cont_report && (options & WCONTINUED))
+		status = WAIT_CONTINUED;
+	if (status && !(options & WNOWAIT)) {
+		if (status == WAIT_CONTINUED)
+			c->cont_report = false;
+		else
+			c->stop_report = 0;
+	}
+	return status;
+}
+
 static void take(struct process *me, struct process *child, unsigned options,
 		 struct wait_result *out)
 {
-	*out = (struct wait_result){ .pid = child->pid, .uid = child->uid,
-				     .status = child->wait_status, .usage = child->final };
+	*out = (struct wait_result){ .pid = child->pid,
+				     .uid = child->uid,
+				     .status = child->wait_status,
+				     .usage = child->final };
 	usage_add(&out->usage, &child->dead_children);
 	if (options & WNOWAIT)
 		return;
@@ -36,7 +56,7 @@ static int look(struct process *me, s32 which, unsigned options, struct wait_res
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *c;
-	int ret = -ECHILD;
+	int ret = -ECHILD, status;
 
 	list_for_each(c, &me->children, sibling) {
 		if (!matches(me, c, which))
@@ -46,6 +66,14 @@ static int look(struct process *me, s32 which, unsigned options, struct wait_res
 			take(me, c, options, out);
 			if (!(options & WNOWAIT))
 				*dead = c;
+			ret = 1;
+			break;
+		}
+		status = c->state == PROCESS_ALIVE ? news_of(c, options) : 0;
+		if (status) {
+			*out = (struct wait_result){ .pid = c->pid,
+						     .uid = c->uid,
+						     .status = status };
 			ret = 1;
 			break;
 		}
@@ -62,8 +90,8 @@ int process_wait(s32 which, unsigned options, struct wait_result *out)
 	if (options & WNOHANG) {
 		ret = look(me, which, options, out, &dead);
 	} else {
-		err = wait_event_interruptible(
-			&me->child_wait, (ret = look(me, which, options, out, &dead)) != 0);
+		err = wait_event_interruptible(&me->child_wait,
+					       (ret = look(me, which, options, out, &dead)) != 0);
 		if (err)
 			return err;
 	}

@@ -43,8 +43,9 @@ static struct runq {
 	bool started;           // this CPU takes part
 	struct thread *current; // [lock] for writing
 	struct thread *dead;    // ended; its stack is free once we are off it [lock]
-	struct thread *leaving; // may no longer run here; goes to another queue once we are off it [lock]
-	u64 switches;           // [lock]
+	struct thread
+		*leaving; // may no longer run here; goes to another queue once we are off it [lock]
+	u64 switches;     // [lock]
 	struct thread idle;
 } __cacheline runqs[CPU_MAX];
 
@@ -274,7 +275,8 @@ static void reschedule(bool preempted)
 
 	spin_lock(&rq->lock);
 	if (unlikely(this_cpu()->preempt_count != 1))
-		panic("thread %u (%s) gives up its CPU inside a critical section: count %u, ranks %#llx",
+		panic("thread %u (%s) gives up its CPU inside a critical section: count %u, ranks "
+		      "%#llx",
 		      prev->tid, prev->name, this_cpu()->preempt_count - 1,
 		      (unsigned long long)this_cpu()->lock_ranks);
 	this_cpu()->need_resched = 0;
@@ -410,8 +412,11 @@ void sched_init_cpu(void)
 	spin_init(&rq->lock, RANK_RUNQ);
 	list_init(&rq->ready);
 	timer_init_cpu();
-	*t = (struct thread){ .name = "idle", .state = THREAD_RUNNING, .cpu = (u16)self,
-			      .affinity = BIT(self), .slice_start_ns = time_now_ns() };
+	*t = (struct thread){ .name = "idle",
+			      .state = THREAD_RUNNING,
+			      .cpu = (u16)self,
+			      .affinity = BIT(self),
+			      .slice_start_ns = time_now_ns() };
 	list_init(&t->runq_node);
 	list_init(&t->all_node);
 	list_init(&t->proc_node);

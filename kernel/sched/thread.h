@@ -20,35 +20,37 @@ enum thread_state { THREAD_RUNNABLE, THREAD_RUNNING, THREAD_SLEEPING, THREAD_DEA
 struct thread {
 	u32 tid;
 	char name[16];
-	u8 state;          // enum thread_state [run queue lock of `cpu`]
-	bool on_runq;      // linked by runq_node [run queue lock of `cpu`]
+	u8 state;           // enum thread_state [run queue lock of `cpu`]
+	bool on_runq;       // linked by runq_node [run queue lock of `cpu`]
 	bool interruptible; // the present sleep may be ended by a signal [run queue lock of `cpu`]
-	u16 cpu;           // whose run queue it is on, or ran on last [run queue lock of the old one]
-	u64 affinity;      // bit per CPU that it may run on
+	u16 cpu;      // whose run queue it is on, or ran on last [run queue lock of the old one]
+	u64 affinity; // bit per CPU that it may run on
 	u32 signal_pending; // an unblocked signal waits: interruptible sleeps end at once [atomic]
-	u32 locks_held;    // sleeping locks, for assertions
-	u32 sleep_ranks;   // bit per rank of sleeping lock held
+	u32 locks_held;     // sleeping locks, for assertions
+	u32 sleep_ranks;    // bit per rank of sleeping lock held
 	u8 sleep_held[RANK_SLEEPING_LAST]; // how many of each
-	u64 saved_rsp;     // kernel stack pointer while not running
-	void *kstack;      // lowest address of the stack; NULL: idle thread, on the CPU's boot stack
-	struct trapframe *user_frame; // user registers, at the top of the stack; NULL: kernel thread
-	u8 *fpu;           // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
-	u64 fs_base, gs_base; // user TLS bases
-	u32 faults_disabled; // > 0: user copies do not handle faults, they return short
+	u64 saved_rsp;                     // kernel stack pointer while not running
+	void *kstack; // lowest address of the stack; NULL: idle thread, on the CPU's boot stack
+	struct trapframe
+		*user_frame;   // user registers, at the top of the stack; NULL: kernel thread
+	u8 *fpu;               // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
+	u64 fs_base, gs_base;  // user TLS bases
+	u32 faults_disabled;   // > 0: user copies do not handle faults, they return short
 	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]
 	struct list proc_node; // threads of a process [kernel/proc]
-	void (*fn)(void *arg); // what it runs in the kernel; a user thread: before user mode, or NULL
+	void (*fn)(
+		void *arg); // what it runs in the kernel; a user thread: before user mode, or NULL
 	void *arg;
 	// Who it works for; all NULL in a kernel thread.
 	struct aspace *as;
 	struct fs_context *fs;
 	struct process *proc;
 	struct uthread *user; // signals and the like (kernel/proc/process.h)
-	u64 run_ns;        // CPU time up to slice_start_ns
-	u64 stime_ns;      // part of it spent in system calls
+	u64 run_ns;           // CPU time up to slice_start_ns
+	u64 stime_ns;         // part of it spent in system calls
 	u64 slice_start_ns;
-	u64 minor_faults;  // page faults taken on behalf of this thread
+	u64 minor_faults; // page faults taken on behalf of this thread
 	u64 switches_voluntary, switches_preempted;
 };
 

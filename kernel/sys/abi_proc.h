@@ -24,8 +24,7 @@ _Static_assert(sizeof(struct abi_rusage) == 144, "ABI");
 
 static inline struct abi_timeval abi_timeval_of(u64 ns)
 {
-	return (struct abi_timeval){ (s64)(ns / NS_PER_SEC),
-				     (s64)(ns % NS_PER_SEC / NS_PER_USEC) };
+	return (struct abi_timeval){ (s64)(ns / NS_PER_SEC), (s64)(ns % NS_PER_SEC / NS_PER_USEC) };
 }
 
 static inline struct abi_timespec abi_timespec_of(u64 ns)

@@ -12,8 +12,8 @@
 #include "mm/frame.h"
 #include "mm/uaccess.h"
 
-#define UTS_LEN   65
-#define HOST_MAX  64
+#define UTS_LEN    65
+#define HOST_MAX   64
 #define NS_PER_SEC 1000000000ull
 
 static char hostname[UTS_LEN] = "dax64"; // [hostname_lock]
@@ -114,7 +114,7 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
 	// The descriptor table keeps its limit itself; another process's takes it over at its execve.
-	if (!ret && new && which == RLIMIT_NOFILE && p == me)
+	if (!ret && new &&which == RLIMIT_NOFILE && p == me)
 		fs_set_nofile(thread_current()->fs, (unsigned)new->cur);
 	return ret;
 }
@@ -183,13 +183,13 @@ s64 sys_getcpu(const struct syscall_args *a)
 	return 0;
 }
 
-#define REBOOT_MAGIC1     0xfee1deadu
-#define REBOOT_MAGIC2     672274793u
-#define REBOOT_RESTART    0x01234567u
-#define REBOOT_HALT       0xcdef0123u
-#define REBOOT_POWER_OFF  0x4321fedcu
-#define REBOOT_CAD_ON     0x89abcdefu // what Ctrl-Alt-Del does: there is no such key
-#define REBOOT_CAD_OFF    0u
+#define REBOOT_MAGIC1    0xfee1deadu
+#define REBOOT_MAGIC2    672274793u
+#define REBOOT_RESTART   0x01234567u
+#define REBOOT_HALT      0xcdef0123u
+#define REBOOT_POWER_OFF 0x4321fedcu
+#define REBOOT_CAD_ON    0x89abcdefu // what Ctrl-Alt-Del does: there is no such key
+#define REBOOT_CAD_OFF   0u
 
 // reboot(magic, magic2, command, arg)
 s64 sys_reboot(const struct syscall_args *a)

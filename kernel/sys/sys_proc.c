@@ -108,6 +108,23 @@ static s64 waitid_which(u64 type, u64 id, s32 *which)
 	}
 }
 
+// The status of wait4 in the words of siginfo.
+static void tell_status(struct siginfo *info, int status)
+{
+	info->chld.status = status >> 8;
+	if (status == WAIT_CONTINUED) {
+		info->code = CLD_CONTINUED;
+		info->chld.status = SIGCONT;
+	} else if ((status & 0xff) == 0x7f) {
+		info->code = CLD_STOPPED;
+	} else if (status & 0x7f) {
+		info->code = CLD_KILLED;
+		info->chld.status = status & 0x7f;
+	} else {
+		info->code = CLD_EXITED;
+	}
+}
+
 // waitid(type, id, info, options, rusage)
 s64 sys_waitid(const struct syscall_args *a)
 {
@@ -127,13 +144,10 @@ s64 sys_waitid(const struct syscall_args *a)
 	if (ret < 0)
 		return ret;
 	if (ret > 0) {
-		int sig = r.status & 0x7f;
-
 		info.signo = SIGCHLD;
-		info.code = sig ? CLD_KILLED : CLD_EXITED;
 		info.chld.pid = (s32)r.pid;
 		info.chld.uid = r.uid;
-		info.chld.status = sig ? sig : r.status >> 8;
+		tell_status(&info, r.status);
 		usage = abi_rusage_of(&r.usage);
 		if (a->a[4] && copy_to_user(UVA(a->a[4]), &usage, sizeof(usage)))
 			return -EFAULT;
@@ -206,9 +220,8 @@ static bool group_exists(u32 pgid, u32 sid)
 {
 	const struct process *p;
 
-	process_for_each(p)
-		if (p->pgid == pgid && p->sid == sid && p->state != PROCESS_NEW)
-			return true;
+	process_for_each(p) if (p->pgid == pgid && p->sid == sid &&
+				p->state != PROCESS_NEW) return true;
 	return false;
 }
 
@@ -251,9 +264,8 @@ s64 sys_setsid(const struct syscall_args *a)
 	s64 ret = me->pid;
 
 	(void)a;
-	process_for_each(p)
-		if (p->pgid == me->pid && p->state != PROCESS_NEW)
-			ret = -EPERM; // a group of that number exists
+	process_for_each(p) if (p->pgid == me->pid && p->state != PROCESS_NEW) ret =
+		-EPERM; // a group of that number exists
 	if (ret > 0)
 		me->sid = me->pgid = me->pid;
 	spin_unlock_irqrestore(&proc_lock, flags);

@@ -107,9 +107,9 @@ static s64 read_timeout(u64 uva, u64 *deadline_ns)
 		return -EFAULT;
 	if (ts.sec < 0 || ts.nsec < 0 || (u64)ts.nsec >= NS_PER_SEC)
 		return -EINVAL;
-	*deadline_ns = (u64)ts.sec > INT32_MAX ?
-			       ~0ull :
-			       time_now_ns() + (u64)ts.sec * NS_PER_SEC + (u64)ts.nsec;
+	*deadline_ns = (u64)ts.sec > INT32_MAX
+			       ? ~0ull
+			       : time_now_ns() + (u64)ts.sec * NS_PER_SEC + (u64)ts.nsec;
 	return 0;
 }
 
@@ -156,7 +156,8 @@ s64 sys_rt_sigqueueinfo(const struct syscall_args *a)
 	if (copy_from_user(&info, UVA(a->a[2]), sizeof(info)))
 		return -EFAULT;
 	// To others nobody may pretend to be the kernel, or kill(2).
-	if ((info.code >= 0 || info.code == SI_TKILL) && (s32)a->a[0] != (s32)process_current()->pid)
+	if ((info.code >= 0 || info.code == SI_TKILL) &&
+	    (s32)a->a[0] != (s32)process_current()->pid)
 		return -EPERM;
 	if ((s32)a->a[0] <= 0)
 		return -ESRCH;
@@ -186,7 +187,7 @@ s64 sys_sigaltstack(const struct syscall_args *a)
 		}
 		u->alt_sp = new.sp;
 		u->alt_bytes = new.bytes;
-		u->alt_flags = new.flags & (SS_DISABLE | SS_AUTODISARM);
+		u->alt_flags = new.flags &(SS_DISABLE | SS_AUTODISARM);
 	}
 	if (a->a[1] && copy_to_user(UVA(a->a[1]), &old, sizeof(old)))
 		return -EFAULT;
@@ -225,7 +226,8 @@ s64 sys_alarm(const struct syscall_args *a)
 	struct itimer_ns new = { .value_ns = (u32)a->a[0] * NS_PER_SEC }, old;
 
 	process_itimer(&new, &old);
-	return (s64)((old.value_ns + NS_PER_SEC / 2) / NS_PER_SEC + (old.value_ns && old.value_ns < NS_PER_SEC / 2));
+	return (s64)((old.value_ns + NS_PER_SEC / 2) / NS_PER_SEC +
+		     (old.value_ns && old.value_ns < NS_PER_SEC / 2));
 }
 
 static struct abi_itimerval itimerval_of(const struct itimer_ns *t)

@@ -10,8 +10,13 @@
 #include "mm/uaccess.h"
 
 enum {
-	CLOCK_REALTIME = 0, CLOCK_MONOTONIC = 1, CLOCK_PROCESS_CPUTIME = 2, CLOCK_THREAD_CPUTIME = 3,
-	CLOCK_MONOTONIC_RAW = 4, CLOCK_REALTIME_COARSE = 5, CLOCK_MONOTONIC_COARSE = 6,
+	CLOCK_REALTIME = 0,
+	CLOCK_MONOTONIC = 1,
+	CLOCK_PROCESS_CPUTIME = 2,
+	CLOCK_THREAD_CPUTIME = 3,
+	CLOCK_MONOTONIC_RAW = 4,
+	CLOCK_REALTIME_COARSE = 5,
+	CLOCK_MONOTONIC_COARSE = 6,
 	CLOCK_BOOTTIME = 7,
 };
 #define TIMER_ABSTIME 1u
@@ -98,18 +103,24 @@ static s64 get_timespec(u64 uva, u64 *ns)
 	if (ts.sec < 0 || ts.nsec < 0 || (u64)ts.nsec >= NS_PER_SEC)
 		return -EINVAL;
 	// Three centuries fit; more is for ever.
-	*ns = (u64)ts.sec >= ~0ull / NS_PER_SEC / 2 ? ~0ull / 2 :
-						       (u64)ts.sec * NS_PER_SEC + (u64)ts.nsec;
+	*ns = (u64)ts.sec >= ~0ull / NS_PER_SEC / 2 ? ~0ull / 2
+						    : (u64)ts.sec * NS_PER_SEC + (u64)ts.nsec;
 	return 0;
 }
 
-// Sleeps for `ns`; when a signal ends it, tells at `left_uva` how much is left.
+// Sleeps for `ns`; when a signal ends it, tells at `left_uva` how much is left. If the call only begins
+// again, the deadline of the first time counts.
 static s64 sleep_relative(u64 ns, u64 left_uva)
 {
-	u64 deadline_ns = time_now_ns() + ns, now_ns;
+	struct uthread *u = thread_current()->user;
+	u64 now_ns = time_now_ns();
+	u64 deadline_ns = u->restart_deadline_ns ? u->restart_deadline_ns : now_ns + ns;
 	struct abi_timespec left;
-	int err = thread_sleep_interruptible_ns(ns);
+	int err = 0;
 
+	if (deadline_ns > now_ns)
+		err = thread_sleep_interruptible_ns(deadline_ns - now_ns);
+	u->restart_deadline_ns = err ? deadline_ns : 0;
 	if (err && left_uva) {
 		now_ns = time_now_ns();
 		left = abi_timespec_of(deadline_ns > now_ns ? deadline_ns - now_ns : 0);

@@ -37,8 +37,21 @@ static bool restarts(u64 nr)
 	case 247: // waitid
 	case 257: // openat
 		return true;
-	default:
-		return false;
+	default: return false;
+	}
+}
+
+// Those that begin again only if no handler ran at all, after a stop for instance. Those with a
+// timeout keep their deadline (uthread.restart_deadline_ns).
+static bool restarts_after_stop(u64 nr)
+{
+	switch (nr) {
+	case 34:  // pause
+	case 35:  // nanosleep
+	case 130: // rt_sigsuspend
+	case 230: // clock_nanosleep
+		return true;
+	default: return false;
 	}
 }
 
@@ -70,6 +83,8 @@ static void dispatch(struct trapframe *tf)
 	}
 	if (ret == -EINTR && restarts(nr))
 		ret = -ERESTARTSYS;
+	if (ret == -EINTR && restarts_after_stop(nr))
+		ret = -ERESTARTNOHAND;
 	tf->rax = (u64)ret;
 	t->stime_ns += thread_run_ns(t) - begin_ns;
 }

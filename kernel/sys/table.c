@@ -36,7 +36,7 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	FULL(10, mprotect),
 	FULL(11, munmap),
 	FULL(12, brk),
-	PARTIAL(13, rt_sigaction), // SA_NOCLDSTOP has nothing to do
+	FULL(13, rt_sigaction),
 	FULL(14, rt_sigprocmask),
 	FULL(15, rt_sigreturn),
 	PARTIAL(16, ioctl), // terminals
@@ -84,7 +84,7 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	FULL(58, vfork),
 	PARTIAL(59, execve), // no set-user-id
 	FULL(60, exit),
-	PARTIAL(61, wait4), // no stopped children: no job control
+	FULL(61, wait4),
 	FULL(62, kill),
 	FULL(63, uname),
 	ABSENT(64, semget),
