@@ -56,50 +56,60 @@ static void table_from_map(const struct ptfs_map *map, struct vm_table *out)
 		out->direct[i] = map->direct[i];
 }
 
-// The file's root as one entry, if it is ready, stands low enough and covers `off`.
-static int table_root(struct ptfs_inode *ip, u64 off, int max_level, struct ptfs_map *map)
+// Nothing was looked at since the mount, or not all. A small file is made ready here and now; of a
+// large one the stretch around `off`, and the thread does the rest.
+static int make_ready(struct vm_object *o, u64 off)
 {
-	int err = ptfs_map_table(ip, map);
+	struct ptfs_inode *ip = object_ip(o);
+	struct inode *i = object_inode(o);
+	int left = ptfs_map_ready(ip, 0, READ_ONCE(ip->size), READY_INLINE);
 
-	if (err)
-		return err;
-	if (map->kind == PTFS_MAP_ROOT && (map->level > max_level || off >= pt_span(map->level)))
-		map->kind = PTFS_MAP_NONE;
-	if (map->kind == PTFS_MAP_DIRECT && off >= VM_DIRECT_BLOCKS * PAGE_SIZE)
-		map->kind = PTFS_MAP_NONE;
-	return 0;
+	if (!left)
+		return 0;
+	if (left > 0)
+		glue_ready_queue(glue_super(i->super), i->ino);
+	// A bad page elsewhere in the file is no reason to refuse this stretch.
+	left = ptfs_map_ready(ip, ALIGN_DOWN(off, PMD_SIZE), PMD_SIZE, READY_INLINE);
+	return left < 0 ? left : 0;
+}
+
+static bool map_covers(const struct ptfs_map *map, u64 off, int max_level)
+{
+	if (map->kind == PTFS_MAP_DIRECT)
+		return off < VM_DIRECT_BLOCKS * PAGE_SIZE;
+	return map->kind == PTFS_MAP_ROOT && map->level <= max_level && off < pt_span(map->level);
 }
 
 static int glue_vm_table(struct vm_object *o, u64 off, int max_level, struct vm_table *out)
 {
 	struct ptfs_inode *ip = object_ip(o);
-	struct inode *i = object_inode(o);
 	struct ptfs_map map;
 	int err;
 
 	out->kind = VM_TABLE_NONE;
-	if (glue_super(i->super)->no_attach)
+	if (glue_super(object_inode(o)->super)->no_attach)
 		return 0;
-	err = table_root(ip, off, max_level, &map);
+	err = ptfs_map_table(ip, &map);
+	if (!err && map.kind == PTFS_MAP_NONE) {
+		err = make_ready(o, off);
+		if (!err)
+			err = ptfs_map_table(ip, &map);
+	}
 	if (err)
 		return err;
-	for (int level = max_level; map.kind == PTFS_MAP_NONE && level >= PT_PMD; level--) {
+	if (map_covers(&map, off, max_level)) {
+		table_from_map(&map, out);
+		return 0;
+	}
+	if (map.kind == PTFS_MAP_DIRECT)
+		return 0;
+	for (int level = max_level; level >= PT_PMD && out->kind == VM_TABLE_NONE; level--) {
 		err = ptfs_map_subtree(ip, off, level, &map);
 		if (err)
 			return err;
+		if (map.kind != PTFS_MAP_NONE)
+			table_from_map(&map, out);
 	}
-	if (map.kind == PTFS_MAP_NONE) {
-		// First touch of this stretch since the mount: verify the 2 MiB around it now.
-		err = ptfs_map_ready(ip, ALIGN_DOWN(off, PMD_SIZE), PMD_SIZE, READY_INLINE);
-		if (err < 0)
-			return err;
-		err = ptfs_map_subtree(ip, off, PT_PMD, &map);
-		if (err)
-			return err;
-		glue_ready_queue(glue_super(i->super), i->ino);
-	}
-	if (map.kind != PTFS_MAP_NONE)
-		table_from_map(&map, out);
 	return 0;
 }
 
