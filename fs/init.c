@@ -3,6 +3,7 @@
 // What: the file systems' boot: types, the root, /dev, /proc.
 #include "fs/chrdev.h"
 #include "fs/devmem.h"
+#include "fs/file.h"
 #include "fs/flock.h"
 #include "fs/namei.h"
 #include "fs/pipe.h"
@@ -19,6 +20,21 @@ static void must(int err, const char *what)
 		panic("vfs_init: %s: error %d", what, -err);
 }
 
+// Everybody's, whatever the umask; only the owner of a file may remove it.
+static int make_tmp(void)
+{
+	struct dentry *d;
+	int err = vfs_mkdirat(AT_FDCWD, "/tmp", 0777);
+
+	if (!err)
+		err = path_at(AT_FDCWD, "/tmp", 0, &d);
+	if (err)
+		return err;
+	err = inode_chmod(d->inode, 0777 | S_ISVTX);
+	dentry_put(d);
+	return err;
+}
+
 void vfs_init(void)
 {
 	rename_init();
@@ -32,7 +48,7 @@ void vfs_init(void)
 	must(vfs_mount("root", "/", "ramfs", "", false), "root");
 	must(vfs_mkdirat(AT_FDCWD, "/dev", 0755), "/dev");
 	must(vfs_mkdirat(AT_FDCWD, "/proc", 0555), "/proc");
-	must(vfs_mkdirat(AT_FDCWD, "/tmp", 0777), "/tmp");
+	must(make_tmp(), "/tmp");
 	must(vfs_mount("devtmpfs", "/dev", "devtmpfs", "", false), "/dev");
 	must(vfs_mount("proc", "/proc", "proc", "", false), "/proc");
 	must(proc_register("mounts", mounts_show, NULL), "/proc/mounts");
