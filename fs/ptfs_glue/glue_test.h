@@ -8,6 +8,8 @@
 #include "fs/vfs.h"
 #include "kernel/ktest.h"
 
+struct pmem_region;
+
 // Where it is mounted: a directory that is there at boot, so that the test makes none.
 #define PLACE "/tmp"
 #define BUF   KIB(64) // most that one call of write_file() and file_has() can do

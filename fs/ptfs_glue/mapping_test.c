@@ -7,6 +7,7 @@
 #include "fs/ptfs_glue/glue_internal.h"
 #include "fs/ptfs_glue/glue_test.h"
 #include "kernel/sched/thread.h"
+#include "mm/heap.h"
 #include "mm/test_util.h"
 #include "mm/uaccess.h"
 
@@ -259,5 +260,47 @@ KTEST(ptfs_map_after_remount)
 	}
 	EXPECT_EQ(table.kind, VM_TABLE_ENTRY);
 	EXPECT_EQ(table.level, PT_PUD);
+	map_close(&m);
+}
+
+static u64 blocks_free(struct file *f)
+{
+	struct statfs_info st = { .bfree = ~0ull };
+
+	EXPECT_EQ(f->inode->super->ops->statfs(f->inode->super, &st), 0);
+	return st.bfree;
+}
+
+// No space left: write() stops short and then says so, a store to a hole of a mapping has no block
+// to go to, what is there can be read, and all of it comes back.
+KTEST(ptfs_full)
+{
+	struct vm_page page;
+	struct mapped m;
+	u64 before, size = KIB(64);
+	u8 *buf;
+	ssize n;
+
+	if (!map_open(&m, KIB(64), MAP_SHARED))
+		return;
+	before = blocks_free(m.file);
+	buf = kzalloc(BUF);
+	while ((n = file_write_kernel(m.file, buf, BUF, size)) > 0)
+		size += (u64)n;
+	EXPECT_EQ(n, -ENOSPC);
+	EXPECT(size > m.region->len / 2);
+	EXPECT_EQ(resize(&m, size + MIB(4)), 0);
+	rwlock_read_lock(&m.object->map_lock);
+	EXPECT_EQ(m.object->ops->page(m.object, ALIGN_UP(size, PAGE_SIZE) + MIB(2), true, &page),
+		  -ENOSPC);
+	EXPECT_EQ(m.object->ops->page(m.object, ALIGN_UP(size, PAGE_SIZE) + MIB(2), false, &page),
+		  0);
+	EXPECT(page.hole);
+	rwlock_read_unlock(&m.object->map_lock);
+	EXPECT_EQ(test_peek(m.va + KIB(32)), word_at(KIB(32)));
+	EXPECT_EQ(resize(&m, KIB(64)), 0);
+	EXPECT_EQ(blocks_free(m.file), before);
+	EXPECT_EQ(test_peek(m.va + KIB(32)), word_at(KIB(32)));
+	kfree(buf);
 	map_close(&m);
 }
