@@ -198,6 +198,9 @@ static bool steal(unsigned self)
 	if (victim == self)
 		return false;
 	rq = &runqs[victim];
+	// Not preempted before the thread is on its new queue: the idle thread would come back to it
+	// only when this CPU has nothing else to do, which may be never.
+	preempt_disable();
 	flags = spin_lock_irqsave(&rq->lock);
 	list_for_each(t, &rq->ready, runq_node) {
 		// Asleep on a run queue (I2): it must stay where a wake looks for it.
@@ -211,6 +214,7 @@ static bool steal(unsigned self)
 	spin_unlock_irqrestore(&rq->lock, flags);
 	if (found)
 		enqueue_on(self, found);
+	preempt_enable();
 	return found != NULL;
 }
 
