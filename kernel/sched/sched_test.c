@@ -11,7 +11,7 @@
 #include "kernel/x86/time.h"
 
 #define WORKERS 6
-#define ROUNDS  2000
+#define ROUNDS  400
 
 // What the workers of a test share. Static: a worker may look at it for the last time after the test
 // has seen it finish.
@@ -181,7 +181,7 @@ static void token_worker(void *arg)
 {
 	u64 me = (u64)arg;
 
-	for (unsigned i = 0; i < ROUNDS / 8; i++) {
+	for (unsigned i = 0; i < ROUNDS / 4; i++) {
 		wait_event(&s.queue, READ_ONCE(s.counter) % WORKERS == me);
 		WRITE_ONCE(s.counter, s.counter + 1);
 		wait_wake_all(&s.queue);
@@ -194,7 +194,7 @@ KTEST(sched_wakeups_are_not_lost)
 	setup();
 	start(WORKERS, token_worker);
 	join(WORKERS);
-	EXPECT_EQ(s.counter, (u64)WORKERS * (ROUNDS / 8));
+	EXPECT_EQ(s.counter, (u64)WORKERS * (ROUNDS / 4));
 }
 
 static bool take_one(void)
@@ -211,7 +211,7 @@ static bool take_one(void)
 static void one_consumer(void *arg)
 {
 	(void)arg;
-	for (unsigned i = 0; i < ROUNDS / 8; i++)
+	for (unsigned i = 0; i < ROUNDS / 4; i++)
 		wait_event(&s.queue, take_one());
 	worker_done();
 }
@@ -221,7 +221,7 @@ KTEST(sched_wake_one_suffices)
 {
 	setup();
 	start(WORKERS, one_consumer);
-	for (unsigned i = 0; i < WORKERS * (ROUNDS / 8); i++) {
+	for (unsigned i = 0; i < WORKERS * (ROUNDS / 4); i++) {
 		__atomic_add_fetch(&s.counter, 1, __ATOMIC_ACQ_REL);
 		wait_wake_one(&s.queue);
 	}

@@ -88,4 +88,5 @@ s64 sys_prlimit64(const struct syscall_args *a);
 s64 sys_getrandom(const struct syscall_args *a);
 s64 sys_getcpu(const struct syscall_args *a);
 s64 sys_sethostname(const struct syscall_args *a);
+s64 sys_syslog(const struct syscall_args *a);
 s64 sys_reboot(const struct syscall_args *a);

@@ -4,12 +4,14 @@
 #include "kernel/sys/sys_calls.h"
 
 #include "fs/fs_context.h"
+#include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/proc/process.h"
 #include "kernel/random.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
 #include "mm/frame.h"
+#include "mm/heap.h"
 #include "mm/uaccess.h"
 
 #define UTS_LEN    65
@@ -181,6 +183,51 @@ s64 sys_getcpu(const struct syscall_args *a)
 	if (a->a[1] && copy_to_user(UVA(a->a[1]), &node, sizeof(node)))
 		return -EFAULT;
 	return 0;
+}
+
+enum {
+	SYSLOG_CLOSE = 0,
+	SYSLOG_OPEN = 1,
+	SYSLOG_READ_ALL = 3,
+	SYSLOG_CONSOLE_OFF = 6,
+	SYSLOG_CONSOLE_ON = 7,
+	SYSLOG_CONSOLE_LEVEL = 8,
+	SYSLOG_SIZE_UNREAD = 9,
+	SYSLOG_SIZE_BUFFER = 10,
+};
+#define SYSLOG_BYTES_MAX KIB(64)
+
+// The newest lines that fit.
+static s64 read_log(u64 uva, u64 room)
+{
+	u64 len = min(room, SYSLOG_BYTES_MAX), end = klog_end(), pos = end > len ? end - len : 0;
+	char *buf = kmalloc(len ? len : 1);
+	size_t n, done = 0;
+	s64 ret;
+
+	if (!buf)
+		return -ENOMEM;
+	while (done < len && (n = klog_read(&pos, buf + done, len - done)))
+		done += n;
+	ret = copy_to_user(UVA(uva), buf, done);
+	kfree(buf);
+	return ret ? ret : (s64)done;
+}
+
+// syslog(action, buf, len)
+s64 sys_syslog(const struct syscall_args *a)
+{
+	switch ((u32)a->a[0]) {
+	case SYSLOG_READ_ALL: return (s32)a->a[2] < 0 ? -EINVAL : read_log(a->a[1], (u32)a->a[2]);
+	case SYSLOG_SIZE_UNREAD:
+	case SYSLOG_SIZE_BUFFER: return (s64)min(klog_end(), SYSLOG_BYTES_MAX);
+	case SYSLOG_CLOSE:
+	case SYSLOG_OPEN: return 0;
+	case SYSLOG_CONSOLE_OFF:
+	case SYSLOG_CONSOLE_ON:
+	case SYSLOG_CONSOLE_LEVEL: return -EPERM; // the kernel's command line decides
+	default: return -EINVAL;
+	}
 }
 
 #define REBOOT_MAGIC1    0xfee1deadu
