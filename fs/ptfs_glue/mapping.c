@@ -113,13 +113,16 @@ static int glue_vm_table(struct vm_object *o, u64 off, int max_level, struct vm_
 	return 0;
 }
 
+// Stores through a mapping change the file's times here, and not one by one.
 static int glue_vm_sync(struct vm_object *o, u64 off, u64 len)
 {
 	struct ptfs_inode *ip = object_ip(o);
+	int err;
 
-	if (object_inode(o)->super->read_only)
-		return 0;
-	return ptfs_sync_range(ip, off, len);
+	if (!READ_ONCE(ip->home.may_be_dirty))
+		return 0; // no mapping was ever writable
+	err = ptfs_sync_range(ip, off, len);
+	return err ? err : ptfs_touch(ip);
 }
 
 static u64 glue_vm_size(struct vm_object *o)
