@@ -434,7 +434,11 @@ void sched_init_cpu(void)
 
 void sched_start(void)
 {
-	WRITE_ONCE(this_runq()->started, true);
+	__atomic_store_n(&this_runq()->started, true, __ATOMIC_RELEASE);
+	// The first thread may count on all CPUs: the others are on their way to this place, too.
+	for (unsigned i = 0; this_cpu()->index == 0 && i < cpu_count(); i++)
+		while (!__atomic_load_n(&runqs[i].started, __ATOMIC_ACQUIRE))
+			asm_pause();
 	asm_sti();
 	idle();
 	__builtin_unreachable();
