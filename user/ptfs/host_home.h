@@ -32,6 +32,8 @@ void host_image_memory(struct host_image *im, u64 bytes, u64 base);
 // Registers `bytes` of a copy of `from` at `base`.
 void host_image_copy(struct host_image *im, const void *from, u64 bytes, u64 base);
 void host_image_close(struct host_image *im);
+// Of several images at one base address, this one takes the stores.
+void host_image_activate(struct host_image *im);
 
 // What the log lets through (default: warnings and errors), and where it goes; NULL: stderr.
 void host_log_to(void (*fn)(void *ctx, enum ptfs_log_level level, const char *line), void *ctx);

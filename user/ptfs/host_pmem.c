@@ -123,7 +123,7 @@ void host_image_copy(struct host_image *im, const void *from, u64 bytes, u64 bas
 	memcpy(im->map, from, bytes);
 }
 
-void host_image_close(struct host_image *im)
+static void image_unregister(struct host_image *im)
 {
 	struct host_image **p = &pm.images;
 
@@ -131,6 +131,18 @@ void host_image_close(struct host_image *im)
 		p = &(*p)->next;
 	if (*p)
 		*p = im->next;
+}
+
+void host_image_activate(struct host_image *im)
+{
+	image_unregister(im);
+	im->next = pm.images;
+	pm.images = im;
+}
+
+void host_image_close(struct host_image *im)
+{
+	image_unregister(im);
 	if (im->map)
 		munmap(im->map, im->bytes);
 	if (im->fd >= 0)
