@@ -7,8 +7,8 @@
 //
 // Locking: alloc_lock for everything. Each CPU has a DATA chunk of its own that it takes single
 // blocks from, so neighbours in time are neighbours in space.
-// Persistence: a chunk's type is stored, flushed and fenced before its first block is handed out.
-// The bitmap itself is not on the medium while mounted.
+// Persistence: a chunk's type is stored and flushed before its first block is handed out, and
+// fenced before that block is named. The bitmap itself is not on the medium while mounted.
 // Failure: -ENOSPC leaves everything as it was. Chunks in reserve are for tables and directory
 // blocks of calls that give space back.
 #include "fs/ptfs/ptfs_internal.h"
@@ -84,7 +84,9 @@ void ptfs_unclaim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned firs
 		unuse(fs, c, first, nr);
 }
 
-// The durable type comes before the first use; FREE may be durable late, for recovery finds out.
+// The type is written back here and made durable by the fence that comes before the first entry that
+// names a block of the chunk is stored: every publisher fences what it has filled. FREE may be
+// durable late, for recovery finds out.
 static void chunk_retype(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type)
 {
 	u64 first = c->nr & ~7ull;
@@ -103,8 +105,6 @@ static void chunk_retype(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type
 	for (u64 i = 0; i < 8 && first + i < fs->chunks; i++)
 		word |= (u64)chunk_nr(fs, first + i)->type << 8 * i;
 	ptfs_store8_flush(fs, fs->chunk_map_off + first, word);
-	if (type != PTFS_CHUNK_FREE)
-		ptfs_fence(fs);
 	chunk_relist(fs, c);
 }
 

@@ -21,13 +21,14 @@ static int regular_check(const struct ptfs_inode *ip)
 	return ip->bad ? -EUCLEAN : 0;
 }
 
+// Not fenced: a block that is published later is fenced before its entry is stored, and the flags with
+// it. A flag that outlives a truncate only keeps recovery from looking behind EOF, where nothing is.
 static void flags_set(struct ptfs_inode *ip, u64 flags)
 {
 	if (ip->flags == flags)
 		return;
 	ip->flags = flags;
 	ptfs_store8_flush(ip->fs, PTFS_FIELD(ip, flags), flags);
-	ptfs_fence(ip->fs);
 }
 
 // The rest of the leaf that the new end falls into; what follows is cut off.
@@ -62,10 +63,11 @@ static int truncate_down(struct ptfs_inode *ip, u64 size)
 		return err;
 	ptfs_times_set(ip, true);
 	ptfs_size_set(ip, size);
-	if (size)
-		err = zero_tail(ip, size);
-	ptfs_fence(ip->fs);
-	err = ptfs_map_cut(ip, from);
+	// The zeros need no fence of their own: a crash before they are durable leaves bytes behind EOF,
+	// and the scan makes them zero.
+	err = size ? zero_tail(ip, size) : 0;
+	if (!err)
+		err = ptfs_map_cut(ip, from);
 	if (!err)
 		flags_set(ip, ip->flags & ~PTFS_INODE_PREALLOC);
 	return err;

@@ -170,8 +170,7 @@ static int inode_write_new(struct ptfs_inode *ip, const char *target)
 		err = target_write(ip, &d, target);
 	if (err)
 		return err;
-	ptfs_copy_nt(fs, ip->media_off, &d, sizeof(d));
-	ptfs_fence(fs);
+	ptfs_copy_nt(fs, ip->media_off, &d, sizeof(d)); // fenced with the transaction's records
 	return 0;
 }
 

@@ -86,6 +86,5 @@ void ptfs_snapshot_store(struct ptfs_fs *fs)
 	}
 	s.data_crc = LE32(crc);
 	s.crc = LE32(crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES));
-	ptfs_copy_nt(fs, fs->snapshot_off, &s, sizeof(s));
-	ptfs_fence(fs);
+	ptfs_copy_nt(fs, fs->snapshot_off, &s, sizeof(s)); // fenced before the clean mark is set
 }

@@ -5,8 +5,8 @@
 // the journal (journal.c).
 //
 // Persistence: an image is clean while snapshot.clean, snapshot.generation and the superblock's
-// generation are equal. Before the first change of a mount: clean := 0, fence; generation + 1,
-// fence. A mount that changes nothing leaves the image as it found it.
+// generation are equal. Before the first change of a mount: clean := 0, generation + 1, fence. A
+// mount that changes nothing leaves the image as it found it.
 // Failure: whatever the medium says, mounting ends with an errno and a log line.
 #include "fs/ptfs/ptfs_internal.h"
 
@@ -193,9 +193,8 @@ int ptfs_dirty(struct ptfs_fs *fs)
 
 		fs->recovering = true;
 		ptfs_store8_flush(fs, clean, 0);
-		ptfs_fence(fs);
 		ptfs_store8_flush(fs, SUPER(generation), ++fs->generation);
-		ptfs_fence(fs);
+		ptfs_fence(fs); // either of the two makes the snapshot invalid
 		fs->recovering = false;
 		__atomic_store_n(&fs->dirty, true, __ATOMIC_RELEASE);
 	}

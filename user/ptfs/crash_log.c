@@ -107,6 +107,22 @@ void crash_log_start(struct crash_log *log, struct host_image *image,
 	host_pm_record(note, log);
 }
 
+void crash_log_outside(struct crash_log *log, u64 off, u64 len)
+{
+	memcpy(log->durable + off, log->image->map + off, len);
+	memcpy(log->scratch.map + off, log->image->map + off, len);
+}
+
+void crash_log_cached(struct crash_log *log, u64 off, u64 len)
+{
+	for (u64 at = off; at < off + len; at += 8) {
+		u64 value;
+
+		memcpy(&value, log->image->map + at, 8);
+		word_add(log, at, value, false);
+	}
+}
+
 void crash_log_pause(struct crash_log *log)
 {
 	(void)log;

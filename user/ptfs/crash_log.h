@@ -36,6 +36,10 @@ struct crash_log {
 void crash_log_start(struct crash_log *log, struct host_image *image,
 		     void (*at_fence)(void *ctx, struct crash_log *log), void *ctx);
 void crash_log_stop(struct crash_log *log);
+// Bytes of the image that were changed past the pmem functions (by a mapping, say) and are durable.
+void crash_log_outside(struct crash_log *log, u64 off, u64 len);
+// The same, still in the cache only.
+void crash_log_cached(struct crash_log *log, u64 off, u64 len);
 // Between the two nothing is recorded: for looking at the image, not for changing it.
 void crash_log_pause(struct crash_log *log);
 void crash_log_resume(struct crash_log *log);
