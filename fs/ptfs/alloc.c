@@ -84,8 +84,8 @@ void ptfs_unclaim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned firs
 		unuse(fs, c, first, nr);
 }
 
-// The type is written back here and made durable by the fence that comes before the first entry that
-// names a block of the chunk is stored: every publisher fences what it has filled. FREE may be
+// The type is written back here and made durable by the fence that comes before the first entry
+// that names a block of the chunk is stored: every publisher fences what it has filled. FREE may be
 // durable late, for recovery finds out.
 static void chunk_retype(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type)
 {

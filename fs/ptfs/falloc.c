@@ -21,8 +21,9 @@ static int regular_check(const struct ptfs_inode *ip)
 	return ip->bad ? -EUCLEAN : 0;
 }
 
-// Not fenced: a block that is published later is fenced before its entry is stored, and the flags with
-// it. A flag that outlives a truncate only keeps recovery from looking behind EOF, where nothing is.
+// Not fenced: a block that is published later is fenced before its entry is stored, and the flags
+// with it. A flag that outlives a truncate only keeps recovery from looking behind EOF, where
+// nothing is.
 static void flags_set(struct ptfs_inode *ip, u64 flags)
 {
 	if (ip->flags == flags)
@@ -63,8 +64,8 @@ static int truncate_down(struct ptfs_inode *ip, u64 size)
 		return err;
 	ptfs_times_set(ip, true);
 	ptfs_size_set(ip, size);
-	// The zeros need no fence of their own: a crash before they are durable leaves bytes behind EOF,
-	// and the scan makes them zero.
+	// The zeros need no fence of their own: a crash before they are durable leaves bytes behind
+	// EOF, and the scan makes them zero.
 	err = size ? zero_tail(ip, size) : 0;
 	if (!err)
 		err = ptfs_map_cut(ip, from);

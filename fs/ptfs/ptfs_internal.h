@@ -29,7 +29,7 @@
 struct ptfs_chunk {
 	struct list node;
 	void *aux; // TABLE: struct ptfs_tpage[512]; INODE: u8[8192] of inode states; made late
-	u32 nr; // place in the region
+	u32 nr;    // place in the region
 	u16 used, claimed;
 	u8 type;
 	u8 cpu; // 1 + the CPU that takes DATA blocks from it, 0: none
@@ -82,7 +82,7 @@ struct ptfs_fs {
 	unsigned tag;        // the current one
 
 	struct ptfs_mutex dirty_lock;
-	bool dirty; // the clean mark is cleared: the medium may change [dirty_lock; atomic]
+	bool dirty;      // the clean mark is cleared: the medium may change [dirty_lock; atomic]
 	bool recovering; // journal rollback and scan may write without it
 	u64 generation;  // [dirty_lock]
 

@@ -59,8 +59,8 @@ static void cut_begin(struct cut *c, struct ptfs_inode *ip, u64 from)
 	ptfs_revoke_begin(&ip->home);
 }
 
-// The fence is the rule, not today's need: what is cut now lies behind EOF, where recovery would trim an
-// entry that survived. A hole punched below EOF has no such net.
+// The fence is the rule, not today's need: what is cut now lies behind EOF, where recovery would
+// trim an entry that survived. A hole punched below EOF has no such net.
 static void cut_finish(struct cut *c)
 {
 	ptfs_fence(c->ip->fs);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Power failures. At every fence of every operation, and when it returns, states of the medium are built
-// (none of the pending words, all of them, random subsets), mounted by scan, checked, and compared:
-// an atomic call has happened wholly or not at all, and once it has returned it has happened; a write
-// leaves the old or the new size, and changes nothing outside its range.
+// Power failures. At every fence of every operation, and when it returns, states of the medium are
+// built (none of the pending words, all of them, random subsets), mounted by scan, checked, and
+// compared: an atomic call has happened wholly or not at all, and once it has returned it has
+// happened; a write leaves the old or the new size, and changes nothing outside its range.
 #include "tests/host/ptfs_test.h"
 #include "user/ptfs/crash_log.h"
 
@@ -434,8 +434,8 @@ static void cutting(void **state)
 	finish(&x);
 }
 
-// Back into the direct entries: the words there are older than the table and must not come back with
-// the root word. The table page that gets free is filled by somebody else at once.
+// Back into the direct entries: the words there are older than the table and must not come back
+// with the root word. The table page that gets free is filled by somebody else at once.
 static void back_to_direct(void **state)
 {
 	struct ptfs_inode *f, *g;
@@ -561,8 +561,8 @@ static void clean_mark(void **state)
 	rig_free(&x.r);
 }
 
-// Zeros that only the cache holds: a program zeroed its mapping and never wrote it back, and the block
-// went to somebody else. What lies below on the medium must not come up.
+// Zeros that only the cache holds: a program zeroed its mapping and never wrote it back, and the
+// block went to somebody else. What lies below on the medium must not come up.
 static void zeros_in_the_cache(void **state)
 {
 	struct ptfs_inode *f;

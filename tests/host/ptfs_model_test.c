@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Random operations against a model in ordinary memory, compared after every few of them and after
-// remounts, clean and not. A file's model is a handful of windows around the places where trees change
-// their shape; the rest of it is zeros. Seeds are fixed: a failure repeats.
+// remounts, clean and not. A file's model is a handful of windows around the places where trees
+// change their shape; the rest of it is zeros. Seeds are fixed: a failure repeats.
 #include "tests/host/ptfs_test.h"
 
 #define FILES 12u

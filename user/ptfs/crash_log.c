@@ -52,8 +52,8 @@ static bool later_flushed(const struct crash_log *log, u64 i)
 	return false;
 }
 
-// What was written back is durable now. An earlier store to the same word is history with it, even if
-// nobody wrote it back: a line holds one value.
+// What was written back is durable now. An earlier store to the same word is history with it, even
+// if nobody wrote it back: a line holds one value.
 static void fence_note(struct crash_log *log)
 {
 	u64 kept = 0;
