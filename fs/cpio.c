@@ -81,7 +81,7 @@ static enum cpio_result parse_entry(struct cpio *c, struct cpio_entry *e)
 
 	if (left < HEADER)
 		return bad(c, "header is cut off");
-	if (memcmp(h, "070701", MAGIC_LEN) && memcmp(h, "070702", MAGIC_LEN))
+	if (memcmp(h, "070701", MAGIC_LEN) != 0 && memcmp(h, "070702", MAGIC_LEN) != 0)
 		return bad(c, "no cpio header (newc)");
 	for (unsigned k = 0; k < FIELDS; k++)
 		if (!parse_hex8(h + MAGIC_LEN + 8 * k, &f[k]))
@@ -123,7 +123,7 @@ enum cpio_result cpio_next(struct cpio *c, struct cpio_entry *e)
 		if (c->at >= c->len)
 			return CPIO_END;
 		r = parse_entry(c, e);
-		if (r != CPIO_ENTRY || strcmp(e->name, TRAILER))
+		if (r != CPIO_ENTRY || strcmp(e->name, TRAILER) != 0)
 			return r;
 	}
 }

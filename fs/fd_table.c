@@ -39,7 +39,7 @@ struct fd_table *fd_table_create(void)
 }
 
 // Room for descriptor `fd`. Called and returns with the lock held, which it may drop in between.
-static int grow_locked(struct fd_table *t, unsigned fd)
+static int grow_locked(struct fd_table *t, unsigned fd) REQUIRES(t->lock)
 {
 	while (fd >= t->size) {
 		unsigned size = t->size;
@@ -48,7 +48,7 @@ static int grow_locked(struct fd_table *t, unsigned fd)
 		while (size <= fd)
 			size *= 2;
 		spin_unlock(&t->lock);
-		more = kzalloc(size * sizeof(*more));
+		more = kzalloc(size * sizeof(struct file *));
 		spin_lock(&t->lock);
 		if (!more)
 			return -ENOMEM;
@@ -56,7 +56,7 @@ static int grow_locked(struct fd_table *t, unsigned fd)
 			kfree(more);
 			continue;
 		}
-		memcpy(more, t->files, t->size * sizeof(*more));
+		memcpy(more, t->files, t->size * sizeof(struct file *));
 		old = t->files;
 		t->files = more;
 		t->size = size;

@@ -25,7 +25,7 @@ static struct inode *place_dir(const struct place *p)
 }
 
 // Locks the directory and looks at the last name. On success place_close() must follow.
-static int place_look(struct place *p)
+static NO_TSA int place_look(struct place *p)
 {
 	struct walk *w = &p->walk;
 	int err;
@@ -37,7 +37,7 @@ static int place_look(struct place *p)
 	return err;
 }
 
-static void place_close(struct place *p)
+static NO_TSA void place_close(struct place *p)
 {
 	mutex_unlock(&place_dir(p)->lock);
 	dentry_put(p->d);

@@ -235,7 +235,7 @@ static ssize write_step(struct pipe *p, struct iov_iter *from, bool atomic)
 }
 
 // Sleeps until there is room. Lock held before and after.
-static int wait_for_room(struct pipe *p, const struct file *f, u64 need)
+static int wait_for_room(struct pipe *p, const struct file *f, u64 need) REQUIRES(p->lock)
 {
 	int err;
 
@@ -413,6 +413,10 @@ static int fifo_open(struct inode *i, struct file *f)
 	mutex_unlock(&p->lock);
 	mutex_unlock(&fifo_lock);
 	pipe_changed(p);
+	if (i->super == &pipe_super) { // a pipe by way of /proc: both sides were there
+		f->pos = ~0ull;
+		return 0;
+	}
 	err = fifo_wait(p, f, readers_seen, writers_seen);
 	if (err) {
 		fifo_release(f);

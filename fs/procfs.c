@@ -285,8 +285,11 @@ static int proc_readdir(struct file *f, u64 *pos, dir_emit emit, void *ctx)
 static ssize node_readlink(struct inode *i, char *buf, size_t bytes)
 {
 	const char *target = proc_i(i)->node->arg;
-	size_t n = min(strlen(target), bytes);
+	size_t n = strlen(target);
 
+	if (n > bytes)
+		n = bytes;
+	// NOLINTNEXTLINE(bugprone-not-null-terminated-result): readlink(2) gives no NUL
 	memcpy(buf, target, n);
 	return (ssize)n;
 }

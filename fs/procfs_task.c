@@ -7,8 +7,8 @@
 //      /proc/PID/{stat, status, ...}     text, registered by proc_register_task()
 //      /proc/PID/{cwd, root, exe}, fd/N  links that lead to the place itself, whatever its name
 //
-// Processes come and go: their names are not cached, every look asks proc_task_ops. An inode knows its
-// process by number only; a file of a process that has gone says -ENOENT or -ESRCH.
+// Processes come and go: their names are not cached, every look asks proc_task_ops. An inode knows
+// its process by number only; a file of a process that has gone says -ENOENT or -ESRCH.
 //
 // Invariants:
 //   I1  Inode numbers: PID << 16 | kind, or | FD_INO + descriptor.
@@ -21,9 +21,9 @@
 #include "mm/heap.h"
 
 #define TASK_FILES_MAX 24
-#define FD_INO 0x1000u
-#define SELF_INO 0xffffull
-#define LINK_MODE (S_IFLNK | 0777)
+#define FD_INO         0x1000u
+#define SELF_INO       0xffffull
+#define LINK_MODE      (S_IFLNK | 0777)
 
 enum task_kind { KIND_DIR, KIND_FD_DIR, KIND_CWD, KIND_ROOT, KIND_EXE, KIND_FD, KIND_TEXT };
 
@@ -83,14 +83,14 @@ static u32 parse_number(const char *s, size_t len)
 static int task_inode(struct super *s, u32 pid, enum task_kind kind, u32 index, u32 mode,
 		      struct inode **out)
 {
-	const struct inode_ops *ops = kind == KIND_DIR	    ? &task_dir_ops :
-				      kind == KIND_FD_DIR ? &fd_dir_ops :
-				      kind == KIND_TEXT	    ? &text_inode_ops :
-							    &place_ops;
-	const struct file_ops *fops = kind == KIND_DIR	   ? &task_dir_fops :
-				      kind == KIND_FD_DIR ? &fd_dir_fops :
-				      kind == KIND_TEXT   ? &task_text_ops :
-							    &no_ops;
+	const struct inode_ops *ops = kind == KIND_DIR      ? &task_dir_ops
+				      : kind == KIND_FD_DIR ? &fd_dir_ops
+				      : kind == KIND_TEXT   ? &text_inode_ops
+							    : &place_ops;
+	const struct file_ops *fops = kind == KIND_DIR      ? &task_dir_fops
+				      : kind == KIND_FD_DIR ? &fd_dir_fops
+				      : kind == KIND_TEXT   ? &task_text_ops
+							    : &no_ops;
 	u64 low = kind == KIND_FD ? FD_INO + index : kind == KIND_TEXT ? 0x100u + index : kind;
 	struct proc_inode *pi;
 	u32 uid, gid;
@@ -307,7 +307,8 @@ static u32 fd_mode(const struct file *f)
 
 static int fd_dir_lookup(struct inode *dir, const char *name, size_t len, struct inode **out)
 {
-	struct proc_inode link = { .pid = proc_i(dir)->pid, .kind = KIND_FD,
+	struct proc_inode link = { .pid = proc_i(dir)->pid,
+				   .kind = KIND_FD,
 				   .fd = parse_number(name, len) };
 	struct file *f;
 	u32 mode;
@@ -339,8 +340,8 @@ static int fd_dir_readdir(struct file *f, u64 *pos, dir_emit emit, void *ctx)
 	while ((fd = fd_next_of(c, (int)*pos - 2)) >= 0) {
 		size_t len = ksnprintf(name, sizeof(name), "%d", fd);
 
-		if (!emit(ctx, name, len, (u64)pid << 16 | (FD_INO + (u32)fd), DT_OF_MODE(LINK_MODE),
-			  (u64)fd + 3))
+		if (!emit(ctx, name, len, (u64)pid << 16 | (FD_INO + (u32)fd),
+			  DT_OF_MODE(LINK_MODE), (u64)fd + 3))
 			break;
 		*pos = (u64)fd + 3;
 	}

@@ -189,7 +189,7 @@ static void table_grow(struct ramfs_dir *d)
 
 	if (bits > TABLE_BITS_MAX)
 		return;
-	more = kzalloc(sizeof(*more) << bits);
+	more = kzalloc(sizeof(struct ramfs_entry *) << bits);
 	if (!more)
 		return; // longer chains do as well; the first table is checked by the caller
 	d->table = more;

@@ -54,7 +54,7 @@ void super_init(struct super *s, const struct fs_type *type, const struct super_
 }
 
 // Links `s` over the directory `on` (reference taken over), or as the root of everything.
-static int attach(struct super *s, struct dentry *on)
+static NO_TSA int attach(struct super *s, struct dentry *on)
 {
 	int err = 0;
 
@@ -227,7 +227,7 @@ void vfs_unmount_all(void)
 		if (!s->covered)
 			continue; // the root lives in RAM
 		err = unmount(s);
-		// What lives in RAM loses nothing (the first program has its terminal in /dev open).
+		// What lives in RAM loses nothing (the first program has a terminal in /dev open).
 		if (err && !(err == -EBUSY && s->type->nodev))
 			log_warn("%s (%s) stays mounted: error %d", s->source, s->type->name, -err);
 	}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: terminals over serial ports.
-// Not here: the line discipline itself (fs/tty_ldisc.c), the port (drivers/serial).
+// Not here: the line discipline itself (fs/tty_ldisc.c), ioctls and sessions (fs/tty_ioctl.c), the
+// port (drivers/serial).
 //
 //      interrupt -> ring -> input thread -> line discipline -> reader
 //                                  \-> echo, signals
@@ -17,53 +18,21 @@
 // (RANK_TTY, irq) over the ring. User memory is copied with neither held.
 #include "fs/tty.h"
 
-#include "drivers/serial/serial.h"
 #include "fs/chrdev.h"
-#include "fs/ioctls.h"
-#include "fs/poll.h"
-#include "fs/tty_ldisc.h"
+#include "fs/tty_internal.h"
 #include "kernel/console.h"
-#include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "kernel/sched/thread.h"
-#include "kernel/sched/wait.h"
 #include "kernel/x86/time.h"
-#include "mm/uaccess.h"
 
-#define RING         4096u
 #define CHUNK        256u
 #define SLOW_PORT_NS 2000000ull // between tries to send to a port that is not ready
-#define TTY_MAJOR    4
-#define TTY_MINOR    64 // ttyS0
-#define SIGHUP       1
 #define SIGTTIN      21
 #define SIGTTOU      22
-#define SIGWINCH     28
-#define SIGCONT      18
 
-struct winsize {
-	u16 rows, cols, xpixel, ypixel;
-};
-
-struct tty {
-	unsigned port;
-	struct mutex lock;
-	struct ldisc ld;                    // [lock]
-	struct winsize size;                // [lock]
-	u32 session, group;                 // whose it is, and who is in front; 0: nobody [lock]
-	struct wait_queue readers, writers; // for input; for ^Q
-	struct poll_head pollers;
-	struct wait_queue input; // the input thread
-	struct spinlock ring_lock;
-	u8 ring[RING];            // [ring_lock]
-	u32 ring_head, ring_tail; // free running [ring_lock]
-	u32 lost;                 // bytes that found the ring full [ring_lock]
-	bool room;                // the line discipline may have room again [atomic]
-};
-
-static struct tty ttys[SERIAL_PORTS];
+struct tty ttys[SERIAL_PORTS];
 static void (*send_signal)(u32 pgrp, int sig);
-static const struct tty_process_ops *process;
+const struct tty_process_ops *tty_process;
 
 void tty_set_signal(void (*fn)(u32 pgrp, int sig))
 {
@@ -72,13 +41,11 @@ void tty_set_signal(void (*fn)(u32 pgrp, int sig))
 
 void tty_set_process(const struct tty_process_ops *ops)
 {
-	process = ops;
+	tty_process = ops;
 }
 
-static void signal_group(const struct tty *t, int sig)
+void tty_signal(u32 group, int sig)
 {
-	u32 group = READ_ONCE(t->group);
-
 	if (send_signal && group)
 		send_signal(group, sig);
 }
@@ -89,8 +56,8 @@ static void receive(struct tty *t, u8 byte)
 {
 	u64 flags = spin_lock_irqsave(&t->ring_lock);
 
-	if (t->ring_head - t->ring_tail < RING)
-		t->ring[t->ring_head++ % RING] = byte;
+	if (t->ring_head - t->ring_tail < TTY_RING)
+		t->ring[t->ring_head++ % TTY_RING] = byte;
 	else
 		t->lost++;
 	spin_unlock_irqrestore(&t->ring_lock, flags);
@@ -113,7 +80,7 @@ static bool ring_take(struct tty *t, u8 *byte)
 	bool got = t->ring_head != t->ring_tail;
 
 	if (got)
-		*byte = t->ring[t->ring_tail++ % RING];
+		*byte = t->ring[t->ring_tail++ % TTY_RING];
 	spin_unlock_irqrestore(&t->ring_lock, flags);
 	return got;
 }
@@ -124,7 +91,7 @@ static bool ring_skip_to_signal(struct tty *t)
 	u64 flags = spin_lock_irqsave(&t->ring_lock);
 	u32 at = t->ring_tail;
 
-	while (at != t->ring_head && !ldisc_signal_of(&t->ld, t->ring[at % RING]))
+	while (at != t->ring_head && !ldisc_signal_of(&t->ld, t->ring[at % TTY_RING]))
 		at++;
 	if (at != t->ring_head)
 		t->ring_tail = at;
@@ -146,7 +113,7 @@ static void digest(struct tty *t)
 
 		changed = true;
 		if (sig)
-			signal_group(t, sig);
+			tty_signal(READ_ONCE(t->group), sig);
 	}
 	mutex_unlock(&t->lock);
 	if (was_stopped && !t->ld.stopped)
@@ -192,15 +159,14 @@ static int check_foreground(struct tty *t, int sig)
 {
 	u32 group;
 
-	if (!process || !t->session || process->session() != t->session)
+	if (!tty_process || !t->session || tty_process->session() != t->session)
 		return 0;
-	group = process->group();
+	group = tty_process->group();
 	if (group == READ_ONCE(t->group))
 		return 0;
-	if (process->shuns(sig))
+	if (tty_process->shuns(sig))
 		return sig == SIGTTIN ? -EIO : 0;
-	if (send_signal)
-		send_signal(group, sig);
+	tty_signal(group, sig);
 	return -ERESTARTSYS;
 }
 
@@ -227,7 +193,7 @@ static bool input_changed(const struct tty *t, bool was_canonical, unsigned had)
 }
 
 // Sleeps until there is something to read, or VTIME is up (termios(3)). Lock held before and after.
-static int wait_for_input(struct tty *t, const struct file *f, size_t want)
+static int wait_for_input(struct tty *t, const struct file *f, size_t want) REQUIRES(t->lock)
 {
 	while (!input_ready(t, want)) {
 		bool lines = canonical(t);
@@ -319,7 +285,7 @@ static void to_screen(void *ctx, const char *bytes, size_t len)
 	}
 }
 
-static int wait_while_stopped(struct tty *t, const struct file *f)
+static int wait_while_stopped(struct tty *t, const struct file *f) REQUIRES(t->lock)
 {
 	while (t->ld.stopped) {
 		int err = -EAGAIN;
@@ -390,181 +356,7 @@ static unsigned tty_poll(struct file *f, struct poll_table *pt)
 	return ready;
 }
 
-// ---- ioctl --------------------------------------------------------------------------------------
-
-static s64 set_termios(struct tty *t, u64 arg, bool flush)
-{
-	struct termios new;
-
-	if (copy_from_user(&new, UVA(arg), sizeof(new)))
-		return -EFAULT;
-	mutex_lock(&t->lock);
-	if (flush)
-		ldisc_flush(&t->ld);
-	ldisc_set_termios(&t->ld, &new);
-	mutex_unlock(&t->lock);
-	wait_wake_all(&t->readers); // what they wait for may be there in the new mode
-	wait_wake_all(&t->writers);
-	poll_wake(&t->pollers);
-	return 0;
-}
-
-static s64 set_size(struct tty *t, u64 arg)
-{
-	struct winsize new;
-	bool changed;
-
-	if (copy_from_user(&new, UVA(arg), sizeof(new)))
-		return -EFAULT;
-	mutex_lock(&t->lock);
-	changed = memcmp(&new, &t->size, sizeof(new)) != 0;
-	t->size = new;
-	mutex_unlock(&t->lock);
-	if (changed)
-		signal_group(t, SIGWINCH);
-	return 0;
-}
-
-static s64 take_session(struct tty *t, bool steal)
-{
-	u32 session = process ? process->session() : 0;
-	s64 err = 0;
-
-	if (!session || !process->is_leader())
-		return -EPERM;
-	mutex_lock(&t->lock);
-	if (t->session && t->session != session && !steal) {
-		err = -EPERM;
-	} else if (t->session != session) {
-		t->session = session;
-		t->group = process->group();
-	}
-	mutex_unlock(&t->lock);
-	return err;
-}
-
-static bool is_mine(const struct tty *t)
-{
-	return process && t->session && process->session() == t->session;
-}
-
-static s64 put_u32(u64 arg, u32 value)
-{
-	return copy_to_user(UVA(arg), &value, sizeof(value));
-}
-
-static s64 set_group(struct tty *t, u64 arg)
-{
-	u32 group;
-
-	if (!is_mine(t))
-		return -ENOTTY;
-	if (copy_from_user(&group, UVA(arg), sizeof(group)))
-		return -EFAULT;
-	if ((s32)group < 0)
-		return -EINVAL;
-	if (!process->group_in_session(group, t->session))
-		return -EPERM;
-	mutex_lock(&t->lock);
-	t->group = group;
-	mutex_unlock(&t->lock);
-	return 0;
-}
-
-static s64 give_up_session(struct tty *t)
-{
-	if (!is_mine(t))
-		return -ENOTTY;
-	if (process->is_leader())
-		tty_session_ended(t->session);
-	return 0;
-}
-
-static s64 flush_queue(struct tty *t, u64 queue)
-{
-	if (queue > 2)
-		return -EINVAL;
-	if (queue == 1) // output: nothing waits here
-		return 0;
-	mutex_lock(&t->lock);
-	ldisc_flush(&t->ld);
-	mutex_unlock(&t->lock);
-	return 0;
-}
-
-static s64 get_state(struct tty *t, unsigned cmd, u64 arg)
-{
-	struct termios termios;
-	struct winsize size;
-	u32 bytes;
-
-	mutex_lock(&t->lock);
-	termios = t->ld.t;
-	size = t->size;
-	bytes = ldisc_readable(&t->ld);
-	mutex_unlock(&t->lock);
-	if (cmd == TCGETS)
-		return copy_to_user(UVA(arg), &termios, sizeof(termios));
-	if (cmd == TIOCGWINSZ)
-		return copy_to_user(UVA(arg), &size, sizeof(size));
-	return put_u32(arg, bytes);
-}
-
-static s64 tty_ioctl(struct file *f, unsigned cmd, u64 arg)
-{
-	struct tty *t = tty_of(f);
-
-	switch (cmd) {
-	case TCGETS:
-	case TIOCGWINSZ:
-	case FIONREAD: return get_state(t, cmd, arg);
-	case TCSETS:
-	case TCSETSW: // output is sent before write returns: nothing to wait for
-	case TCSETSF: return set_termios(t, arg, cmd == TCSETSF);
-	case TIOCSWINSZ: return set_size(t, arg);
-	case TIOCOUTQ: return put_u32(arg, 0);
-	case TCSBRK: return 0;
-	case TCFLSH: return flush_queue(t, arg);
-	case TIOCSCTTY: return take_session(t, arg == 1);
-	case TIOCNOTTY: return give_up_session(t);
-	case TIOCGPGRP: return is_mine(t) ? put_u32(arg, t->group) : -ENOTTY;
-	case TIOCGSID: return is_mine(t) ? put_u32(arg, t->session) : -ENOTTY;
-	case TIOCSPGRP: return set_group(t, arg);
-	default: return -ENOTTY;
-	}
-}
-
-// ---- Sessions and opening -----------------------------------------------------------------------
-
-void tty_session_ended(u32 session)
-{
-	for (unsigned k = 0; k < SERIAL_PORTS; k++) {
-		struct tty *t = &ttys[k];
-		u32 group = 0;
-
-		mutex_lock(&t->lock);
-		if (session && t->session == session) {
-			group = t->group;
-			t->session = t->group = 0;
-		}
-		mutex_unlock(&t->lock);
-		if (group && send_signal) {
-			send_signal(group, SIGHUP);
-			send_signal(group, SIGCONT);
-		}
-	}
-}
-
-u64 tty_of_session(u32 session, u32 *foreground)
-{
-	for (unsigned k = 0; k < SERIAL_PORTS; k++)
-		if (session && READ_ONCE(ttys[k].session) == session) {
-			*foreground = READ_ONCE(ttys[k].group);
-			return MKDEV(TTY_MAJOR, TTY_MINOR + k);
-		}
-	*foreground = 0;
-	return 0;
-}
+// ---- Opening ------------------------------------------------------------------------------------
 
 static int tty_open(struct inode *i, struct file *f)
 {
@@ -573,7 +365,7 @@ static int tty_open(struct inode *i, struct file *f)
 	if (i->rdev == MKDEV(5, 0)) { // /dev/tty
 		unsigned k = 0;
 
-		while (k < SERIAL_PORTS && !is_mine(&ttys[k]))
+		while (k < SERIAL_PORTS && !tty_is_mine(&ttys[k]))
 			k++;
 		if (k == SERIAL_PORTS)
 			return -ENXIO;

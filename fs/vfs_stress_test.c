@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Several threads on the same few names: create, link, unlink, rename of files and directories, walk,
-// open, while memory fails now and then. What is checked: nothing hangs, asserts or leaks, calls fail
-// only as they may, and the tree can be removed afterwards.
+// Several threads on the same few names: create, link, unlink, rename of files and directories,
+// walk, open. What is checked: nothing hangs, asserts or leaks, calls fail only as they may, and
+// the tree can be removed afterwards. The same calls by one thread while memory fails.
 #include "fs/file.h"
 #include "fs/namei.h"
 #include "kernel/ktest.h"
@@ -13,10 +13,10 @@
 #include "mm/frame.h"
 #include "mm/heap.h"
 
-#define AT AT_FDCWD
+#define AT      AT_FDCWD
 #define THREADS 4u
-#define ROUNDS 400u
-#define NAMES 4u
+#define ROUNDS  400u
+#define NAMES   4u
 
 struct stress {
 	u32 seed;
@@ -49,8 +49,8 @@ static void random_path(struct stress *s, char *path, size_t bytes)
 
 static bool may_be(int err)
 {
-	static const int allowed[] = { 0,	-ENOENT, -EEXIST, -ENOTDIR,   -EISDIR,
-				       -EINVAL, -EPERM,	 -ELOOP,  -ENOTEMPTY, -EBUSY };
+	static const int allowed[] = { 0,       -ENOENT, -EEXIST, -ENOTDIR,   -EISDIR,
+				       -EINVAL, -EPERM,  -ELOOP,  -ENOTEMPTY, -EBUSY };
 
 	for (unsigned k = 0; k < ARRAY_SIZE(allowed); k++)
 		if (err == allowed[k])
@@ -191,8 +191,7 @@ KTEST(vfs_stress_names)
 	remove_tree();
 }
 
-// Every call again and again with the first, second, ... allocation failing: it fails cleanly or not
-// at all.
+// Calls with the first, second, ... allocation failing: each fails cleanly or not at all.
 KTEST(vfs_memory_fails)
 {
 	struct stress s = { .seed = 99 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The cpio parser on good, joined and hostile archives. Every archive lies at the end of a heap block
-// of its exact length, so that ASan sees a read beyond it.
+// The cpio parser on good, joined and hostile archives. Every archive lies at the end of a heap
+// block of its exact length, so that ASan sees a read beyond it.
 
 #include <setjmp.h>
 #include <stdarg.h>

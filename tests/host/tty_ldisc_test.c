@@ -303,7 +303,7 @@ static void test_stop_and_start(void **state)
 	assert_false(ld.stopped);
 	type("\r");
 	expect_read("ab\n");
-	type("\x13\x03"); // ^C lets output go on: the program that is stuck in it must see the signal
+	type("\x13\x03"); // ^C lets output go on: who is stuck in it must see the signal
 	assert_false(ld.stopped);
 }
 
