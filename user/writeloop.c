@@ -3,7 +3,7 @@
 // Writes files until the power goes, and says what is done. What it has said must hold after the
 // crash:
 //
-//      writeloop DIR            makes, appends to, renames and removes files in DIR, for ever
+//      writeloop DIR            makes, appends to, maps, renames and removes files in DIR, for ever
 //      writeloop -c DIR <LOG    compares DIR with the lines that an earlier run printed
 //
 // Lines, each printed after the call had returned:
@@ -19,11 +19,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FILES_MAX 65536u
 #define LARGEST   (3u << 20)
+#define MAP_DAXVM 0x400000 // ignored by other kernels
 
 static uint64_t buffer[LARGEST / 8];
 static uint64_t found[LARGEST / 8];
@@ -75,6 +77,23 @@ static void say(const char *what, unsigned n, size_t bytes)
 		exit(2);
 }
 
+// The same bytes, stored through a mapping of the file.
+static void put_mapped(int fd, unsigned n, size_t len)
+{
+	char *at;
+
+	if (!len)
+		return;
+	if (ftruncate(fd, (off_t)len))
+		fail("ftruncate", n);
+	at = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_DAXVM, fd, 0);
+	if (at == MAP_FAILED)
+		fail("mmap", n);
+	memcpy(at, buffer, len);
+	if (msync(at, len, MS_SYNC) || munmap(at, len))
+		fail("msync", n);
+}
+
 static void make_file(unsigned n)
 {
 	size_t len = length_of(n), half = n % 3 == 1 ? len / 2 : len;
@@ -84,13 +103,17 @@ static void make_file(unsigned n)
 	snprintf(name, sizeof(name), "f%u", n);
 	snprintf(first, sizeof(first), n % 3 == 2 ? "t%u" : "f%u", n);
 	fill(n, len);
-	fd = open(first, O_WRONLY | O_CREAT | O_EXCL | O_APPEND, 0644);
+	fd = open(first, O_RDWR | O_CREAT | O_EXCL | O_APPEND, 0644);
 	if (fd < 0)
 		fail("open", n);
-	put(fd, n, 0, half);
-	if (half < len) {
-		say("wrote", n, half);
-		put(fd, n, half, len);
+	if (n % 5 == 4) {
+		put_mapped(fd, n, len);
+	} else {
+		put(fd, n, 0, half);
+		if (half < len) {
+			say("wrote", n, half);
+			put(fd, n, half, len);
+		}
 	}
 	if (n % 3 == 2 && rename(first, name))
 		fail("rename", n);

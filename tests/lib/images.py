@@ -24,8 +24,8 @@ def run_tool(*words, check=True):
 
 
 @contextlib.contextmanager
-def make_image(size="64M", files=None):
-    """The path of a fresh image with `files`, a dict of path -> bytes."""
+def make_image(size="64M", files=None, base=None):
+    """The path of a fresh image with `files`, a dict of path -> bytes, for the address `base`."""
     with tempfile.TemporaryDirectory(prefix="dax64-") as scratch:
         tree = pathlib.Path(scratch, "tree")
         tree.mkdir()
@@ -34,7 +34,8 @@ def make_image(size="64M", files=None):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         image = os.path.join(scratch, "pmem.img")
-        run_tool("mkfs.ptfs", "-s", size, "-d", tree, image)
+        place = ["--base", base] if base else []
+        run_tool("mkfs.ptfs", "-s", size, "-d", tree, *place, image)
         yield image
 
 

@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from lib import tap
 from lib.guest import run
-from lib.images import make_image
+from lib.images import check_image, make_image
 from lib.machine import Config, Dimm
 
 HELLO = {"hello": b"hello from the host\n"}
@@ -77,6 +77,20 @@ def two_dimms():
            "two DIMMs: why the second is not mounted, with both addresses", guest.log)
 
 
+def two_mounts():
+    """Each at its own address: both are mounted, and files move between them."""
+    with make_image(files=HELLO) as first, make_image(base="0x104000000") as second:
+        guest = run(Config(dimms=[Dimm(first), Dimm(second)]),
+                    "cp /pmem/hello /pmem1/copy; mv /pmem/hello /pmem1/moved; sync;"
+                    "cat /pmem1/copy /pmem1/moved; ls /pmem | wc -l; ln /pmem1/copy /pmem/x")
+        for image in (first, second):
+            tap.equal(check_image(image), None, "two mounts: the image is sound afterwards")
+    tap.equal(guest.output.splitlines()[:3], ["hello from the host"] * 2 + ["0"],
+              "two mounts: /pmem and /pmem1")
+    tap.ok("Invalid cross-device link" in guest.output, "two mounts: no link across (EXDEV)",
+           guest.output)
+
+
 def unaligned():
     with make_image(files=HELLO) as first, make_image(files=HELLO) as second:
         guest = run(Config(dimms=[Dimm(first, label="128K"), Dimm(second)]),
@@ -84,8 +98,8 @@ def unaligned():
     why = "unused: base not 2 MiB aligned"
     tap.equal(regions(guest.output).get("pmem1"), ("no", why), "behind a label area: listed")
     tap.ok(guest.output.splitlines()[-1] != "0", "behind a label area: not mounted", guest.output)
-    tap.ok(f"pmem1: cannot be mounted: {why}" in guest.log, "behind a label area: the log tells why",
-           guest.log)
+    tap.ok(f"pmem1: cannot be mounted: {why}" in guest.log,
+           "behind a label area: the log tells why", guest.log)
 
 
 def carved():
@@ -113,7 +127,7 @@ def unmount():
     tap.ok(lines[-1] != "0", "a region is mounted once only", guest.output)
 
 
-for test in (no_dimm, one_dimm, unarmed, two_dimms, unaligned, carved, unmount):
+for test in (no_dimm, one_dimm, unarmed, two_dimms, two_mounts, unaligned, carved, unmount):
     tap.attempt(test.__name__, test)
 tap.attempt("persistence cpu", persistence, "cpu", "none:")
 tap.attempt("persistence mem-ctrl", persistence, "mem-ctrl", "CLWB")
