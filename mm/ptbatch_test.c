@@ -18,7 +18,8 @@
 #include "mm/uaccess.h"
 
 #define RW      (PROT_READ | PROT_WRITE)
-#define ROUNDS  16
+#define ROUNDS  10
+#define TAKEN   4  // frames
 #define TURN    32 // looks before a reader lets others run
 
 static struct {
@@ -113,11 +114,20 @@ KTEST(shootdown_of_replaced_pages)
 
 	if (EXPECT(at) && EXPECT(test_poke(at, 1)) && EXPECT(start_readers(as, at))) {
 		for (u64 i = 2; i < ROUNDS; i++) {
+			phys_t taken[TAKEN];
+
 			let_them_look();
-			// The old frame goes back and is used again at once, by the poke at the latest.
 			EXPECT_EQ(aspace_map(as, &req, &out), 0);
+			// The old frame is among the first to be handed out again: somebody else's now.
+			for (unsigned k = 0; k < TAKEN; k++) {
+				taken[k] = frame_alloc(0, 0);
+				*(u64 *)phys_to_virt(taken[k]) = 1;
+			}
 			EXPECT(test_poke(at, i));
 			raise_floor(i);
+			let_them_look();
+			for (unsigned k = 0; k < TAKEN; k++)
+				frame_put(taken[k]);
 		}
 	}
 	stop_readers();
