@@ -18,6 +18,7 @@
 #define PTFS_STATFS_TYPE 0x50544653 // "PTFS"
 
 struct mount_options {
+	bool read_only;
 	bool no_attach;
 	bool has_addr;
 	u64 addr;
@@ -28,7 +29,7 @@ static bool option_is(const char *word, size_t len, const char *name)
 	return strlen(name) == len && memcmp(word, name, len) == 0;
 }
 
-// Comma-separated. -EINVAL with a log line for one that is not known.
+// Comma-separated, added to what *o says. -EINVAL with a log line for one that is not known.
 static int parse_options(const char *text, struct mount_options *o)
 {
 	while (text && *text) {
@@ -38,28 +39,18 @@ static int parse_options(const char *text, struct mount_options *o)
 
 		if (option_is(text, len, "nodaxvm")) {
 			o->no_attach = true;
+		} else if (option_is(text, len, "ro")) {
+			o->read_only = true;
 		} else if (len > 5 && memcmp(text, "addr=", 5) == 0 &&
 			   parse_u64(text + 5, &end, false, &o->addr) && end == text + len) {
 			o->has_addr = true;
-		} else if (len && !option_is(text, len, "rw") && !option_is(text, len, "ro")) {
+		} else if (len && !option_is(text, len, "rw")) {
 			log_err("ptfs: unknown mount option '%.*s'", (int)len, text);
 			return -EINVAL;
 		}
 		text = comma ? comma + 1 : NULL;
 	}
 	return 0;
-}
-
-static bool options_have(const char *text, const char *name)
-{
-	while (text && *text) {
-		const char *comma = strchr(text, ',');
-
-		if (option_is(text, comma ? (size_t)(comma - text) : strlen(text), name))
-			return true;
-		text = comma ? comma + 1 : NULL;
-	}
-	return false;
 }
 
 static int glue_statfs(struct super *s, struct statfs_info *out)
@@ -142,8 +133,8 @@ static int mount_core(struct glue_super *g, bool read_only)
 	return ptfs_mount(&region, g->region->name, ro ? PTFS_MOUNT_RDONLY : 0, &g->fs);
 }
 
-static int mount_claimed(struct pmem_region *r, const char *options, bool read_only,
-			 const struct mount_options *o, struct super **out)
+static int mount_claimed(struct pmem_region *r, const char *options, const struct mount_options *o,
+			 struct super **out)
 {
 	struct glue_super *g = kzalloc(sizeof(*g));
 	int err;
@@ -156,7 +147,7 @@ static int mount_claimed(struct pmem_region *r, const char *options, bool read_o
 	list_init(&g->dirty);
 	spin_init(&g->ready_lock, RANK_FS_SPIN);
 	wait_queue_init(&g->ready_wait);
-	err = mount_core(g, read_only);
+	err = mount_core(g, o->read_only);
 	if (err)
 		goto free;
 	super_init(&g->vfs, &ptfs_type, &glue_super_ops, r->name, options ? options : "",
@@ -181,7 +172,7 @@ free:
 
 static int glue_mount(const char *source, const char *options, bool read_only, struct super **out)
 {
-	struct mount_options o = { 0 };
+	struct mount_options o = { .read_only = read_only };
 	struct pmem_region *r;
 	int err;
 
@@ -206,7 +197,7 @@ static int glue_mount(const char *source, const char *options, bool read_only, s
 			err == -EBUSY ? "it is mounted already" : r->state);
 		return err;
 	}
-	err = mount_claimed(r, options, read_only || options_have(options, "ro"), &o, out);
+	err = mount_claimed(r, options, &o, out);
 	if (err) {
 		pmem_region_release(r);
 		return err;
