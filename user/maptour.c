@@ -114,7 +114,8 @@ static void print_cost(const char *how, size_t size, const struct cost *c)
 
 // ---- The path of one address --------------------------------------------------------------------
 
-// The kernel tells the path of an address that was written to the file.
+// The kernel tells the path of an address that was written to the file: the address, then a line for
+// each level.
 static void print_path(const void *address)
 {
 	char text[2048];
@@ -125,7 +126,7 @@ static void print_path(const void *address)
 		printf("  page-table path: not available (no %s)\n", PAGE_TABLE_FILE);
 		return;
 	}
-	printf("  page-table path of %p:\n", address);
+	printf("  page-table path of ");
 	bytes = snprintf(text, sizeof(text), "%lx\n", (unsigned long)(uintptr_t)address);
 	if (write(fd, text, (size_t)bytes) == bytes && lseek(fd, 0, SEEK_SET) == 0) {
 		while ((bytes = read(fd, text, sizeof(text))) > 0)
