@@ -288,7 +288,7 @@ fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
 		echo "fuzzing $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=$$f. $$f.corpus tests/fuzz/corpus/$$name; done
 
-bench: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## instructions per operation
+bench: $(BUILD)/dax64.iso $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
 
 # ---- Style: what a machine can judge -------------------------------------------------------------
