@@ -28,7 +28,7 @@ MUSL_CC       ?= musl-gcc
 BUSYBOX       ?= /bin/busybox
 Q             := $(if $(V),,@)
 # Progress goes to stderr: the output of `make exec` is the guest's.
-say            = $(if $(V),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@) >&2)
+say            = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@printf '  %-7s %s\n' $(1) $(patsubst $(BUILD)/%,%,$@) >&2)
 goal           = $(filter $(1),$(or $(MAKECMDGOALS),all))
 export BUILD
 
