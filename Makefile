@@ -198,7 +198,9 @@ $(BUILD)/initrd.cpio: $(UPROG) $(HTOOL) $(BUSYBOX) Makefile
 
 iso: $(BUILD)/dax64.iso ## the hybrid ISO
 
-GRUB_MODULES := multiboot2 normal part_msdos part_gpt iso9660 boot all_video
+# Only what the ISO needs, and the partition types that GRUB for UEFI asks for.
+GRUB_MODULES := multiboot2 normal iso9660 boot all_video $(addprefix part_,acorn amiga apple bsd \
+	dfly dvh gpt msdos plan sun sunpc)
 
 $(BUILD)/%.iso: $(BUILD)/%.cfg $(BUILD)/dax64.elf $(BUILD)/initrd.cpio
 	$(call say,ISO)

@@ -31,7 +31,7 @@ LOG_MAX = 4 << 20  # bytes of console that are kept
 # what was typed: the echo has quotes in it and does not match.
 BEGIN_TYPED, BEGIN = 'echo "<<"begin">>"; ', re.compile(rb"<<begin>>\r?\n")
 END_TYPED, END = '; echo "<<"$?">>"', re.compile(rb"<<(\d+)>>\r?\n")
-PROMPT = re.compile(rb"[#$] $")
+PROMPT = re.compile(rb"[#$] (\x1b\[6n)?$")
 
 
 class GuestError(Exception):
