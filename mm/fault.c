@@ -208,7 +208,7 @@ static int recheck_hole(struct fault *f)
 
 	asm_mfence();
 	err = o->ops->page(o, vma_offset(f->v, f->va), false, &page);
-	if (!err && page.refcounted)
+	if (!err && !page.hole && page.refcounted)
 		frame_put(page.pa);
 	if (err || !page.hole) {
 		struct ptbatch b;
