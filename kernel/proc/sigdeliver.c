@@ -344,8 +344,7 @@ static void user_exception(struct trapframe *tf)
 	case 0: // divide error
 		signal_force(SIGFPE, FPE_INTDIV, tf->rip);
 		break;
-	case 1: // debug
-		tf->rflags &= ~RFLAGS_TF;
+	case 1: // debug; a program that steps itself keeps its trap flag, in the frame that it sees
 		signal_force(SIGTRAP, TRAP_TRACE, tf->rip);
 		break;
 	case 3: // breakpoint

@@ -129,10 +129,24 @@ static bool probe_failed(struct trapframe *tf)
 	       !user_address(asm_read_cr2()) && trap_fixup(tf);
 }
 
+// A user instruction faulted on an access that the CPU makes with its own rights, to a descriptor
+// table say. Those are mapped, so that should not happen; but QEMU's TCG reads the stack in this
+// way for a user's RETF and IRET, which SMAP forbids. Mapping the page would not help, the
+// instruction would fault for ever: it counts as a protection fault.
+static bool own_access_of_cpu(const struct trapframe *tf)
+{
+	return tf->vector == TRAP_PAGE_FAULT && trap_from_user(tf) && !(tf->error & PF_USER);
+}
+
 static void exception(struct trapframe *tf)
 {
-	trap_handler fn = handlers[tf->vector];
+	trap_handler fn;
 
+	if (own_access_of_cpu(tf)) {
+		tf->vector = TRAP_PROTECTION;
+		tf->error = 0;
+	}
+	fn = handlers[tf->vector];
 	if (tf->vector != TRAP_PAGE_FAULT && (tf->rflags & RFLAGS_IF))
 		asm_sti();
 	if (probe_failed(tf))
@@ -187,7 +201,8 @@ static void finish_user(struct trapframe *tf)
 		} else if (frame_safe(tf)) {
 			return;
 		} else {
-			// Only now: a fault at the bad rip itself has its own signal, delivered above.
+			// Only now: a fault at the bad rip itself has its own signal, delivered
+			// above.
 			tf->vector = TRAP_PROTECTION;
 			tf->error = 0;
 			if (!user_fault)
