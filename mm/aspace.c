@@ -312,16 +312,18 @@ static u64 mapped_within(const struct aspace *as, u64 start, u64 end)
 
 static int map_locked(struct aspace *as, const struct map_request *req, const struct place *p)
 {
-	u64 len = p->end - p->start;
+	bool replaces = req->flags & MAP_FIXED; // else the place is free
+	u64 before = as->mapped_bytes - (replaces ? mapped_within(as, p->start, p->end) : 0);
 	struct vma *v;
-	int err;
+	int err = 0;
 
-	if (as->mapped_bytes - mapped_within(as, p->start, p->end) + len > as->limit_bytes)
+	if (before + (p->end - p->start) > as->limit_bytes)
 		return -ENOMEM;
 	v = vma_new(as, p->start, p->end);
 	if (!v)
 		return -ENOMEM;
-	err = unmap_locked(as, p->start, p->end);
+	if (replaces)
+		err = unmap_locked(as, p->start, p->end);
 	if (err) {
 		kfree(v);
 		return err;

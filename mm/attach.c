@@ -39,18 +39,20 @@ static int read_table(struct vm_object *o, u64 off, int level, struct vm_table *
 // slot as long as no more is asked for.
 int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out)
 {
-	struct vm_table t;
-	int err;
+	struct vm_table t = { .kind = VM_TABLE_NONE };
+	int err = 0;
 
 	*out = (struct attach_unit){ 0 };
 	if (!o->ops->table)
 		return 0;
-	rwlock_read_lock(&o->map_lock);
-	err = read_table(o, offset, PT_PMD, &t);
-	rwlock_read_unlock(&o->map_lock);
+	if (offset + len <= DIRECT_BYTES) {
+		rwlock_read_lock(&o->map_lock);
+		err = read_table(o, offset, PT_PMD, &t);
+		rwlock_read_unlock(&o->map_lock);
+	}
 	if (err)
 		return err;
-	if (t.kind == VM_TABLE_DIRECT && offset + len <= DIRECT_BYTES)
+	if (t.kind == VM_TABLE_DIRECT)
 		*out = (struct attach_unit){ PT_PTE, DIRECT_BYTES };
 	else if (len <= PMD_SIZE)
 		*out = (struct attach_unit){ PT_PMD, PMD_SIZE };
@@ -154,7 +156,8 @@ static int install_entry(struct aspace *as, struct vma *v, u64 va, const struct 
 			}
 		}
 		spin_unlock(&as->pt_lock);
-		ptbatch_flush(&b);
+		if (again)
+			ptbatch_flush(&b);
 	} while (again);
 	ptbatch_finish(&b);
 	return result;
@@ -224,6 +227,10 @@ int attach_all(struct aspace *as, struct vma *v)
 		int r = attach_at(as, v, va);
 		struct pt_cursor c;
 
+		// The usual case: one entry for all.
+		if (r == ATTACH_DONE && va == v->start &&
+		    v->end <= ALIGN_DOWN(va, pt_span(v->attach_level)) + pt_span(v->attach_level))
+			return 0;
 		if (r < 0)
 			return r;
 		if (r == ATTACH_NONE)

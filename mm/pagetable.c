@@ -168,24 +168,37 @@ static void drop_pte_page(struct ptbatch *b, struct pt_cursor *c)
 	ptbatch_drop(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
 }
 
+// Down to the lowest entry for the cursor's place, but into no table that is empty.
+static void down_to_entries(struct pt_cursor *c, u64 va)
+{
+	for (;;) {
+		pte_t e = pt_cursor_get(c);
+
+		if (!is_private_table(e, c->level) ||
+		    table_count(phys_to_virt(pte_addr(e))) == 0)
+			return;
+		pt_cursor_down(c, max(va, c->va));
+	}
+}
+
 u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 {
 	struct pt_cursor c;
+	pte_t e;
 
 	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
 	do {
-		while (pt_cursor_down(&c, max(va, c.va)))
-			;
+		down_to_entries(&c, va);
 		if (c.va >= end)
 			break;
 		if (ptbatch_full(b))
 			return max(va, c.va);
-		if (!pte_is_none(pt_cursor_get(&c)) &&
-		    zap_wants(pt_cursor_get(&c), c.level, what)) {
-			clear_entry(b, &c);
-			if (c.level == PT_PTE && table_count(table_of(pt_slot(&c))) == 0)
-				drop_pte_page(b, &c);
-		}
+		e = pt_cursor_get(&c);
+		if (pte_is_none(e) || is_private_table(e, c.level) || !zap_wants(e, c.level, what))
+			continue;
+		clear_entry(b, &c);
+		if (c.level == PT_PTE && table_count(table_of(pt_slot(&c))) == 0)
+			drop_pte_page(b, &c);
 	} while (pt_cursor_next(&c) && c.va < end);
 	return end;
 }
