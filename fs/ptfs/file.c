@@ -161,6 +161,19 @@ static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos
 	return done ? (ssize)done : err;
 }
 
+// A write that ran out of space may have made tables for blocks that it did not get. Those behind
+// EOF go again; below it they are part of the tree and wait for the next write.
+static void tidy(struct ptfs_inode *ip)
+{
+	ptfs_map_lock(&ip->home);
+	ptfs_mutex_lock(&ip->lock);
+	if (!(ip->flags & PTFS_INODE_PREALLOC) && ptfs_map_cut(ip, ALIGN_UP(ip->size, PTFS_BLOCK)))
+		ptfs_log(PTFS_LOG_WARN, "ptfs %s: inode %llu: tables behind the end stay",
+			 ip->fs->name, (unsigned long long)ip->ino);
+	ptfs_mutex_unlock(&ip->lock);
+	ptfs_map_unlock(&ip->home);
+}
+
 ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes, bool append)
 {
 	ssize n;
@@ -179,6 +192,8 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 		*pos += (u64)n;
 	ptfs_mutex_unlock(&ip->lock);
 	ptfs_map_unlock_shared(&ip->home);
+	if (n == -ENOSPC || n == -ENOMEM || (n > 0 && (u64)n < bytes))
+		tidy(ip);
 	return n;
 }
 

@@ -194,7 +194,9 @@ int ptfs_dirty(struct ptfs_fs *fs)
 		fs->recovering = true;
 		ptfs_store8_flush(fs, clean, 0);
 		ptfs_store8_flush(fs, SUPER(generation), ++fs->generation);
-		ptfs_fence(fs); // either of the two makes the snapshot invalid
+		// Either of the two makes the snapshot invalid. What changes the allocation fences
+		// before it does, and that fence would do; this one keeps it from mattering.
+		ptfs_fence(fs);
 		fs->recovering = false;
 		__atomic_store_n(&fs->dirty, true, __ATOMIC_RELEASE);
 	}
@@ -231,9 +233,11 @@ static int root_check(struct ptfs_fs *fs)
 	struct ptfs_inode *root;
 	int err = ptfs_iget(fs, PTFS_INO_ROOT, &root);
 
+	if (err == -ENOMEM)
+		return err;
 	if (err) {
 		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: no root directory", fs->name);
-		return err == -ENOENT ? -EUCLEAN : err;
+		return -EUCLEAN;
 	}
 	if (!ptfs_is(root, PTFS_S_IFDIR)) {
 		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: the root is not a directory", fs->name);
