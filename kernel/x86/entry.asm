@@ -9,6 +9,9 @@
 ;   I2 SWAPGS is executed exactly when the privilege changes. Ordinary traps know by the saved CS.
 ;      NMI, #MC and #DF can strike between the change and the SWAPGS: they look at the GS base
 ;      itself, which is in the upper half for the kernel and never for a user (arch_prctl refuses).
+;      So can #DB: a program that single-steps itself through SYSCALL gets its step trap at the first
+;      instruction of syscall_entry, on CPUs that look at TF before FMASK has cleared it, with the
+;      program's stack and GS.
 ;   I3 A frame from user mode lies at the very top of the thread's kernel stack.
 ;   I4 RBP links frames through a trap, so that a backtrace shows what was interrupted.
 
@@ -105,7 +108,9 @@ trap_stubs:
 	push 0
 %endif
 	push v
-%if v == 2 || v == 8 || v == 18
+%if v == 1
+	jmp strict near trap_debug
+%elif v == 2 || v == 8 || v == 18
 	jmp strict near trap_paranoid
 %else
 	jmp strict near trap_common
@@ -131,7 +136,27 @@ trap_common:
 	POP_REGISTERS
 	iretq
 
-; As above, on a stack of the interrupt stack table, from anywhere (I2).
+; #DB, on a stack of the interrupt stack table. One from user mode is an ordinary trap, whose handler
+; may sleep: its frame moves to the thread's stack (I3).
+trap_debug:
+	test byte [rsp + 24], 3		; CS
+	jz trap_paranoid
+	cld
+	swapgs
+	push rdi
+	mov rdi, rsp			; RDI, vector, error, rip, cs, rflags, rsp, ss
+	mov rsp, [gs:GS_KERNEL_RSP]
+	push qword [rdi + 56]
+	push qword [rdi + 48]
+	push qword [rdi + 40]
+	push qword [rdi + 32]
+	push qword [rdi + 24]
+	push qword [rdi + 16]
+	push qword [rdi + 8]
+	mov rdi, [rdi]
+	jmp trap_common.enter
+
+; NMI, #DF, #MC, and #DB from the kernel: on a stack of the table, from anywhere (I2).
 trap_paranoid:
 	cld
 	PUSH_REGISTERS

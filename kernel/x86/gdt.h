@@ -16,7 +16,7 @@
 
 // Stacks of their own for traps that may come at any instruction, also before the kernel's stack is
 // loaded: interrupt stack table (SDM 3A, 6.14.5).
-enum { IST_NONE, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK, IST_COUNT };
+enum { IST_NONE, IST_DEBUG, IST_DOUBLE_FAULT, IST_NMI, IST_MACHINE_CHECK, IST_COUNT };
 
 #define IST_AREA_BYTES KIB(16) // for all of a CPU's IST stacks
 

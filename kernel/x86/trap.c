@@ -232,6 +232,8 @@ void trap_dispatch_paranoid(struct trapframe *tf)
 {
 	if (tf->vector == TRAP_NMI && nmi)
 		nmi(tf);
+	else if (tf->vector == TRAP_DEBUG && tf->rip == (u64)syscall_entry)
+		tf->rflags &= ~RFLAGS_TF; // entry.asm, I2
 	else
 		panic_trap(tf, "%s", trap_name(tf->vector));
 }
@@ -288,6 +290,7 @@ void trap_init(void)
 {
 	for (unsigned v = 0; v < 256; v++)
 		set_gate(v, IST_NONE, GATE_INTERRUPT);
+	set_gate(TRAP_DEBUG, IST_DEBUG, GATE_INTERRUPT);
 	set_gate(TRAP_NMI, IST_NMI, GATE_INTERRUPT);
 	set_gate(TRAP_DOUBLE_FAULT, IST_DOUBLE_FAULT, GATE_INTERRUPT);
 	set_gate(TRAP_MACHINE_CHECK, IST_MACHINE_CHECK, GATE_INTERRUPT);

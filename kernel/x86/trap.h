@@ -17,6 +17,7 @@ struct trapframe {
 };
 
 // Vectors of exceptions that have a name (SDM 3A, table 6-1).
+#define TRAP_DEBUG         1
 #define TRAP_NMI           2
 #define TRAP_BREAKPOINT    3
 #define TRAP_DOUBLE_FAULT  8
