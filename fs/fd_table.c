@@ -183,6 +183,11 @@ int fd_next_of(struct fs_context *c, int fd)
 	return found;
 }
 
+unsigned fd_table_size(void)
+{
+	return READ_ONCE(fs_current()->fds->size);
+}
+
 struct fd_use fd_begin(int fd)
 {
 	struct fs_context *c = fs_current();

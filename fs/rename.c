@@ -72,7 +72,7 @@ static int check_names(const struct rename *r)
 		return -ENOENT;
 	if (!is_dir(r->old) && r->from.slash)
 		return -ENOTDIR;
-	if (!is_dir(r->old) && r->to.slash && !is_dir(r->new))
+	if (!is_dir(r->old) && r->to.slash && !(r->flags & RENAME_EXCHANGE))
 		return -ENOTDIR;
 	if (dentry_is_inside(r->to.at, r->old)) // I1
 		return -EINVAL;

@@ -272,7 +272,7 @@ static s64 select_user(const struct syscall_args *args, u64 timeout_ns)
 
 	if ((int)args->a[0] < 0)
 		return -EINVAL;
-	s.count = min((unsigned)args->a[0], (unsigned)FD_MAX);
+	s.count = min((unsigned)args->a[0], fd_table_size());
 	return select_sets(&s, timeout_ns);
 }
 
