@@ -8,7 +8,8 @@
 ;      RFLAGS.AC (no access to user pages) except where uaccess sets it.
 ;   I2 SWAPGS is executed exactly when the privilege changes. Ordinary traps know by the saved CS.
 ;      NMI, #MC and #DF can strike between the change and the SWAPGS: they look at the GS base
-;      itself, which is in the upper half for the kernel and never for a user (arch_prctl refuses).
+;      itself, which is in the upper half for the kernel and never for a user: arch_prctl
+;      sees to that.
 ;      So can #DB: a program that single-steps itself through SYSCALL gets its step trap at the first
 ;      instruction of syscall_entry, on CPUs that look at TF before FMASK has cleared it, with the
 ;      program's stack and GS.
@@ -136,8 +137,8 @@ trap_common:
 	POP_REGISTERS
 	iretq
 
-; #DB, on a stack of the interrupt stack table. One from user mode is an ordinary trap, whose handler
-; may sleep: its frame moves to the thread's stack (I3).
+; #DB, on a stack of the interrupt stack table. One from user mode is an ordinary trap, whose
+; handler may sleep: its frame moves to the thread's stack (I3).
 trap_debug:
 	test byte [rsp + 24], 3		; CS
 	jz trap_paranoid
