@@ -50,7 +50,8 @@ int fd_next_of(struct fs_context *c, int fd);
 // Puts `f` (reference consumed on success) at the lowest free descriptor >= min; or -EMFILE.
 int fd_install(struct file *f, int min, bool cloexec) __must_check;
 int fd_close(int fd) __must_check;
-// Descriptors from here on are not in the table: it grows when one is used. What select(2) looks at.
+// Descriptors from here on are not in the table: it grows when one is used. What select(2) looks
+// at.
 unsigned fd_table_size(void);
 // dup2, dup3: `f` (reference consumed on success) takes the place `fd`, whatever was there is
 // closed.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// MAP_DAXVM and plain mappings of a file that has a page table of its own (mm/test_util.h): attach at
-// each level, faults counted, holes, growth, splits, revoke, fork. A freed block or table of the test
-// file is filled with 0xee, so a translation that outlives a revoke shows.
+// MAP_DAXVM and plain mappings of a file that has a page table of its own (mm/test_util.h): attach
+// at each level, faults counted, holes, growth, splits, revoke, fork. A freed block or table of the
+// test file is filled with 0xee, so a translation that outlives a revoke shows.
 #include "kernel/lib/errno.h"
 #include "mm/attach.h"
 #include "mm/fault.h"
@@ -20,7 +20,8 @@ static struct vma *vma_at(struct aspace *as, u64 va)
 	return vma_find(&as->vmas, va);
 }
 
-// Every page of [off, off + len) of the file, mapped at `at` from offset `base` on, shows its block.
+// Every page of [off, off + len) of the file, mapped at `at` from offset `base` on, shows its
+// block.
 static bool shows_blocks(u64 at, u64 base, u64 off, u64 len)
 {
 	for (u64 o = off; o < off + len; o += PAGE_SIZE)
@@ -118,7 +119,8 @@ KTEST_NOMEM(attach_part_of_a_file)
 		EXPECT(shows_blocks(at, MIB(2) + KIB(64), MIB(2) + KIB(64), KIB(128)));
 		EXPECT_EQ(f->page_calls, 0);
 		// Beyond the length asked for, within the unit: the file (documented rounding).
-		EXPECT_EQ(test_peek(at + KIB(256)), test_file_word((MIB(2) + KIB(320)) / PAGE_SIZE));
+		EXPECT_EQ(test_peek(at + KIB(256)),
+			  test_file_word((MIB(2) + KIB(320)) / PAGE_SIZE));
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(128)), 0);
 		EXPECT_EQ(test_peek(at + KIB(256)), ~0ull);
 	}
@@ -370,8 +372,8 @@ KTEST(errors_of_the_file_become_errors_of_the_fault)
 	done(as, f);
 }
 
-// The rule of docs/mapping.md: MAP_FIXED that is not congruent with the offset is plain; one that is
-// attaches what fits.
+// The rule of docs/mapping.md: MAP_FIXED that is not congruent with the offset is plain; one that
+// is attaches what fits.
 KTEST_NOMEM(attach_at_fixed_addresses)
 {
 	struct aspace *as = test_enter();
@@ -391,7 +393,8 @@ KTEST_NOMEM(attach_at_fixed_addresses)
 		if (EXPECT_EQ(aspace_map(as, &req, &at), 0)) {
 			EXPECT_EQ(vma_at(as, at.va)->attach_level, PT_PMD);
 			EXPECT(shows_blocks(at.va, 0, 0, KIB(64)));
-			EXPECT_EQ(test_peek(0x40001000), test_file_word(0)); // the rest of the first
+			EXPECT_EQ(test_peek(0x40001000),
+				  test_file_word(0)); // the rest of the first
 		}
 	}
 	done(as, f);

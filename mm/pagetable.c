@@ -174,8 +174,7 @@ static void down_to_entries(struct pt_cursor *c, u64 va)
 	for (;;) {
 		pte_t e = pt_cursor_get(c);
 
-		if (!is_private_table(e, c->level) ||
-		    table_count(phys_to_virt(pte_addr(e))) == 0)
+		if (!is_private_table(e, c->level) || table_count(phys_to_virt(pte_addr(e))) == 0)
 			return;
 		pt_cursor_down(c, max(va, c->va));
 	}

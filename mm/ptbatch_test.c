@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// Shootdown on several CPUs. Emulators keep a stale translation until it is flushed, so a missing one
-// shows as a read of what is not mapped there any more.
+// Shootdown on several CPUs. Emulators keep a stale translation until it is flushed, so a missing
+// one shows as a read of what is not mapped there any more.
 //
 // Readers share an address space and look at one page all the time; the test changes what is mapped
-// there and then raises `floor`: while it stays so, nobody may see a smaller word. Nothing at all is
-// fine, and so is zero: the page is being replaced.
+// there and then raises `floor`: while it stays so, nobody may see a smaller word. Nothing at all
+// is fine, and so is zero: the page is being replaced.
 #include "kernel/lib/errno.h"
 #include "kernel/sched/thread.h"
 #include "kernel/x86/asm.h"
@@ -17,17 +17,17 @@
 #include "mm/test_util.h"
 #include "mm/uaccess.h"
 
-#define RW      (PROT_READ | PROT_WRITE)
-#define ROUNDS  10
-#define TAKEN   4  // frames
-#define TURN    32 // looks before a reader lets others run
+#define RW     (PROT_READ | PROT_WRITE)
+#define ROUNDS 10
+#define TAKEN  4  // frames
+#define TURN   32 // looks before a reader lets others run
 
 static struct {
 	struct aspace *as;
 	u64 va;
-	u64 floor;  // smallest word that may be seen
-	u64 looks;  // atomic
-	u64 stale;  // atomic
+	u64 floor; // smallest word that may be seen
+	u64 looks; // atomic
+	u64 stale; // atomic
 	u32 stop, running;
 	u32 readers; // more than CPUs: some are switched in and out
 } shared;
@@ -118,7 +118,8 @@ KTEST(shootdown_of_replaced_pages)
 
 			let_them_look();
 			EXPECT_EQ(aspace_map(as, &req, &out), 0);
-			// The old frame is among the first to be handed out again: somebody else's now.
+			// The old frame is among the first to be handed out again: somebody else's
+			// now.
 			for (unsigned k = 0; k < TAKEN; k++) {
 				taken[k] = frame_alloc(0, 0);
 				*(u64 *)phys_to_virt(taken[k]) = 1;

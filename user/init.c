@@ -3,8 +3,8 @@
 // What: process 1. Runs a shell on the console, again and again; collects orphans; switches off.
 //
 //      init         a shell on /dev/console; SIGUSR2 (poweroff), SIGTERM (reboot), SIGUSR1 (halt)
-//      init exec    runs `sh /run/exec.sh` with the terminal untouched by output processing, reports
-//                   "exit status N" in the kernel log and switches off: `make exec`
+//      init exec    runs `sh /run/exec.sh` with the terminal untouched by output processing,
+//                   reports "exit status N" in the kernel log and switches off: `make exec`
 //
 // The kernel has mounted all there is to mount and opened the console as descriptors 0 to 2.
 #include <errno.h>
@@ -81,7 +81,8 @@ static pid_t start_shell(char *const argv[], bool session)
 	_exit(127);
 }
 
-// Until `pid` has ended (its status) or the end is asked for (-1). Collects everybody else on the way.
+// Until `pid` has ended (its status) or the end is asked for (-1). Collects everybody else on the
+// way.
 static int wait_for(pid_t pid)
 {
 	int status;

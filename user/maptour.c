@@ -114,8 +114,8 @@ static void print_cost(const char *how, size_t size, const struct cost *c)
 
 // ---- The path of one address --------------------------------------------------------------------
 
-// The kernel tells the path of an address that was written to the file: the address, then a line for
-// each level.
+// The kernel tells the path of an address that was written to the file: the address, then a line
+// for each level.
 static void print_path(const void *address)
 {
 	char text[2048];

@@ -15,8 +15,8 @@ bool serial_present(unsigned port);
 // Send bytes as they are (no CR is added). Any context, no locks: callers that care about whole
 // lines serialise themselves. serial_try_write sends what the port takes without a long wait and
 // returns how much that was; an absent port takes everything. serial_write waits; but if the port
-// takes nothing for about a second the rest is dropped, and what comes after as well, until it takes
-// bytes again: the kernel does not stop because nobody reads its log.
+// takes nothing for about a second the rest is dropped, and what comes after as well, until it
+// takes bytes again: the kernel does not stop because nobody reads its log.
 size_t serial_try_write(unsigned port, const char *bytes, size_t len) __must_check;
 void serial_write(unsigned port, const char *bytes, size_t len);
 

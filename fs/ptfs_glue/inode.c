@@ -86,7 +86,8 @@ static void glue_evict(struct inode *i)
 {
 	struct glue_inode *gi = glue_inode(i);
 
-	// What is unlinked need not be durable. No mapping is left, so the file is clean from here on.
+	// What is unlinked need not be durable. No mapping is left, so the file is clean from here
+	// on.
 	if (READ_ONCE(gi->ip->nlink) && glue_write_back(gi))
 		ptfs_log(PTFS_LOG_WARN, "ptfs %s: inode %llu: write-back at eviction failed",
 			 i->super->source, (unsigned long long)i->ino);

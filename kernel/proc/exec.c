@@ -6,7 +6,8 @@
 // Invariants:
 //   I1  The thread runs on the new address space while it is filled, and goes back to the old one
 //       if anything fails. The commit cannot fail.
-//   I2  The program's inode is denied writing from the look at its header until the process lets go.
+//   I2  The program's inode is denied writing from the look at its header until the process lets
+//       go.
 // Failure: -ENOENT, -EACCES, ... of the open; -ENOEXEC, -E2BIG, -ELOOP, -ENOMEM, -ETXTBSY.
 #include "kernel/proc/exec_internal.h"
 
@@ -32,7 +33,7 @@ struct exec {
 	char path[PATH_MAX]; // of `exe`
 };
 
-// ---- Scripts -------------------------------------------------------------------------------------
+// ---- Scripts ------------------------------------------------------------------------------------
 
 // Cuts "#!interp arg\n" into its words; *arg is NULL if there is none. False: no interpreter named.
 static bool parse_script_line(char *line, char **interp, char **arg)
@@ -61,8 +62,8 @@ static bool parse_script_line(char *line, char **interp, char **arg)
 	return **interp != '\0';
 }
 
-// If `f` is a script: its interpreter becomes the path, and argv says how it was meant. 1: so it was;
-// 0: no script.
+// If `f` is a script: its interpreter becomes the path, and argv says how it was meant. 1: so it
+// was; 0: no script.
 static int try_script(struct exec *x, struct file *f)
 {
 	char line[SCRIPT_LINE_MAX + 1], *interp, *arg;
@@ -89,7 +90,7 @@ static int try_script(struct exec *x, struct file *f)
 	return 1;
 }
 
-// ---- Opening -------------------------------------------------------------------------------------
+// ---- Opening ------------------------------------------------------------------------------------
 
 static int open_denied(const char *path, struct file **out)
 {
@@ -137,7 +138,7 @@ static int open_program(struct exec *x)
 	}
 }
 
-// ---- The new memory ------------------------------------------------------------------------------
+// ---- The new memory -----------------------------------------------------------------------------
 
 static int load_interpreter(struct exec *x, struct aspace *as)
 {
@@ -206,7 +207,7 @@ static int build(struct exec *x, struct aspace *as)
 	return exec_fill_stack(&x->args, &aux, stack_limit, &x->sp);
 }
 
-// ---- Commit --------------------------------------------------------------------------------------
+// ---- Commit -------------------------------------------------------------------------------------
 
 static void set_identity(struct exec *x, const char *path)
 {

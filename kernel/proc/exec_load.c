@@ -56,7 +56,7 @@ enum {
 #define CLOCK_TICKS      100
 #define SIGNAL_STACK_MIN 2048 // a frame and room for a small handler
 
-// ---- Segments ------------------------------------------------------------------------------------
+// ---- Segments -----------------------------------------------------------------------------------
 
 static unsigned prot_of(u32 flags)
 {
@@ -216,7 +216,7 @@ int exec_read_elf(struct file *f, struct elf_info *info)
 	return err;
 }
 
-// ---- Stack ---------------------------------------------------------------------------------------
+// ---- Stack --------------------------------------------------------------------------------------
 
 // What the kernel puts above the vectors, from the top down.
 struct stack_block {
@@ -323,7 +323,8 @@ int exec_fill_stack(const struct exec_args *args, const struct exec_aux *aux, u6
 	u64 *v;
 	int err;
 
-	// As Linux: strings and vectors may take a quarter of the stack, but a small one always works.
+	// As Linux: strings and vectors may take a quarter of the stack, but a small one always
+	// works.
 	if (needed > stack_bytes(stack_limit) / 4 && needed > STACK_BYTES_MIN / 2)
 		return -E2BIG;
 	err = put_block(USER_END, args, aux->execfn, &block);

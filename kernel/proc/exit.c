@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the end of a process: resources first, then the change to a zombie and the news to the parent.
+// What: the end of a process: resources first, then the change to a zombie and the news to the
+// parent.
 // Not here: collecting zombies (kernel/proc/wait.c).
 //
 // Invariants:
-//   I1  Whatever may sleep happens before the change to ZOMBIE. From then on the parent may reap the
-//       process at any moment, so the ending thread has already let go of it.
+//   I1  Whatever may sleep happens before the change to ZOMBIE. From then on the parent may reap
+//       the process at any moment, so the ending thread has already let go of it.
 #include "kernel/proc/process.h"
 
 #include "fs/fs_context.h"

@@ -25,8 +25,8 @@ static int check_args(const struct clone_args *args)
 {
 	if (args->flags & ~CLONE_KNOWN)
 		return -EINVAL;
-	// Memory shared for longer than a vfork would need more than one user of an address space to
-	// agree on brk and the like: threads.
+	// Memory shared for longer than a vfork would need more than one user of an address space
+	// to agree on brk and the like: threads.
 	if ((args->flags & CLONE_VM) && !(args->flags & CLONE_VFORK))
 		return -EINVAL;
 	if (args->exit_signal < 0 || args->exit_signal > SIG_COUNT)
@@ -77,7 +77,8 @@ static struct thread *copy_thread(const struct clone_args *args, const struct tr
 	return t;
 }
 
-// Memory, files, signals for the child's thread. 0 or -ENOMEM; the caller unwinds by drop_resources.
+// Memory, files, signals for the child's thread. 0 or -ENOMEM; the caller unwinds by
+// drop_resources.
 static int copy_resources(const struct clone_args *args, struct process *child, struct thread *t)
 {
 	struct thread *me = thread_current();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the first process. It begins as a thread in the kernel, prepares what programs expect (mounts,
-// descriptors 0 to 2 on the console) and then becomes the program of `init=`.
+// What: the first process. It begins as a thread in the kernel, prepares what programs expect
+// (mounts, descriptors 0 to 2 on the console) and then becomes the program of `init=`.
 // Failure: without a program to run there is nothing to do: one log line, and the machine goes off.
 #include "kernel/proc/process.h"
 

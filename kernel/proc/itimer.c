@@ -3,8 +3,8 @@
 // What: ITIMER_REAL and alarm(2): one timer per process that sends SIGALRM.
 //
 // Invariants:
-//   I1  An ending process disarms its timer before it becomes a zombie, so the timer's function finds
-//       the process alive.
+//   I1  An ending process disarms its timer before it becomes a zombie, so the timer's function
+//       finds the process alive.
 #include "kernel/proc/process.h"
 
 #include "kernel/x86/time.h"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Tests of the process table, of signals that wait, and of the frame of a handler. The processes here
-// have a thread that never runs; what needs programs is in tests/abi.
+// Tests of the process table, of signals that wait, and of the frame of a handler. The processes
+// here have a thread that never runs; what needs programs is in tests/abi.
 #include "kernel/proc/process.h"
 #include "kernel/proc/sigframe.h"
 

@@ -7,7 +7,8 @@
 //   I1  A process is in the table from process_link() until it is reaped. The table holds one
 //       reference.
 //   I2  A number is in use as long as any process has it as pid, pgid or sid.
-//   I3  Every process in the table but the first has a parent that is alive: orphans go to process 1.
+//   I3  Every process in the table but the first has a parent that is alive: orphans go to process
+//       1.
 // Locking: proc_lock for table and tree.
 // Failure: out of memory or numbers makes process_alloc() return NULL.
 #include "kernel/proc/process.h"
@@ -308,7 +309,7 @@ void uthread_free(struct uthread *u)
 	kfree(u);
 }
 
-// ---- What was used -------------------------------------------------------------------------------
+// ---- What was used ------------------------------------------------------------------------------
 
 void usage_add(struct usage *sum, const struct usage *u)
 {

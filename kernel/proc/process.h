@@ -4,12 +4,12 @@
 //
 //      NEW --fork--> ALIVE --last thread leaves--> ZOMBIE --parent waits--> REAPED
 //
-// A struct process lives as long as somebody refers to it: the table (until it is reaped) and whoever
-// looked it up. A process has one thread; the lists are there for more.
+// A struct process lives as long as somebody refers to it: the table (until it is reaped) and
+// whoever looked it up. A process has one thread; the lists are there for more.
 //
 // Locking: proc_lock (RANK_PROC, interrupts off) guards the table, the tree and all fields tagged
-// [proc]. [sig]: sig_lock, see kernel/proc/signal.h. [own]: only the process's own thread, or one that
-// nobody else knows yet.
+// [proc]. [sig]: sig_lock, see kernel/proc/signal.h. [own]: only the process's own thread, or one
+// that nobody else knows yet.
 #pragma once
 
 #include "kernel/lib/list.h"
@@ -144,8 +144,8 @@ void process_free_unlinked(struct process *p);
 // Memory and files of a process that may be ending or changing them: with a reference, or NULL.
 struct aspace *process_aspace(struct process *p);
 struct fs_context *process_fs(struct process *p);
-// The current thread runs on `as` (NULL: on none) from here on; returns the old one, whose reference
-// is now the caller's.
+// The current thread runs on `as` (NULL: on none) from here on; returns the old one, whose
+// reference is now the caller's.
 struct aspace *process_swap_aspace(struct aspace *as) __must_check;
 struct fs_context *process_swap_fs(struct fs_context *fs) __must_check;
 // What the current process runs, NULL at its end: takes over a file whose inode has been denied
@@ -179,8 +179,8 @@ struct clone_args {
 	uva_t parent_tid, child_tid;
 	u64 tls;
 };
-// The child's number, or -EAGAIN, -ENOMEM, -EFAULT, -EINVAL (flags that do not go together or are not
-// there: threads are not).
+// The child's number, or -EAGAIN, -ENOMEM, -EFAULT, -EINVAL (flags that do not go together or are
+// not there: threads are not).
 s64 process_clone(const struct clone_args *args, const struct trapframe *tf);
 // Nobody need wait for this process's memory any more (execve, exit).
 void process_vfork_release(struct process *p);
@@ -192,8 +192,8 @@ struct exec_strings {
 	bool user;
 	u64 argv, envp; // uva, or const char *const *
 };
-// Replaces the program of the current process; `path` is a kernel string. On success the registers in
-// tf are those of the new program. -errno leaves everything as it was.
+// Replaces the program of the current process; `path` is a kernel string. On success the registers
+// in tf are those of the new program. -errno leaves everything as it was.
 int process_exec(const char *path, const struct exec_strings *strings, struct trapframe *tf)
 	__must_check;
 
@@ -206,8 +206,8 @@ void process_exit(int wait_status) __noreturn;
 #define WAIT_STOPPED(sig) (((sig)&0xff) << 8 | 0x7f)
 #define WAIT_CONTINUED    0xffff
 
-// Tell the parent of `p` that its state changed: wake its wait4 and send SIGCHLD with `code` (CLD_*)
-// and `status`. proc_lock held.
+// Tell the parent of `p` that its state changed: wake its wait4 and send SIGCHLD with `code`
+// (CLD_*) and `status`. proc_lock held.
 void process_tell_parent(struct process *p, int code, int status);
 
 #define WNOHANG    1u
@@ -222,8 +222,8 @@ struct wait_result {
 	int status;
 	struct usage usage;
 };
-// `which` as waitpid(2) counts: > 0 a child, 0 my group, -1 any, < -1 a group. 1 with *out filled, 0
-// (WNOHANG: none yet), -ECHILD, -EINTR.
+// `which` as waitpid(2) counts: > 0 a child, 0 my group, -1 any, < -1 a group. 1 with *out filled,
+// 0 (WNOHANG: none yet), -ECHILD, -EINTR.
 int process_wait(s32 which, unsigned options, struct wait_result *out) __must_check;
 // After a zombie was taken out by process_unlink_locked().
 void process_reaped(struct process *p);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: answers the questions of terminals about sessions and process groups (setsid(2), setpgid(2)).
+// What: answers the questions of terminals about sessions and process groups (setsid(2),
+// setpgid(2)).
 // Locking: proc_lock.
 #include "kernel/proc/session.h"
 

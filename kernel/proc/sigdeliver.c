@@ -11,8 +11,8 @@
 //      (128 bytes)       red zone of the interrupted function, not touched
 //
 // Invariants:
-//   I1  Nothing that the user's memory says reaches a register that user code must not choose: flags
-//       and selectors are forced by the trap code, MXCSR is masked before FXRSTOR.
+//   I1  Nothing that the user's memory says reaches a register that user code must not choose:
+//       flags and selectors are forced by the trap code, MXCSR is masked before FXRSTOR.
 //   I2  A call that was interrupted shows -ERESTARTSYS only inside the kernel.
 // Failure: a frame that cannot be written is SIGSEGV.
 #include "kernel/proc/process.h"
@@ -42,7 +42,7 @@ static const char *const fault_names[] = {
 	[SIGFPE] = "SIGFPE", [SIGSEGV] = "SIGSEGV",
 };
 
-// ---- The handler's frame -------------------------------------------------------------------------
+// ---- The handler's frame ------------------------------------------------------------------------
 
 static bool on_alt_stack(const struct uthread *u, u64 sp)
 {
@@ -156,7 +156,7 @@ static int enter_handler(const struct sigaction *act, const struct siginfo *info
 	return 0;
 }
 
-// ---- Back from the handler -----------------------------------------------------------------------
+// ---- Back from the handler ----------------------------------------------------------------------
 
 static void restore_registers(struct trapframe *tf, const struct sigcontext *sc)
 {
@@ -226,7 +226,7 @@ s64 signal_return(struct trapframe *tf)
 	return (s64)tf->rax;
 }
 
-// ---- Default action, and the loop ----------------------------------------------------------------
+// ---- Default action, and the loop ---------------------------------------------------------------
 
 static void __noreturn die(const struct siginfo *info, const struct trapframe *tf)
 {
@@ -335,7 +335,7 @@ void signal_user_return(struct trapframe *tf)
 	}
 }
 
-// ---- Faults --------------------------------------------------------------------------------------
+// ---- Faults -------------------------------------------------------------------------------------
 
 // Exceptions other than page faults (SDM 3A, 6.15), as Linux reports them.
 static void user_exception(struct trapframe *tf)

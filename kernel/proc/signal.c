@@ -5,11 +5,13 @@
 //
 // Invariants:
 //   I1  thread->signal_pending is set whenever a signal is pending that the thread does not block.
-//       Whoever changes a pending set or a mask recomputes it before sig_lock is released. It may be
-//       set for nothing, when another thread took the signal.
-//   I2  Setting signal_pending comes before thread_interrupt(): a sleep that begins in between sees it.
+//       Whoever changes a pending set or a mask recomputes it before sig_lock is released. It may
+//       be set for nothing, when another thread took the signal.
+//   I2  Setting signal_pending comes before thread_interrupt(): a sleep that begins in between sees
+//       it.
 //   I3  A standard signal is pending once at most; real-time signals (32..64) queue up.
-//   I4  A queued detail's signal is in the set. The set may have signals without detail (no memory).
+//   I4  A queued detail's signal is in the set. The set may have signals without detail (no
+//       memory).
 // Locking: proc_lock (to find whom), then sig_lock.
 // Failure: out of memory loses a signal's details, never the signal; real-time signals then merge.
 #include "kernel/proc/process.h"
@@ -43,7 +45,7 @@ bool signal_default_is_stop(int sig)
 	return DEFAULT_STOPS & SIGMASK(sig);
 }
 
-// ---- Pending sets --------------------------------------------------------------------------------
+// ---- Pending sets -------------------------------------------------------------------------------
 
 void sigpending_init(struct sigpending *p)
 {
@@ -120,7 +122,7 @@ static int pending_take(struct sigpending *p, sigset_t which, struct siginfo *in
 	return sig;
 }
 
-// ---- Sending -------------------------------------------------------------------------------------
+// ---- Sending ------------------------------------------------------------------------------------
 
 // I1. sig_lock held.
 static void recompute(struct process *p, struct thread *t)
@@ -130,8 +132,8 @@ static void recompute(struct process *p, struct thread *t)
 	WRITE_ONCE(t->signal_pending, ready != 0);
 }
 
-// Would the signal do nothing at all? A blocked one is kept: the action may have changed by the time it
-// is unblocked. Process 1 gets only what it has a handler for.
+// Would the signal do nothing at all? A blocked one is kept: the action may have changed by the
+// time it is unblocked. Process 1 gets only what it has a handler for.
 static bool is_dropped(struct process *p, struct thread *t, int sig)
 {
 	u64 handler = p->actions[sig - 1].handler;
@@ -149,8 +151,8 @@ static struct thread *main_thread(struct process *p)
 				       : list_entry(p->threads.next, struct thread, proc_node);
 }
 
-// What happens at once, even if the signal is blocked or ignored: SIGCONT continues, SIGCONT and the
-// stop signals cancel each other, SIGKILL gets through to a stopped process (signal(7)).
+// What happens at once, even if the signal is blocked or ignored: SIGCONT continues, SIGCONT and
+// the stop signals cancel each other, SIGKILL gets through to a stopped process (signal(7)).
 static void send_effects(struct process *p, struct thread *t, int sig)
 {
 	sigset_t drop = 0;
@@ -247,7 +249,7 @@ void signal_force(int sig, int code, u64 addr)
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
 
-// ---- kill(2) -------------------------------------------------------------------------------------
+// ---- kill(2) ------------------------------------------------------------------------------------
 
 struct siginfo signal_info_user(int sig, int code)
 {
@@ -328,7 +330,7 @@ int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info)
 	return ret;
 }
 
-// ---- Masks and actions of the caller -------------------------------------------------------------
+// ---- Masks and actions of the caller ------------------------------------------------------------
 
 bool signal_pending(void)
 {

@@ -163,8 +163,8 @@ struct uthread;
 void signal_fork(struct process *child, struct uthread *user);
 
 // The next signal to act on, taken from the pending sets; its action is in *act, SA_RESETHAND
-// already obeyed. 0: none. If it stops the process, p->stopped is set already, so that a SIGCONT from
-// now on undoes it. For sigdeliver.c.
+// already obeyed. 0: none. If it stops the process, p->stopped is set already, so that a SIGCONT
+// from now on undoes it. For sigdeliver.c.
 int signal_dequeue(struct siginfo *info, struct sigaction *act);
 bool signal_default_is_ignore(int sig);
 bool signal_default_is_stop(int sig);

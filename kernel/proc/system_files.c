@@ -14,7 +14,8 @@
 #define NS_PER_TICK 10000000ul // USER_HZ is 100
 #define NS_PER_SEC  1000000000ul
 
-// ---- Load: exponentially damped means of the number of runnable threads over 1, 5 and 15 minutes --
+// ---- Load: exponentially damped means of the number of runnable threads over 1, 5 and 15 minutes
+// --
 
 #define LOAD_PERIOD_NS (5 * NS_PER_SEC)
 #define LOAD_SHIFT     11 // fixed point
@@ -48,7 +49,7 @@ static void show_loadavg(struct seq *s, void *arg)
 	seq_printf(s, "%u/%u %u\n", st.runnable, st.threads, process_last_pid());
 }
 
-// ---- The others ----------------------------------------------------------------------------------
+// ---- The others ---------------------------------------------------------------------------------
 
 static void show_uptime(struct seq *s, void *arg)
 {

@@ -50,7 +50,8 @@ static void take(struct process *me, struct process *child, unsigned options,
 	process_unlink_locked(child); // I1
 }
 
-// 1: *out is filled, and *dead is to be dropped unless NULL; 0: not yet; -ECHILD: nobody to wait for.
+// 1: *out is filled, and *dead is to be dropped unless NULL; 0: not yet; -ECHILD: nobody to wait
+// for.
 static int look(struct process *me, s32 which, unsigned options, struct wait_result *out,
 		struct process **dead)
 {

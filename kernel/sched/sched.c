@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the scheduler. Each CPU has a first-come-first-served run queue and an idle thread; a thread
-// runs until it sleeps or until its slice is over and another one waits. A thread that wakes goes to
-// its last CPU if that is idle, else to an idle one, else to the shortest queue; an idle CPU takes
-// work from others.
-// Not here: making and ending threads (kernel/sched/thread.c), wait queues (wait.c), timers (timer.c).
+// What: the scheduler. Each CPU has a first-come-first-served run queue and an idle thread; a
+// thread runs until it sleeps or until its slice is over and another one waits. A thread that wakes
+// goes to its last CPU if that is idle, else to an idle one, else to the shortest queue; an idle
+// CPU takes work from others.
+// Not here: making and ending threads (kernel/sched/thread.c), wait queues (wait.c), timers
+// (timer.c).
 //
 // States of a thread, all changes under the run queue lock of t->cpu:
 //
@@ -18,8 +19,8 @@
 //       time makes it RUNNING again, and block returns at once: no wake is lost.
 //   I2  A thread that is preempted in that time goes to the run queue although it is SLEEPING
 //       (on_runq tells), for it has not looked at its condition yet. Only block takes it off.
-//   I3  The run queue lock is held over the exchange of stacks, by `prev` before and by `next` after.
-//       So nobody can move a thread to another CPU before its registers are saved.
+//   I3  The run queue lock is held over the exchange of stacks, by `prev` before and by `next`
+//       after. So nobody can move a thread to another CPU before its registers are saved.
 //   I4  t->cpu changes only while t does not run, under the run queue lock of the old CPU. Between
 //       two queues a thread is RUNNABLE and not on_runq: a wake then has nothing to do.
 //   I5  A CPU holds at most one run queue lock.
@@ -56,7 +57,7 @@ static struct runq *this_runq(void)
 	return &runqs[this_cpu()->index];
 }
 
-// ---- Queues --------------------------------------------------------------------------------------
+// ---- Queues -------------------------------------------------------------------------------------
 
 static void enqueue(struct runq *rq, struct thread *t)
 {
@@ -116,7 +117,8 @@ static unsigned place(const struct thread *t)
 	return best;
 }
 
-// Put a thread that is on no queue and not running on the queue of `cpu`, and see that it is noticed.
+// Put a thread that is on no queue and not running on the queue of `cpu`, and see that it is
+// noticed.
 static void enqueue_on(unsigned cpu, struct thread *t)
 {
 	struct runq *rq = &runqs[cpu];
@@ -175,8 +177,8 @@ void thread_interrupt(struct thread *t)
 	bool sleeps = t->state == THREAD_SLEEPING && t->interruptible;
 
 	spin_unlock_irqrestore(&rq->lock, flags);
-	// A sleep that began since has seen signal_pending. One that ended is woken for nothing, which
-	// every sleep must be able to take.
+	// A sleep that began since has seen signal_pending. One that ended is woken for nothing,
+	// which every sleep must be able to take.
 	if (sleeps)
 		sched_wake(t);
 }
@@ -198,8 +200,8 @@ static bool steal(unsigned self)
 	if (victim == self)
 		return false;
 	rq = &runqs[victim];
-	// Not preempted before the thread is on its new queue: the idle thread would come back to it
-	// only when this CPU has nothing else to do, which may be never.
+	// Not preempted before the thread is on its new queue: the idle thread would come back to
+	// it only when this CPU has nothing else to do, which may be never.
 	preempt_disable();
 	flags = spin_lock_irqsave(&rq->lock);
 	list_for_each(t, &rq->ready, runq_node) {
@@ -218,7 +220,7 @@ static bool steal(unsigned self)
 	return found != NULL;
 }
 
-// ---- The switch ----------------------------------------------------------------------------------
+// ---- The switch ---------------------------------------------------------------------------------
 
 void thread_set_tls(u64 fs_base, u64 gs_base)
 {
@@ -444,7 +446,7 @@ void sched_start(void)
 	__builtin_unreachable();
 }
 
-// ---- Figures -------------------------------------------------------------------------------------
+// ---- Figures ------------------------------------------------------------------------------------
 
 u64 thread_run_ns(const struct thread *t)
 {

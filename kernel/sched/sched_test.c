@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Tests of locks, threads and the scheduler. They mean most with several CPUs (-smp 4), and hold on one.
+// Tests of locks, threads and the scheduler. They mean most with several CPUs (-smp 4), and hold on
+// one.
 #include "kernel/ktest.h"
 #include "kernel/lib/errno.h"
 #include "kernel/sched/lock.h"
@@ -13,8 +14,8 @@
 #define WORKERS 6
 #define ROUNDS  400
 
-// What the workers of a test share. Static: a worker may look at it for the last time after the test
-// has seen it finish.
+// What the workers of a test share. Static: a worker may look at it for the last time after the
+// test has seen it finish.
 static struct {
 	struct spinlock spin;
 	struct mutex mutex;

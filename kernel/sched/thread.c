@@ -4,8 +4,8 @@
 // Not here: which thread runs when (kernel/sched/sched.c); processes (kernel/proc).
 //
 // Invariants:
-//   I1  user_frame is the last thing on the kernel stack: the entry code builds the frame of a system
-//       call or a trap from user mode at the same place.
+//   I1  user_frame is the last thing on the kernel stack: the entry code builds the frame of a
+//       system call or a trap from user mode at the same place.
 // Locking: thread list lock, RANK_PROC.
 // Failure: out of memory makes thread_create() return NULL, with nothing left behind.
 #include "kernel/sched/thread.h"
@@ -163,7 +163,7 @@ void thread_exit(void)
 	sched_exit_current();
 }
 
-// ---- Sleeping for a time -------------------------------------------------------------------------
+// ---- Sleeping for a time ------------------------------------------------------------------------
 
 struct sleeper {
 	struct timer timer;

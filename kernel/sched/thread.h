@@ -71,7 +71,8 @@ void thread_start(struct thread *t);
 // Gives back a thread that was never started.
 void thread_destroy(struct thread *t);
 
-// End the calling thread: no lock held, no address space (t->as is NULL and not loaded). Its stack is freed by the CPU that switches away from it.
+// End the calling thread: no lock held, no address space (t->as is NULL and not loaded). Its stack
+// is freed by the CPU that switches away from it.
 void thread_exit(void) __noreturn;
 
 // Threads in memory, those that end included until they are freed.
@@ -100,9 +101,9 @@ void thread_set_tls(u64 fs_base, u64 gs_base);
 // CPU time of a thread so far, the present slice included if it is the caller.
 u64 thread_run_ns(const struct thread *t);
 
-// Set up this CPU's run queue and idle thread, which the caller becomes (each CPU once; the boot CPU
-// after time_init()). Threads may be created from then on. Nobody is switched to, and the caller must
-// not sleep, before it enters the scheduler by sched_start().
+// Set up this CPU's run queue and idle thread, which the caller becomes (each CPU once; the boot
+// CPU after time_init()). Threads may be created from then on. Nobody is switched to, and the
+// caller must not sleep, before it enters the scheduler by sched_start().
 void sched_init_cpu(void);
 void sched_start(void) __noreturn;
 

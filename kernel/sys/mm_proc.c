@@ -40,8 +40,8 @@ static void show_line(struct seq *s, const struct vma *v)
 	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02lx:%02lx %lu", v->start, v->end,
 		   v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
 		   v->prot & PROT_EXEC ? 'x' : '-', vma_is_shared(v) ? 's' : 'p',
-		   v->object ? v->offset : 0, dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00),
-		   ino);
+		   v->object ? v->offset : 0, dev >> 8 & 0xfff,
+		   (dev & 0xff) | (dev >> 12 & 0xfff00), ino);
 	if (!v->object)
 		strlcpy(path, special_name(v), sizeof(path));
 	seq_printf(s, path[0] ? "%26s%s\n" : "\n", "", path);
@@ -93,7 +93,8 @@ static void show_step(struct seq *s, const struct aspace_step *t)
 	seq_printf(s, "%s %012lx in %s %c%c%c%s\n", leaf ? "page " : "table", pte_addr(t->entry).pa,
 		   frame_is_ram(pte_addr(t->entry)) ? "RAM" : "PMem",
 		   t->entry.bits & PTE_U ? 'u' : '-', t->entry.bits & PTE_W ? 'w' : '-',
-		   t->entry.bits & PTE_NX ? '-' : 'x', t->attached ? " (the file's own table)" : "");
+		   t->entry.bits & PTE_NX ? '-' : 'x',
+		   t->attached ? " (the file's own table)" : "");
 }
 
 static void show_pagetable(struct seq *s, void *arg)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The system calls by family, one prototype a line. Semantics: Linux's manual pages, section 2; what
-// is left out of a call stands at its line in table.c.
+// The system calls by family, one prototype a line. Semantics: Linux's manual pages, section 2;
+// what is left out of a call stands at its line in table.c.
 #pragma once
 
 #include "kernel/sys/sys_file.h"

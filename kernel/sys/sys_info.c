@@ -82,7 +82,7 @@ s64 sys_sysinfo(const struct syscall_args *a)
 	return copy_to_user(UVA(a->a[0]), &si, sizeof(si));
 }
 
-// ---- Limits --------------------------------------------------------------------------------------
+// ---- Limits -------------------------------------------------------------------------------------
 
 static s64 set_limit(struct process *p, unsigned which, const struct rlimit *new)
 {
@@ -115,7 +115,8 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 		ret = new ? set_limit(p, (unsigned)which, new) : 0;
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
-	// The descriptor table keeps its limit itself; another process's takes it over at its execve.
+	// The descriptor table keeps its limit itself; another process's takes it over at its
+	// execve.
 	if (!ret && new &&which == RLIMIT_NOFILE && p == me)
 		fs_set_nofile(thread_current()->fs, (unsigned)new->cur);
 	return ret;
@@ -152,7 +153,7 @@ s64 sys_setrlimit(const struct syscall_args *a)
 	return limit(0, (u32)a->a[0], &new, &old);
 }
 
-// ---- Random numbers, place, power ----------------------------------------------------------------
+// ---- Random numbers, place, power ---------------------------------------------------------------
 
 #define GRND_KNOWN 7u // NONBLOCK, RANDOM, INSECURE: all the same here
 

@@ -5,8 +5,8 @@
 // Not here: doing it (mm/).
 //
 // Accepted and without effect: MAP_NORESERVE, MAP_STACK, MAP_GROWSDOWN (a stack is mapped whole and
-// filled when touched), MAP_32BIT, MAP_DENYWRITE, MAP_EXECUTABLE, MAP_NONBLOCK. Memory once touched is
-// resident, so mlock only touches it.
+// filled when touched), MAP_32BIT, MAP_DENYWRITE, MAP_EXECUTABLE, MAP_NONBLOCK. Memory once touched
+// is resident, so mlock only touches it.
 #include "fs/fs_context.h"
 #include "fs/vfs.h"
 #include "kernel/lib/errno.h"
@@ -240,9 +240,9 @@ s64 sys_mlockall(const struct syscall_args *a)
 	u64 flags = a->a[0];
 
 	return !flags || flags == MCL_ONFAULT ||
-			       (flags & ~(u64)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) ?
-		       -EINVAL :
-		       0;
+			       (flags & ~(u64)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
+		       ? -EINVAL
+		       : 0;
 }
 
 s64 sys_munlockall(const struct syscall_args *a)

@@ -12,7 +12,7 @@
 #include "mm/layout.h"
 #include "mm/uaccess.h"
 
-// ---- Making and ending ---------------------------------------------------------------------------
+// ---- Making and ending --------------------------------------------------------------------------
 
 s64 sys_fork(const struct syscall_args *a)
 {
@@ -157,7 +157,7 @@ s64 sys_waitid(const struct syscall_args *a)
 	return 0;
 }
 
-// ---- Numbers, groups, sessions -------------------------------------------------------------------
+// ---- Numbers, groups, sessions ------------------------------------------------------------------
 
 s64 sys_getpid(const struct syscall_args *a)
 {
@@ -272,7 +272,7 @@ s64 sys_setsid(const struct syscall_args *a)
 	return ret;
 }
 
-// ---- The thread ----------------------------------------------------------------------------------
+// ---- The thread ---------------------------------------------------------------------------------
 
 enum { ARCH_SET_GS = 0x1001, ARCH_SET_FS, ARCH_GET_FS, ARCH_GET_GS };
 

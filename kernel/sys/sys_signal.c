@@ -217,7 +217,7 @@ s64 sys_tgkill(const struct syscall_args *a)
 	return signal_kill_thread((s32)a->a[0], (s32)a->a[1], &info);
 }
 
-// ---- Interval timers -----------------------------------------------------------------------------
+// ---- Interval timers ----------------------------------------------------------------------------
 
 enum { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
 

@@ -92,7 +92,7 @@ s64 sys_time(const struct syscall_args *a)
 	return sec;
 }
 
-// ---- Sleeping ------------------------------------------------------------------------------------
+// ---- Sleeping -----------------------------------------------------------------------------------
 
 static s64 get_timespec(u64 uva, u64 *ns)
 {
@@ -108,8 +108,8 @@ static s64 get_timespec(u64 uva, u64 *ns)
 	return 0;
 }
 
-// Sleeps for `ns`; when a signal ends it, tells at `left_uva` how much is left. If the call only begins
-// again, the deadline of the first time counts.
+// Sleeps for `ns`; when a signal ends it, tells at `left_uva` how much is left. If the call only
+// begins again, the deadline of the first time counts.
 static s64 sleep_relative(u64 ns, u64 left_uva)
 {
 	struct uthread *u = thread_current()->user;
@@ -158,7 +158,7 @@ s64 sys_clock_nanosleep(const struct syscall_args *a)
 	return thread_sleep_interruptible_ns(ns - now_ns);
 }
 
-// ---- Time used -----------------------------------------------------------------------------------
+// ---- Time used ----------------------------------------------------------------------------------
 
 static s64 ticks(u64 ns)
 {

@@ -17,8 +17,8 @@
 
 static u32 *counts[CPU_MAX]; // SYSCALL_MAX each
 
-// Calls that begin again after a signal whose handler has SA_RESTART, and after one without a handler
-// (signal(7)). The others report EINTR.
+// Calls that begin again after a signal whose handler has SA_RESTART, and after one without a
+// handler (signal(7)). The others report EINTR.
 static bool restarts(u64 nr)
 {
 	switch (nr) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: every system call there is, by number; docs/abi.md is made from this table. ABSENT ones answer
-// -ENOSYS; PARTIAL ones say here what is missing.
+// What: every system call there is, by number; docs/abi.md is made from this table. ABSENT ones
+// answer -ENOSYS; PARTIAL ones say here what is missing.
 #include "kernel/sys/sys_calls.h"
 
 #define FULL(nr, name)    [nr] = { #name, sys_##name, SYSCALL_FULL }
@@ -9,16 +9,16 @@
 #define ABSENT(nr, name)  [nr] = { #name, NULL, SYSCALL_ABSENT }
 
 // One function answers for the whole family.
-#define sys_setxattr sys_xattr
-#define sys_lsetxattr sys_xattr
-#define sys_fsetxattr sys_xattr
-#define sys_getxattr sys_xattr
-#define sys_lgetxattr sys_xattr
-#define sys_fgetxattr sys_xattr
-#define sys_listxattr sys_xattr
-#define sys_llistxattr sys_xattr
-#define sys_flistxattr sys_xattr
-#define sys_removexattr sys_xattr
+#define sys_setxattr     sys_xattr
+#define sys_lsetxattr    sys_xattr
+#define sys_fsetxattr    sys_xattr
+#define sys_getxattr     sys_xattr
+#define sys_lgetxattr    sys_xattr
+#define sys_fgetxattr    sys_xattr
+#define sys_listxattr    sys_xattr
+#define sys_llistxattr   sys_xattr
+#define sys_flistxattr   sys_xattr
+#define sys_removexattr  sys_xattr
 #define sys_lremovexattr sys_xattr
 #define sys_fremovexattr sys_xattr
 
@@ -122,7 +122,7 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	FULL(96, gettimeofday),
 	FULL(97, getrlimit),
 	PARTIAL(98, getrusage), // times and faults
-	PARTIAL(99, sysinfo), // no load averages
+	PARTIAL(99, sysinfo),   // no load averages
 	FULL(100, times),
 	ABSENT(101, ptrace),
 	FULL(102, getuid),
@@ -172,9 +172,9 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	ABSENT(146, sched_get_priority_max),
 	ABSENT(147, sched_get_priority_min),
 	ABSENT(148, sched_rr_get_interval),
-	PARTIAL(149, mlock), // there is no swap: nothing to do
-	PARTIAL(150, munlock), // as mlock
-	PARTIAL(151, mlockall), // as mlock
+	PARTIAL(149, mlock),      // there is no swap: nothing to do
+	PARTIAL(150, munlock),    // as mlock
+	PARTIAL(151, mlockall),   // as mlock
 	PARTIAL(152, munlockall), // as mlock
 	ABSENT(153, vhangup),
 	ABSENT(154, modify_ldt),
@@ -211,16 +211,16 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	ABSENT(185, security),
 	FULL(186, gettid),
 	ABSENT(187, readahead),
-	PARTIAL(188, setxattr), // no file system keeps attributes
-	PARTIAL(189, lsetxattr), // no file system keeps attributes
-	PARTIAL(190, fsetxattr), // no file system keeps attributes
-	PARTIAL(191, getxattr), // no file system keeps attributes
-	PARTIAL(192, lgetxattr), // no file system keeps attributes
-	PARTIAL(193, fgetxattr), // no file system keeps attributes
-	PARTIAL(194, listxattr), // no file system keeps attributes
-	PARTIAL(195, llistxattr), // no file system keeps attributes
-	PARTIAL(196, flistxattr), // no file system keeps attributes
-	PARTIAL(197, removexattr), // no file system keeps attributes
+	PARTIAL(188, setxattr),     // no file system keeps attributes
+	PARTIAL(189, lsetxattr),    // no file system keeps attributes
+	PARTIAL(190, fsetxattr),    // no file system keeps attributes
+	PARTIAL(191, getxattr),     // no file system keeps attributes
+	PARTIAL(192, lgetxattr),    // no file system keeps attributes
+	PARTIAL(193, fgetxattr),    // no file system keeps attributes
+	PARTIAL(194, listxattr),    // no file system keeps attributes
+	PARTIAL(195, llistxattr),   // no file system keeps attributes
+	PARTIAL(196, flistxattr),   // no file system keeps attributes
+	PARTIAL(197, removexattr),  // no file system keeps attributes
 	PARTIAL(198, lremovexattr), // no file system keeps attributes
 	PARTIAL(199, fremovexattr), // no file system keeps attributes
 	FULL(200, tkill),

@@ -10,9 +10,9 @@
 ;      NMI, #MC and #DF can strike between the change and the SWAPGS: they look at the GS base
 ;      itself, which is in the upper half for the kernel and never for a user: arch_prctl
 ;      sees to that.
-;      So can #DB: a program that single-steps itself through SYSCALL gets its step trap at the first
-;      instruction of syscall_entry, on CPUs that look at TF before FMASK has cleared it, with the
-;      program's stack and GS.
+;      So can #DB: a program that single-steps itself through SYSCALL gets its step trap at the
+;      first instruction of syscall_entry, on CPUs that look at TF before FMASK has cleared it, with
+;      the program's stack and GS.
 ;   I3 A frame from user mode lies at the very top of the thread's kernel stack.
 ;   I4 RBP links frames through a trap, so that a backtrace shows what was interrupted.
 

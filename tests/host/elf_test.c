@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// ELF headers: a good file, then every field of it made hostile in turn, then random damage. What is
-// accepted must keep the promises of kernel/proc/elf.h; nothing may read outside the buffers, which
-// are malloc'ed to size for the address sanitizer.
+// ELF headers: a good file, then every field of it made hostile in turn, then random damage. What
+// is accepted must keep the promises of kernel/proc/elf.h; nothing may read outside the buffers,
+// which are malloc'ed to size for the address sanitizer.
 
 #include <setjmp.h>
 #include <stdarg.h>
