@@ -137,7 +137,8 @@ void aspace_unlock(struct aspace *as)
 	}
 }
 
-void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi)
+// The lock is there only if there is an object, which clang's analysis cannot follow.
+NO_TSA void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi)
 {
 	struct vm_object *o = v->object;
 
@@ -406,7 +407,8 @@ void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct v
 	rwlock_read_unlock(&as->lock);
 }
 
-unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step[PT_PML4])
+// As vma_set_bounds: a lock that may not be there.
+NO_TSA unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step[PT_PML4])
 {
 	struct vma *v;
 	struct pt_cursor c;

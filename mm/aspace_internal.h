@@ -26,7 +26,7 @@ void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi);
 int unmap_locked(struct aspace *as, u64 start, u64 end) __must_check;
 
 // Release as->lock (held exclusively), then let go of the objects of what was unmapped.
-void aspace_unlock(struct aspace *as);
+void aspace_unlock(struct aspace *as) RELEASE(&as->lock);
 
 // Where a mapping goes.
 struct place {

@@ -97,7 +97,8 @@ static int copy_entries(struct ptbatch *b, struct aspace *child, const struct vm
 	return 0;
 }
 
-static int copy_vma(struct ptbatch *b, struct aspace *child, const struct vma *v)
+// NO_TSA: the object's lock is there only if there is an object.
+NO_TSA static int copy_vma(struct ptbatch *b, struct aspace *child, const struct vma *v)
 {
 	struct vma *n = vma_new(child, v->start, v->end);
 	int err;
