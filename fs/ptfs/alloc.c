@@ -292,7 +292,7 @@ static int groups_alloc(struct ptfs_fs *fs)
 {
 	u64 nr = DIV_ROUND_UP(fs->chunks, PTFS_GROUP_CHUNKS);
 
-	fs->groups = ptfs_zalloc(nr * sizeof(*fs->groups));
+	fs->groups = ptfs_zalloc(nr * sizeof(void *));
 	if (!fs->groups)
 		return -ENOMEM;
 	for (u64 g = 0; g < nr; g++) {

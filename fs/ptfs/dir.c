@@ -189,7 +189,7 @@ int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct p
 		err = record_at(dir, pos, &slot->off, &r);
 		if (err)
 			return err;
-		if (!r.ino || r.name_bytes != len || memcmp(r.name, name, len))
+		if (!r.ino || r.name_bytes != len || memcmp(r.name, name, len) != 0)
 			continue;
 		slot->pos = pos;
 		*ino = r.ino;

@@ -69,9 +69,9 @@ static int super_read(const struct ptfs_region *r, const char *name, struct ptfs
 	    s->chunks.raw > r->bytes >> PTFS_CHUNK_SHIFT)
 		return super_wrong(name, "larger than the region");
 	ptfs_layout(&want, s->chunks.raw);
-	if (memcmp(&want, s, SUPER(uuid)) ||
-	    memcmp(&want.journal_off, &s->journal_off, fixed - SUPER(journal_off)) ||
-	    memcmp(&want.chunk_map_off, &s->chunk_map_off, SUPER(incompat) - fixed))
+	if (memcmp(&want, s, SUPER(uuid)) != 0 ||
+	    memcmp(&want.journal_off, &s->journal_off, fixed - SUPER(journal_off)) != 0 ||
+	    memcmp(&want.chunk_map_off, &s->chunk_map_off, SUPER(incompat) - fixed) != 0)
 		return super_wrong(name, "impossible layout");
 	return 0;
 }
