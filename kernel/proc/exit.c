@@ -89,6 +89,7 @@ static void give_children_to_init(struct process *p)
 		list_del(&c->sibling);
 		list_add_tail(&init->children, &c->sibling);
 		c->parent = init;
+		c->ppid = init->pid;
 		if (c->pgid != p->pgid)
 			session_group_lost_parent(c->pgid);
 		c->exit_signal = SIGCHLD;

@@ -194,6 +194,7 @@ void process_link(struct process *p, struct process *parent, struct thread *t)
 	p->state = PROCESS_ALIVE;
 	p->parent = parent;
 	if (parent) {
+		p->ppid = parent->pid;
 		p->pgid = parent->pgid;
 		p->sid = parent->sid;
 		list_add_tail(&parent->children, &p->sibling);
@@ -320,11 +321,18 @@ void usage_add(struct usage *sum, const struct usage *u)
 	sum->switches_preempted += u->switches_preempted;
 }
 
+static u64 tsc_to_ns(u64 tsc)
+{
+	u64 hz = time_tsc_hz();
+
+	return tsc / hz * 1000000000ull + tsc % hz * 1000000000ull / hz;
+}
+
 struct usage thread_usage(const struct thread *t)
 {
 	u64 run_ns = thread_run_ns(t);
 	struct usage u = {
-		.stime_ns = min(run_ns, READ_ONCE(t->stime_ns)),
+		.stime_ns = min(run_ns, tsc_to_ns(READ_ONCE(t->stime_tsc))),
 		.faults = READ_ONCE(t->minor_faults),
 		.switches_voluntary = READ_ONCE(t->switches_voluntary),
 		.switches_preempted = READ_ONCE(t->switches_preempted),

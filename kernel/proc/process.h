@@ -64,6 +64,7 @@ struct process {
 	int exit_signal;              // to the parent at the end; 0: none. Constant
 	bool has_execed;              // its parent may no longer change its group [proc]
 	struct process *parent;       // NULL: init, or reaped [proc]
+	u32 ppid;                     // its number, 0: none [proc]
 	struct list children;         // [proc]
 	struct list sibling;          // [proc]
 	struct list hash_node;        // [proc]

@@ -241,13 +241,19 @@ static void __noreturn die(const struct siginfo *info, const struct trapframe *t
 	process_exit(WAIT_KILLED(sig));
 }
 
+static bool wants_restart(const struct trapframe *tf)
+{
+	s64 ret = (s64)tf->rax;
+
+	return tf->vector == TRAP_SYSCALL && (ret == -ERESTARTSYS || ret == -ERESTARTNOHAND);
+}
+
 // An interrupted call begins again, or reports -EINTR (I2).
 static void settle_call(struct trapframe *tf, bool restart)
 {
 	struct uthread *u = thread_current()->user;
-	s64 ret = (s64)tf->rax;
 
-	if (tf->vector != TRAP_SYSCALL || (ret != -ERESTARTSYS && ret != -ERESTARTNOHAND))
+	if (!wants_restart(tf))
 		return;
 	if (restart) {
 		tf->rax = tf->error; // the call's number
@@ -317,9 +323,8 @@ static void write_child_tid(struct thread *t)
 		log_debug("process %u: no memory at child_tid", tid);
 }
 
-void signal_user_return(struct trapframe *tf)
+static __attribute__((noinline)) void user_return(struct thread *t, struct trapframe *tf)
 {
-	struct thread *t = thread_current();
 	struct uthread *u = t->user;
 	struct siginfo info;
 	struct sigaction act;
@@ -333,6 +338,17 @@ void signal_user_return(struct trapframe *tf)
 		u->restore_mask = false;
 		signal_set_mask(u->saved_mask);
 	}
+}
+
+// Nothing to do nearly always: every system call and interrupt pays for this look.
+void signal_user_return(struct trapframe *tf)
+{
+	struct thread *t = thread_current();
+	const struct uthread *u = t->user;
+
+	if (unlikely(READ_ONCE(t->signal_pending) || u->restore_mask || u->set_child_tid.va ||
+		     wants_restart(tf)))
+		user_return(t, tf);
 }
 
 // ---- Faults -------------------------------------------------------------------------------------

@@ -240,7 +240,11 @@ void thread_set_tls(u64 fs_base, u64 gs_base)
 static void switch_to(struct runq *rq, struct thread *prev, struct thread *next)
 {
 	struct cpu *c = this_cpu();
+	u64 now_tsc = asm_rdtsc();
 
+	prev->off_since_tsc = now_tsc;
+	if (next->off_since_tsc)
+		next->off_cpu_tsc += now_tsc - next->off_since_tsc;
 	rq->current = next;
 	rq->switches++;
 	c->current = next;

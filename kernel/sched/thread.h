@@ -48,7 +48,9 @@ struct thread {
 	struct process *proc;
 	struct uthread *user; // signals and the like (kernel/proc/process.h)
 	u64 run_ns;           // CPU time up to slice_start_ns
-	u64 stime_ns;         // part of it spent in system calls
+	u64 stime_tsc;        // TSC cycles of it that were spent in system calls
+	u64 off_cpu_tsc;      // TSC cycles that it was not running
+	u64 off_since_tsc;    // when it stopped running
 	u64 slice_start_ns;
 	u64 minor_faults; // page faults taken on behalf of this thread
 	u64 switches_voluntary, switches_preempted;

@@ -173,13 +173,8 @@ s64 sys_gettid(const struct syscall_args *a)
 
 s64 sys_getppid(const struct syscall_args *a)
 {
-	u64 flags = spin_lock_irqsave(&proc_lock);
-	const struct process *parent = process_current()->parent;
-	u32 pid = parent ? parent->pid : 0;
-
 	(void)a;
-	spin_unlock_irqrestore(&proc_lock, flags);
-	return pid;
+	return READ_ONCE(process_current()->ppid);
 }
 
 s64 sys_set_tid_address(const struct syscall_args *a)
