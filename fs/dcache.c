@@ -4,12 +4,13 @@
 // Not here: walking a path through it (fs/namei.c).
 //
 //      negative --instantiate--> positive --delete--> dead: off the hash, alive while referenced
-//      hashed, refs 0: on the LRU list, may be dropped at any time
-//      not hashed, refs 0: freed at once
+//      hashed: the cache holds one reference, and the dentry stands in the LRU list
+//      hashed, refs 1: only the cache knows it, it may be dropped at any time
 //
 // Invariants:
-//   I1  refs goes from 1 to 0 only under dcache_lock, and a dentry with refs 0 is freed only after
-//       it left the hash under the same lock: who finds a dentry under the lock may take it.
+//   I1  References are taken under dcache_lock, or by who has one. So refs of a hashed dentry is 1
+//       only while nobody can take another one without the lock, and one that reaches 0 has left
+//       the hash and can be freed by who dropped it.
 //   I2  A dentry holds a reference to its parent, so parents outlive children.
 //   I3  New names come into a directory's part of the cache only under that directory's lock: no
 //       name is hashed twice.
@@ -32,7 +33,7 @@ struct spinlock dcache_lock = SPINLOCK_INIT(RANK_DCACHE);
 
 static struct dentry *buckets[1u << BUCKET_BITS]; // [dcache_lock]
 static struct list lru = LIST_INIT(lru);          // [dcache_lock] oldest first
-static u64 nr_unused;                             // on `lru` [dcache_lock]
+static u64 nr_cached;                             // on `lru` [dcache_lock]
 
 u32 name_hash(const char *name, size_t len)
 {
@@ -50,7 +51,7 @@ static struct dentry **bucket(const struct dentry *parent, u32 hash)
 	return &buckets[h >> (64 - BUCKET_BITS)];
 }
 
-static void hash_add(struct dentry *d)
+static void chain_add(struct dentry *d)
 {
 	struct dentry **head = bucket(d->parent, d->hash);
 
@@ -59,26 +60,32 @@ static void hash_add(struct dentry *d)
 	if (*head)
 		(*head)->hash_prev = &d->hash_next;
 	*head = d;
-	d->flags |= DENTRY_HASHED;
 }
 
-static void hash_del(struct dentry *d)
+static void chain_del(struct dentry *d)
 {
-	if (!(d->flags & DENTRY_HASHED))
-		return;
 	*d->hash_prev = d->hash_next;
 	if (d->hash_next)
 		d->hash_next->hash_prev = d->hash_prev;
-	d->flags &= ~DENTRY_HASHED;
 }
 
-static void lru_del(struct dentry *d)
+// Into the cache, which takes a reference.
+static void cache_add(struct dentry *d)
 {
-	if (!(d->flags & DENTRY_LRU))
-		return;
+	ref_get(&d->refs);
+	d->flags |= DENTRY_HASHED;
+	chain_add(d);
+	list_add_tail(&lru, &d->lru_node);
+	nr_cached++;
+}
+
+// Out of it. The cache's reference is now the caller's.
+static void cache_remove(struct dentry *d)
+{
+	d->flags &= ~DENTRY_HASHED;
+	chain_del(d);
 	list_del(&d->lru_node);
-	d->flags &= ~DENTRY_LRU;
-	nr_unused--;
+	nr_cached--;
 }
 
 struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, u32 hash)
@@ -144,7 +151,7 @@ static struct dentry *dentry_free(struct dentry *d)
 	return parent;
 }
 
-static u64 lru_limit(void)
+static u64 cache_limit(void)
 {
 	static u64 limit; // the same whoever computes it
 
@@ -153,27 +160,24 @@ static u64 lru_limit(void)
 	return limit;
 }
 
-// Up to `count` unused dentries (of `s`, if given) leave the cache and go to `out`.
-static void collect(struct super *s, u64 count, bool second_chance, struct list *out)
+// Up to `count` unused dentries (of `s`, if given) leave the cache and go to `out`; `look` at so many.
+// Those in use, and those found lately, go to the end of the list.
+static void collect(struct super *s, u64 count, u64 look, bool second_chance, struct list *out)
 {
 	struct dentry *d, *next;
-	u64 looked = nr_unused;
 
 	list_for_each_safe(d, next, &lru, lru_node) {
-		if (!count || !looked--)
+		if (!count || !look--)
 			return;
 		if (s && d->super != s)
 			continue;
-		lru_del(d);
-		if (d->refs)
-			continue; // in use again: comes back with its last dentry_put
-		if (second_chance && (d->flags & DENTRY_USED)) {
-			d->flags = (u16)((d->flags & ~DENTRY_USED) | DENTRY_LRU);
+		if (d->refs > 1 || (second_chance && (d->flags & DENTRY_USED))) {
+			d->flags &= ~DENTRY_USED;
+			list_del(&d->lru_node);
 			list_add_tail(&lru, &d->lru_node);
-			nr_unused++;
 			continue;
 		}
-		hash_del(d);
+		cache_remove(d);
 		list_add_tail(out, &d->lru_node);
 		count--;
 	}
@@ -184,12 +188,8 @@ static u64 free_collected(struct list *dead)
 	struct list *n;
 	u64 freed = 0;
 
-	for (; (n = list_pop(dead)); freed++) {
-		struct dentry *parent = dentry_free(list_entry(n, struct dentry, lru_node));
-
-		if (parent)
-			dentry_put(parent);
-	}
+	for (; (n = list_pop(dead)); freed++)
+		dentry_put(list_entry(n, struct dentry, lru_node));
 	return freed;
 }
 
@@ -198,7 +198,7 @@ static void shrink_some(void)
 	struct list dead = LIST_INIT(dead);
 
 	spin_lock(&dcache_lock);
-	collect(NULL, SHRINK_STEP, true, &dead);
+	collect(NULL, SHRINK_STEP, 4 * SHRINK_STEP, true, &dead);
 	spin_unlock(&dcache_lock);
 	free_collected(&dead);
 }
@@ -209,37 +209,15 @@ void dcache_shrink(struct super *s)
 
 	do { // a parent becomes unused when its last child went
 		spin_lock(&dcache_lock);
-		collect(s, ~0ull, false, &dead);
+		collect(s, ~0ull, nr_cached, false, &dead);
 		spin_unlock(&dcache_lock);
 	} while (free_collected(&dead));
 }
 
 void dentry_put(struct dentry *d)
 {
-	bool crowded;
-
-	while (d) {
-		if (ref_put_not_last(&d->refs))
-			return;
-		spin_lock(&dcache_lock);
-		if (!ref_put_is_last(&d->refs)) {
-			spin_unlock(&dcache_lock);
-			return;
-		}
-		if (d->flags & DENTRY_HASHED) {
-			if (!(d->flags & DENTRY_LRU)) {
-				d->flags |= DENTRY_LRU;
-				list_add_tail(&lru, &d->lru_node);
-				nr_unused++;
-			}
-			crowded = nr_unused > lru_limit();
-			spin_unlock(&dcache_lock);
-			if (crowded)
-				shrink_some();
-			return;
-		}
-		lru_del(d);
-		spin_unlock(&dcache_lock);
+	while (d && ref_put_is_last(&d->refs)) {
+		ASSERT(!(d->flags & DENTRY_HASHED));
 		d = dentry_free(d);
 	}
 }
@@ -250,6 +228,7 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 	struct inode *dir = parent->inode;
 	struct inode *found = NULL;
 	struct dentry *d;
+	bool crowded;
 	int err;
 
 	if (dir->flags & INODE_DEAD)
@@ -274,8 +253,11 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 	d->hash = hash;
 	if (!(dir->flags & INODE_VOLATILE)) {
 		spin_lock(&dcache_lock);
-		hash_add(d);
+		cache_add(d);
+		crowded = nr_cached > cache_limit();
 		spin_unlock(&dcache_lock);
+		if (crowded)
+			shrink_some();
 	}
 	*out = d;
 	return 0;
@@ -289,10 +271,16 @@ void dcache_instantiate(struct dentry *d, struct inode *i)
 
 void dcache_delete(struct dentry *d)
 {
+	bool cached;
+
 	spin_lock(&dcache_lock);
-	hash_del(d);
+	cached = d->flags & DENTRY_HASHED;
+	if (cached)
+		cache_remove(d);
 	d->flags |= DENTRY_DEAD;
 	spin_unlock(&dcache_lock);
+	if (cached)
+		dentry_put(d); // not the last one: the caller has its own
 }
 
 static void set_name(struct dentry *d, const char *name, size_t len, char *heap_name)
@@ -311,11 +299,11 @@ void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, 
 
 	dentry_get(new_parent);
 	spin_lock(&dcache_lock);
-	hash_del(d);
+	chain_del(d);
 	old_name = d->name != d->inline_name ? d->name : NULL;
 	set_name(d, name, len, heap_name);
 	d->parent = new_parent;
-	hash_add(d);
+	chain_add(d);
 	spin_unlock(&dcache_lock);
 	kfree(old_name);
 	dentry_put(old_parent);
@@ -330,8 +318,8 @@ void dcache_exchange(struct dentry *a, struct dentry *b)
 	u32 hash = a->hash;
 
 	spin_lock(&dcache_lock);
-	hash_del(a);
-	hash_del(b);
+	chain_del(a);
+	chain_del(b);
 	memcpy(inline_name, a->inline_name, sizeof(inline_name));
 	memcpy(a->inline_name, b->inline_name, sizeof(inline_name));
 	memcpy(b->inline_name, inline_name, sizeof(inline_name));
@@ -343,8 +331,8 @@ void dcache_exchange(struct dentry *a, struct dentry *b)
 	b->hash = hash;
 	a->parent = b->parent; // each takes over the other's reference
 	b->parent = parent;
-	hash_add(a);
-	hash_add(b);
+	chain_add(a);
+	chain_add(b);
 	spin_unlock(&dcache_lock);
 }
 

@@ -10,9 +10,8 @@
 
 enum dentry_flags {
 	DENTRY_HASHED = 1, // in the cache
-	DENTRY_LRU = 2,    // on the list of those that may go
-	DENTRY_USED = 4,   // found since the list was last swept: gets a second chance
-	DENTRY_DEAD = 8,   // the name was removed
+	DENTRY_USED = 2,   // found since the list was last swept: gets a second chance
+	DENTRY_DEAD = 4,   // the name was removed
 };
 
 #define DENTRY_INLINE 40
@@ -22,7 +21,7 @@ struct dentry {
 	struct inode *inode;   // reference held; NULL: negative. Goes from NULL to an inode once
 	struct super *super;
 	struct super *mounted;                 // what is mounted on it [dcache_lock]
-	u32 refs;                              // atomic; 0: only the cache knows it
+	u32 refs;                              // atomic; the cache's own counts
 	u32 hash;                              // of the name [dcache_lock]
 	u16 flags;                             // [dcache_lock]
 	u16 name_len;                          // [dcache_lock]

@@ -87,6 +87,7 @@ void fs_context_free(struct fs_context *c)
 	fd_table_free(c->fds);
 	dentry_put(c->root);
 	dentry_put(c->cwd);
+	kfree(c->spare);
 	kfree(c);
 }
 

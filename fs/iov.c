@@ -74,6 +74,7 @@ static size_t copy_pieces(struct iov_iter *it, enum iov_op op, char *kernel, siz
 	return done;
 }
 
+// The usual case: what is asked for lies inside one piece.
 static size_t copy(struct iov_iter *it, enum iov_op op, void *kernel, size_t bytes)
 {
 	size_t done;
@@ -81,7 +82,13 @@ static size_t copy(struct iov_iter *it, enum iov_op op, void *kernel, size_t byt
 	if (!it->user || !it->nofault)
 		return copy_pieces(it, op, kernel, bytes);
 	uaccess_faults_off();
-	done = copy_pieces(it, op, kernel, bytes);
+	if (likely(it->nr_pieces == 1 && bytes <= it->left)) {
+		done = bytes - copy_piece(it, op, kernel, bytes);
+		it->piece_off += done;
+		it->left -= done;
+	} else {
+		done = copy_pieces(it, op, kernel, bytes);
+	}
 	uaccess_faults_on();
 	return done;
 }

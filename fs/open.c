@@ -26,8 +26,11 @@ static const struct file_ops path_only_ops;
 struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
 			unsigned flags)
 {
-	struct file *f = kmalloc(sizeof(*f));
+	struct fs_context *c = fs_current();
+	struct file *f = c->spare ? __atomic_exchange_n(&c->spare, NULL, __ATOMIC_ACQUIRE) : NULL;
 
+	if (!f)
+		f = kmalloc(sizeof(*f));
 	if (!f)
 		return NULL;
 	*f = (struct file){
@@ -52,6 +55,16 @@ static bool writes(unsigned flags)
 	return (flags & O_ACCMODE) != O_RDONLY && !(flags & O_PATH);
 }
 
+// Opening and closing in turns is common: a process keeps the memory of one file.
+static void keep_or_free(struct file *f)
+{
+	struct fs_context *c = fs_current();
+
+	if (c != boot_context())
+		f = __atomic_exchange_n(&c->spare, f, __ATOMIC_ACQ_REL);
+	kfree(f);
+}
+
 static void file_free(struct file *f)
 {
 	if (writes(f->flags))
@@ -59,7 +72,7 @@ static void file_free(struct file *f)
 	if (f->dentry)
 		dentry_put(f->dentry);
 	inode_put(f->inode);
-	kfree(f);
+	keep_or_free(f);
 }
 
 void file_put(struct file *f)
