@@ -220,11 +220,25 @@ static void test_unknown_call(void)
 	fails(syscall(100000), ENOSYS, "a number beyond the table");
 }
 
+// Found with Debian's ld.so, which takes the rest of its last page for zeroed heap: the kernel had
+// cleared memory up to the end of .bss only, and what the file has behind .data showed up there.
+static void test_end_of_bss(void)
+{
+	extern char end[];
+	const char *page_end = (char *)(((uintptr_t)end + 4095) & ~4095ul);
+	size_t dirty = 0;
+
+	for (const char *at = end; at < page_end; at++)
+		dirty += *at != 0;
+	is(dirty, 0, "the page in which .bss ends is zero to its end");
+}
+
 int main(int argc, char **argv)
 {
 	if (argc > 1)
 		return play(argc, argv);
 	self = "/proc/self/exe";
+	test_end_of_bss(); // before malloc takes it
 	enter_scratch_folder();
 	test_exit_and_wait();
 	test_many_children();
