@@ -94,9 +94,9 @@ struct thread;
 
 // Sleeping lock. Not recursive. Thread context only, no spinlock held.
 struct CAPABILITY("mutex") mutex {
-	struct spinlock lock; // guards the rest
-	struct thread *owner; // NULL when free
-	struct list waiters;  // of struct wait_entry, first come first served
+	struct spinlock lock; // guards the list
+	u64 owner;            // the thread, and a bit: somebody waits; 0 when free [atomic]
+	struct list waiters;  // of struct wait_entry, first come first served [lock]
 	u16 rank;
 };
 void mutex_init(struct mutex *m, enum lock_rank rank);

@@ -11,6 +11,9 @@
 //       done with it by then, and it may end.
 //   I3  rwlock: new readers queue up behind whoever waits. So a writer waits for those readers only
 //       that came before it.
+//   I4  mutex: its word is the owner, with MUTEX_WAITED set exactly while somebody is in the list;
+//       both change together under the inner lock. Without waiters the word alone is the mutex:
+//       one compare-and-swap takes it, one gives it back.
 // Locking: the inner spinlock of each lock (RANK_WAITQ), then run queue locks.
 #include "kernel/sched/lock.h"
 
@@ -60,6 +63,8 @@ void lock_rank_drop_sleeping(unsigned rank)
 		t->sleep_ranks &= ~(1u << rank);
 }
 
+#define MUTEX_WAITED 1ull
+
 // Before the scheduler is set up there is one flow of control. It needs a name as an owner.
 static struct thread *self(void)
 {
@@ -88,60 +93,95 @@ void mutex_init(struct mutex *m, enum lock_rank rank)
 	list_init(&m->waiters);
 }
 
-NO_TSA void mutex_lock(struct mutex *m)
+static u64 word_of(const struct thread *t)
+{
+	return (u64)t;
+}
+
+static const char *owner_name(const struct mutex *m)
+{
+	const struct thread *t = (const void *)(READ_ONCE(m->owner) & ~MUTEX_WAITED);
+
+	return t ? t->name : "nobody";
+}
+
+// The owner's word is not 0, or was not a moment ago.
+static NO_TSA void lock_slowly(struct mutex *m)
 {
 	struct wait_entry e = { .thread = self() };
+	u64 old;
 
-	if (unlikely(READ_ONCE(m->owner) == e.thread))
+	if (unlikely(mutex_is_held(m)))
 		panic("mutex %p of rank %u taken twice by %s", (void *)m, m->rank, e.thread->name);
-	lock_rank_check_sleeping(m->rank, m);
 	spin_lock(&m->lock);
-	if (!m->owner) {
-		m->owner = e.thread;
-	} else {
-		list_add_tail(&m->waiters, &e.node);
-		wait_for_handover(&m->lock, &e);
+	for (;;) {
+		old = 0;
+		if (__atomic_compare_exchange_n(&m->owner, &old, word_of(e.thread), false,
+						__ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+			break;
+		if (__atomic_compare_exchange_n(&m->owner, &old, old | MUTEX_WAITED, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+			list_add_tail(&m->waiters, &e.node); // I4
+			wait_for_handover(&m->lock, &e);
+			break;
+		}
 	}
 	spin_unlock(&m->lock);
+}
+
+NO_TSA void mutex_lock(struct mutex *m)
+{
+	u64 old = 0;
+
+	lock_rank_check_sleeping(m->rank, m);
+	if (unlikely(!__atomic_compare_exchange_n(&m->owner, &old, word_of(self()), false,
+						  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+		lock_slowly(m);
 	lock_rank_take_sleeping(m->rank);
 }
 
 NO_TSA bool mutex_trylock(struct mutex *m)
 {
-	bool got = false;
+	u64 old = 0;
 
+	if (!__atomic_compare_exchange_n(&m->owner, &old, word_of(self()), false, __ATOMIC_ACQUIRE,
+					 __ATOMIC_RELAXED))
+		return false;
+	lock_rank_take_sleeping(m->rank);
+	return true;
+}
+
+// Somebody waits: hands the mutex over.
+static NO_TSA void unlock_slowly(struct mutex *m)
+{
+	struct wait_entry *e;
+
+	if (unlikely(!mutex_is_held(m)))
+		panic("mutex %p of rank %u released by %s, owner is %s", (void *)m, m->rank,
+		      self()->name, owner_name(m));
 	spin_lock(&m->lock);
-	if (!m->owner) {
-		m->owner = self();
-		got = true;
-	}
+	e = list_entry(m->waiters.next, struct wait_entry, node);
+	list_del(&e->node);
+	__atomic_store_n(&m->owner,
+			 word_of(e->thread) | (list_empty(&m->waiters) ? 0 : MUTEX_WAITED),
+			 __ATOMIC_RELEASE); // I1
+	sched_wake(e->thread);
 	spin_unlock(&m->lock);
-	if (got)
-		lock_rank_take_sleeping(m->rank);
-	return got;
 }
 
 NO_TSA void mutex_unlock(struct mutex *m)
 {
-	spin_lock(&m->lock);
-	if (unlikely(m->owner != self()))
-		panic("mutex %p of rank %u released by %s, owner is %s", (void *)m, m->rank,
-		      self()->name, m->owner ? m->owner->name : "nobody");
-	m->owner = NULL;
-	if (!list_empty(&m->waiters)) {
-		struct wait_entry *e = list_entry(m->waiters.next, struct wait_entry, node);
+	u64 old = word_of(self());
 
-		m->owner = e->thread; // I1
-		list_del(&e->node);
-		sched_wake(e->thread);
-	}
 	lock_rank_drop_sleeping(m->rank);
-	spin_unlock(&m->lock);
+	if (unlikely(!__atomic_compare_exchange_n(&m->owner, &old, 0, false, __ATOMIC_RELEASE,
+						  __ATOMIC_RELAXED)))
+		unlock_slowly(m);
 }
 
 bool mutex_is_held(const struct mutex *m)
 {
-	return READ_ONCE(m->owner) == self();
+	return (READ_ONCE(m->owner) & ~MUTEX_WAITED) == word_of(self());
 }
 
 // ---- Reader-writer lock -------------------------------------------------------------------------
