@@ -213,6 +213,7 @@ $(BUILD)/%.iso: $(BUILD)/%.cfg $(BUILD)/dax64.elf $(BUILD)/initrd.cpio
 # Rewritten when the kernel parameters are others than last time. Bochs has no NVDIMM.
 $(BUILD)/dax64.cfg: PARAMETERS = $(APPEND)
 $(BUILD)/bochs.cfg: PARAMETERS = pmem=64M@0x10000000 $(APPEND)
+$(BUILD)/bochs-ktest.cfg: PARAMETERS = pmem=64M@0x10000000 testexit ktest=*
 $(BUILD)/%.cfg: FORCE
 	$(Q)mkdir -p $(@D); sed 's|@PARAMETERS@|$(PARAMETERS)|' tools/grub.cfg >$@.new; \
 	if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
@@ -272,7 +273,7 @@ check-host: $(HTEST) ## host tests only
 test: $(HTEST) $(ABITEST) $(BUILD)/dax64.iso $(HTOOL) ## all suites
 	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t)
 
-test-long: test ## and those that take minutes
+test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
 	$(Q)tests/prove $(wildcard tests/long/*.t)
 
 # What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Bochs: the prompt is reached, and the in-kernel tests pass on two CPUs. Bochs faults where a flush
+goes to an unmapped address and keeps global pages over a load of CR3, which QEMU's TCG forgives."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from lib import tap
+from lib.machine import BUILD
+
+
+def bochs(iso, until, cpus, seconds):
+    """What the console said up to `until`."""
+    done = subprocess.run(["tools/bochs", "--smp", str(cpus), "--until", until, "--timeout",
+                           str(seconds), str(BUILD / iso)], stdout=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, env=os.environ | {"BUILD": str(BUILD)},
+                          timeout=seconds + 30, check=False)
+    text = done.stdout.decode("latin-1")
+    if done.returncode:
+        raise AssertionError(f"no {until!r} within {seconds} s:\n{text[-2000:]}")
+    return text
+
+
+def reaches_prompt():
+    assert "pmem0" in bochs("bochs.iso", "~ # ", 1, 120), "no carved region"
+
+
+def passes_ktests():
+    console = bochs("bochs-ktest.iso", "# ktest: ", 2, 600)
+    complete = tap.forward(console.splitlines(), "Bochs: ")
+    assert complete, console[-2000:]
+
+
+tap.attempt("the shell's prompt", reaches_prompt)
+tap.attempt("all in-kernel tests ran", passes_ktests)
+tap.done()
