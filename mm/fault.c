@@ -165,14 +165,17 @@ static int write_private(struct fault *f)
 
 // ---- Files --------------------------------------------------------------------------------------
 
-// The 2 MiB leaf around a page, if the mapping can take it as a whole and nothing smaller is there.
+// The 2 MiB leaf around a page, if the mapping can take it as a whole, nothing smaller is there, and
+// no page of it lies beyond the end of the file (SIGBUS).
 static bool fits_large_leaf(const struct fault *f, const struct vm_page *page)
 {
 	u64 first = ALIGN_DOWN(f->va, PMD_SIZE);
+	struct vm_object *o = f->v->object;
 
 	return page->level == PT_PMD && !page->refcounted && f->level >= PT_PMD &&
 	       pte_is_none(f->seen) && first >= f->v->lo && f->v->hi - first >= PMD_SIZE &&
-	       IS_ALIGNED(page->pa.pa - (f->va - first), PMD_SIZE);
+	       IS_ALIGNED(page->pa.pa - (f->va - first), PMD_SIZE) &&
+	       vma_offset(f->v, first) + PMD_SIZE <= ALIGN_UP(o->ops->size(o), PAGE_SIZE);
 }
 
 static int install_file_page(struct fault *f, const struct vm_page *page)

@@ -33,13 +33,15 @@
 #define PROT_GROWSDOWN 0x01000000u
 #define PROT_GROWSUP   0x02000000u
 
+#define MAP_HUGE_SIZES 0x7c000000u // what MAP_HUGE_2MB and MAP_HUGE_1GB are made of
+
 #define MAP_DAXVM_ALL (MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING | MAP_DAXVM_NOSYNC)
 
 // What MAP_SHARED_VALIDATE knows for every file; MAP_SYNC depends on the file.
 #define MAP_VALIDATE_KNOWN                                                                         \
 	(MAP_TYPE | MAP_FIXED | MAP_ANONYMOUS | MAP_32BIT | MAP_GROWSDOWN | MAP_DENYWRITE |        \
 	 MAP_EXECUTABLE | MAP_LOCKED | MAP_NORESERVE | MAP_POPULATE | MAP_NONBLOCK | MAP_STACK |   \
-	 MAP_FIXED_NOREPLACE | MAP_DAXVM_ALL)
+	 MAP_FIXED_NOREPLACE | MAP_DAXVM_ALL | MAP_HUGE_SIZES)
 
 static struct aspace *current_as(void)
 {
