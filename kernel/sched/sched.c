@@ -74,8 +74,8 @@ static void dequeue(struct runq *rq, struct thread *t)
 	WRITE_ONCE(rq->nr_ready, rq->nr_ready - 1);
 }
 
-// The queue comes back locked. NO_TSA, here and below: clang's analysis follows neither a lock that a
-// function returns nor one that goes over to another thread at the switch.
+// The queue comes back locked. NO_TSA, here and below: clang's analysis follows neither a lock that
+// a function returns nor one that goes over to another thread at the switch.
 NO_TSA static struct runq *lock_runq_of(const struct thread *t, u64 *flags)
 {
 	for (;;) {
