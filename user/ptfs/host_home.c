@@ -28,7 +28,9 @@ static struct {
 
 static bool inject(struct injector *i)
 {
-	if (!i->left || --i->left)
+	if (!i->left)
+		return false;
+	if (--i->left)
 		return false;
 	i->hit = true;
 	return true;
@@ -70,7 +72,8 @@ void *ptfs_alloc(size_t bytes)
 
 	ptfs_assert(bytes <= KIB(128));
 	p = inject(&home.memory) ? NULL : malloc(bytes);
-	home.allocs += p != NULL;
+	if (p)
+		__atomic_fetch_add(&home.allocs, 1, __ATOMIC_RELAXED);
 	return p;
 }
 
@@ -83,7 +86,8 @@ void *ptfs_zalloc(size_t bytes)
 
 void ptfs_free(void *p)
 {
-	home.allocs -= p != NULL;
+	if (p)
+		__atomic_fetch_sub(&home.allocs, 1, __ATOMIC_RELAXED);
 	free(p);
 }
 
@@ -167,9 +171,15 @@ u64 ptfs_time_ns(void)
 	return (u64)t.tv_sec * 1000000000ull + (u64)t.tv_nsec;
 }
 
+// A number per thread, so that tests with threads use several current chunks.
 unsigned ptfs_cpu(void)
 {
-	return 0;
+	static unsigned next;
+	static __thread unsigned mine;
+
+	if (!mine)
+		mine = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED) % PTFS_CPU_MAX + 1;
+	return mine - 1;
 }
 
 void host_log_to(void (*fn)(void *ctx, enum ptfs_log_level level, const char *line), void *ctx)

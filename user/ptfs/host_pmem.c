@@ -219,7 +219,7 @@ void pmem_memcpy_nt(phys_t dst, const void *src, size_t len)
 
 void pmem_memset_nt(phys_t dst, u8 byte, size_t len)
 {
-	static u8 page[PTFS_BLOCK];
+	u8 page[PTFS_BLOCK];
 
 	memset(page, byte, sizeof(page));
 	while (len) {
