@@ -9,8 +9,7 @@
 // blocks from, so neighbours in time are neighbours in space.
 // Persistence: a chunk's type is stored and flushed before its first block is handed out, and
 // fenced before that block is named. The bitmap itself is not on the medium while mounted.
-// Failure: -ENOSPC leaves everything as it was. Chunks in reserve are for tables and directory
-// blocks of calls that give space back.
+// Failure: -ENOSPC leaves everything as it was. Data leaves two chunks to tables and names.
 #include "fs/ptfs/ptfs_internal.h"
 
 struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off)
@@ -134,11 +133,17 @@ u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off)
 	return (u8 *)c->aux + (media_off & (PTFS_CHUNK - 1)) / PTFS_INODE_BYTES;
 }
 
-static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type, bool spend_reserve)
+// Chunks that a request of this type must leave: data never takes the room of tables and names.
+static u64 chunks_kept(unsigned type)
+{
+	return type == PTFS_CHUNK_DATA ? PTFS_RESERVE_CHUNKS : 0;
+}
+
+static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type)
 {
 	struct ptfs_chunk *c;
 
-	if (fs->chunks_of[PTFS_CHUNK_FREE] <= (spend_reserve ? 0 : PTFS_RESERVE_CHUNKS))
+	if (fs->chunks_of[PTFS_CHUNK_FREE] <= chunks_kept(type))
 		return NULL;
 	c = list_entry(fs->chunk_list[PTFS_CHUNK_FREE].next, struct ptfs_chunk, node);
 	chunk_retype(fs, c, type);
@@ -146,7 +151,7 @@ static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type, boo
 }
 
 // A broken chunk that no other CPU works in, else a fresh one, else any.
-static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type, bool spend_reserve)
+static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type)
 {
 	struct list *head = &fs->chunk_list[type];
 	struct ptfs_chunk *c;
@@ -154,14 +159,14 @@ static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type, bool spe
 	list_for_each(c, head, node)
 		if (!c->cpu)
 			return c;
-	c = chunk_from_free(fs, type, spend_reserve);
+	c = chunk_from_free(fs, type);
 	if (!c && !list_empty(head))
 		c = list_entry(head->next, struct ptfs_chunk, node);
 	return c;
 }
 
 // This CPU's own DATA chunk while it has room.
-static struct ptfs_chunk *chunk_current(struct ptfs_fs *fs, bool spend_reserve)
+static struct ptfs_chunk *chunk_current(struct ptfs_fs *fs)
 {
 	unsigned cpu = ptfs_cpu();
 	struct ptfs_chunk *c = fs->current[cpu];
@@ -171,7 +176,7 @@ static struct ptfs_chunk *chunk_current(struct ptfs_fs *fs, bool spend_reserve)
 	if (c)
 		c->cpu = 0;
 	fs->current[cpu] = NULL;
-	c = chunk_pick(fs, PTFS_CHUNK_DATA, spend_reserve);
+	c = chunk_pick(fs, PTFS_CHUNK_DATA);
 	if (c && !c->cpu) {
 		c->cpu = (u8)(cpu + 1);
 		fs->current[cpu] = c;
@@ -187,14 +192,13 @@ static unsigned first_unused(const struct ptfs_chunk *c)
 	ptfs_bug(__FILE__, __LINE__, "a full chunk in a list");
 }
 
-static int block_alloc(struct ptfs_fs *fs, unsigned type, bool spend_reserve, u64 *off)
+static int block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
 {
 	struct ptfs_chunk *c;
 	unsigned block;
 	int err;
 
-	c = type == PTFS_CHUNK_DATA ? chunk_current(fs, spend_reserve)
-				    : chunk_pick(fs, type, spend_reserve);
+	c = type == PTFS_CHUNK_DATA ? chunk_current(fs) : chunk_pick(fs, type);
 	if (!c)
 		return -ENOSPC;
 	err = ptfs_chunk_aux_locked(c);
@@ -209,14 +213,14 @@ static int block_alloc(struct ptfs_fs *fs, unsigned type, bool spend_reserve, u6
 	return 0;
 }
 
-int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, bool spend_reserve, u64 *off)
+int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
 {
 	int err;
 
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
 	ptfs_mutex_lock(&fs->alloc_lock);
-	err = block_alloc(fs, type, spend_reserve, off);
+	err = block_alloc(fs, type, off);
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	return err;
 }
@@ -228,7 +232,7 @@ int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off)
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
 	ptfs_mutex_lock(&fs->alloc_lock);
-	c = chunk_from_free(fs, PTFS_CHUNK_DATA, false);
+	c = chunk_from_free(fs, PTFS_CHUNK_DATA);
 	if (c) {
 		ptfs_use_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
 		map_set(c->claim_map, 0, PTFS_CHUNK_BLOCKS, true);

@@ -95,7 +95,7 @@ static int target_write(struct ptfs_inode *ip, struct ptfs_dinode *d, const char
 		memcpy(d->direct, target, ip->size);
 		return 0;
 	}
-	err = ptfs_block_alloc(fs, PTFS_CHUNK_META, false, &off);
+	err = ptfs_block_alloc(fs, PTFS_CHUNK_META, &off);
 	if (err)
 		return err;
 	ptfs_copy_nt(fs, off, target, ip->size);

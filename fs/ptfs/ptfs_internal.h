@@ -57,7 +57,7 @@ struct ptfs_tpage {
 #define PTFS_INODES_PER_CHUNK (PTFS_CHUNK_BLOCKS * PTFS_INODES_PER_BLOCK)
 
 #define PTFS_GROUP_CHUNKS   512u // chunks that one DRAM allocation describes
-#define PTFS_RESERVE_CHUNKS 2u   // kept for tables and directory blocks: see ptfs_block_alloc
+#define PTFS_RESERVE_CHUNKS 2u   // that data leaves to tables and names
 
 // An array in pieces of one page, for sizes that no single allocation gives (util.c).
 struct ptfs_segs {
@@ -191,9 +191,8 @@ static inline bool ptfs_bit(const u64 *map, unsigned i)
 {
 	return map[i / 64] >> (i % 64) & 1;
 }
-// A block of `type`, used and claimed; not zeroed. -ENOSPC, -ENOMEM. `spend_reserve`: for paths
-// that give space back. Takes alloc_lock.
-int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, bool spend_reserve, u64 *off) __must_check;
+// A block of `type`, used and claimed; not zeroed. -ENOSPC, -ENOMEM. Takes alloc_lock.
+int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off) __must_check;
 void ptfs_block_free(struct ptfs_fs *fs, u64 off);
 int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off) __must_check; // a whole DATA chunk
 void ptfs_chunk_free(struct ptfs_fs *fs, u64 off);

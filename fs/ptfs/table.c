@@ -185,7 +185,7 @@ u64 ptfs_map_count(struct ptfs_inode *ip)
 static int table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off)
 {
 	struct ptfs_fs *fs = ip->fs;
-	int err = ptfs_block_alloc(fs, PTFS_CHUNK_TABLE, false, off);
+	int err = ptfs_block_alloc(fs, PTFS_CHUNK_TABLE, off);
 
 	if (err)
 		return err;
@@ -378,7 +378,7 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;
-	err = level == PT_PTE ? ptfs_block_alloc(fs, ip->leaf_type, false, &off)
+	err = level == PT_PTE ? ptfs_block_alloc(fs, ip->leaf_type, &off)
 			      : ptfs_chunk_alloc(fs, &off);
 	if (err)
 		return err;
@@ -406,7 +406,7 @@ int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u6
 	err = slot_find(ip, block, PT_PTE, &slot);
 	if (err)
 		return err;
-	err = ptfs_block_alloc(fs, ip->leaf_type, false, &off);
+	err = ptfs_block_alloc(fs, ip->leaf_type, &off);
 	if (err)
 		return err;
 	*done = ptfs_iter_to_medium(from, ptfs_pa(fs, off + skip), len);
