@@ -13,9 +13,9 @@
 #include "kernel/lib/errno.h"
 #include "kernel/lib/string.h"
 #include "kernel/proc/process.h"
+#include "kernel/sys/mm_proc.h"
 #include "mm/aspace.h"
 #include "mm/heap.h"
-#include "mm/vmobject.h"
 
 #define NS_PER_TICK 10000000ul // USER_HZ is 100
 
@@ -204,23 +204,8 @@ static int show_cmdline(struct seq *q, u32 pid)
 	return 0;
 }
 
-static bool show_vma(void *ctx, const struct vma *v)
-{
-	struct seq *q = ctx;
-	char path[256] = "";
-	u64 dev = 0, ino = 0;
-
-	if (v->object && v->object->ops->describe)
-		v->object->ops->describe(v->object, &dev, &ino, path, sizeof(path));
-	seq_printf(q, "%08lx-%08lx %c%c%c%c %08lx %02lx:%02lx %lu", v->start, v->end,
-		   v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
-		   v->prot & PROT_EXEC ? 'x' : '-', v->flags & MAP_SHARED ? 's' : 'p', v->offset,
-		   dev >> 8 & 0xff, dev & 0xff, ino);
-	seq_printf(q, *path ? " %s\n" : "%s\n", path);
-	return true;
-}
-
-static int show_maps(struct seq *q, u32 pid)
+// A text about the process's memory.
+static int show_memory(struct seq *q, u32 pid, void (*show)(struct aspace *as, struct seq *s))
 {
 	struct process *p = process_find(pid);
 	struct aspace *as;
@@ -229,11 +214,21 @@ static int show_maps(struct seq *q, u32 pid)
 		return -ESRCH;
 	as = process_aspace(p);
 	if (as) {
-		aspace_for_each_vma(as, show_vma, q);
+		show(as, q);
 		aspace_put(as);
 	}
 	process_put(p);
 	return 0;
+}
+
+static int show_maps(struct seq *q, u32 pid)
+{
+	return show_memory(q, pid, aspace_show_maps);
+}
+
+static int show_smaps(struct seq *q, u32 pid)
+{
+	return show_memory(q, pid, aspace_show_smaps);
 }
 
 // ---- Directories --------------------------------------------------------------------------------
@@ -319,6 +314,7 @@ void proc_files_init(void)
 	} files[] = {
 		{ "stat", show_stat },       { "statm", show_statm }, { "status", show_status },
 		{ "cmdline", show_cmdline }, { "comm", show_comm },   { "maps", show_maps },
+		{ "smaps", show_smaps },
 	};
 
 	proc_set_task_ops(&task_ops);

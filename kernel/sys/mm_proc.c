@@ -7,6 +7,7 @@
 #include "fs/procfs.h"
 #include "kernel/console.h"
 #include "kernel/lib/errno.h"
+#include "kernel/lib/printf.h"
 #include "kernel/lib/string.h"
 #include "kernel/sched/thread.h"
 #include "mm/aspace.h"
@@ -32,19 +33,19 @@ static const char *special_name(const struct vma *v)
 
 static void show_line(struct seq *s, const struct vma *v)
 {
-	char path[PATH_BYTES] = "";
+	char path[PATH_BYTES] = "", facts[96];
 	u64 dev = 0, ino = 0;
 
 	if (v->object && v->object->ops->describe)
 		v->object->ops->describe(v->object, &dev, &ino, path, sizeof(path));
-	seq_printf(s, "%08lx-%08lx %c%c%c%c %08lx %02lx:%02lx %lu", v->start, v->end,
-		   v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
-		   v->prot & PROT_EXEC ? 'x' : '-', vma_is_shared(v) ? 's' : 'p',
-		   v->object ? v->offset : 0, dev >> 8 & 0xfff,
-		   (dev & 0xff) | (dev >> 12 & 0xfff00), ino);
-	if (!v->object)
+	else if (!v->object)
 		strlcpy(path, special_name(v), sizeof(path));
-	seq_printf(s, path[0] ? "%26s%s\n" : "\n", "", path);
+	ksnprintf(facts, sizeof(facts), "%08lx-%08lx %c%c%c%c %08lx %02lx:%02lx %lu ", v->start, v->end,
+		  v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
+		  v->prot & PROT_EXEC ? 'x' : '-', vma_is_shared(v) ? 's' : 'p',
+		  v->object ? v->offset : 0, dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00),
+		  ino);
+	seq_printf(s, path[0] ? "%-73s%s\n" : "%s%s\n", facts, path); // as Linux aligns it
 }
 
 static bool show_maps_line(void *ctx, const struct vma *v)
