@@ -281,11 +281,18 @@ test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that ta
 FUZZ         := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/*_fuzz.c))
 FUZZ_SECONDS ?= 60
 
-$(BUILD)/fuzz/%_fuzz: tests/fuzz/%_fuzz.c $(HLIB) Makefile
+FUZZFLAGS    := -std=gnu17 -g -O1 -pthread -fsanitize=fuzzer-no-link,address,undefined \
+	-fno-sanitize-recover=all -I. -Iuser/ptfs/home
+
+$(BUILD)/fuzz/o/%.o: %.c Makefile
 	$(call say,FUZZCC)
-	$(Q)mkdir -p $(@D)
-	$(Q)clang -std=gnu17 -g -O1 -pthread -fsanitize=fuzzer,address,undefined \
-		-fno-sanitize-recover=all -I. -Iuser/ptfs/home -o $@ $< $(HLIB)
+	$(Q)mkdir -p $(@D); clang $(FUZZFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/fuzz/lib.a: $(HLIB:%.c=$(BUILD)/fuzz/o/%.o)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/fuzz/%_fuzz: $(BUILD)/fuzz/o/tests/fuzz/%_fuzz.o $(BUILD)/fuzz/lib.a
+	$(Q)clang $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $^
 
 fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
 	$(Q)set -e; for f in $(FUZZ); do name=$$(basename $$f _fuzz); mkdir -p $$f.corpus; \

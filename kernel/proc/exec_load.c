@@ -136,8 +136,8 @@ static int load_segment(struct aspace *as, struct file *f, const struct elf_segm
 	err = map_from_file(as, f, start, file_pages_end, ALIGN_DOWN(s->file_off, PAGE_SIZE), prot);
 	if (err == -ENODEV || err == -EOPNOTSUPP)
 		err = copy_from_file(as, f, s, start, file_pages_end, bias);
-	// Zeros begin in the middle of a page: what the file has there belongs to something else. The
-	// whole rest of the page is cleared, as on Linux: ld.so takes it for zeroed heap.
+	// Zeros begin in the middle of a page: what the file has there belongs to something else.
+	// The whole rest of the page is cleared, as on Linux: ld.so takes it for zeroed heap.
 	if (!err && s->memory_bytes > s->file_bytes && (prot & PROT_WRITE))
 		err = clear_user(UVA(file_end), file_pages_end - file_end);
 	return err ? err : map_anonymous(as, file_pages_end, max(end, file_pages_end), prot);

@@ -70,8 +70,8 @@ static void dispatch(struct trapframe *tf)
 {
 	struct thread *t = thread_current();
 	u64 nr = tf->error;
-	// Time off the CPU is not ours. Looked up before the clock here and after it below, so that a
-	// switch in between makes the sum too small, never absurdly large.
+	// Time off the CPU is not ours. Looked up before the clock here and after it below, so that
+	// a switch in between makes the sum too small, never absurdly large.
 	u64 off = READ_ONCE(t->off_cpu_tsc), begin = asm_rdtsc() - off;
 	s64 spent;
 	struct syscall_args args = {
