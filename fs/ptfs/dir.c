@@ -249,7 +249,7 @@ static void record_write(struct ptfs_fs *fs, u64 off, unsigned run, bool merged,
 {
 	unsigned units = units_for(len);
 	u64 head = PTFS_DE_HEAD(ptfs_name_hash(name, len), units, len, type);
-	u64 rest[2] = { 0, PTFS_DE_HEAD(0, run - units, 0, 0) };
+	le64_t rest[2] = { LE64(0), LE64(PTFS_DE_HEAD(0, run - units, 0, 0)) };
 
 	if (run > units)
 		ptfs_copy_nt(fs, off + (u64)units * PTFS_DIRENT_UNIT, rest, sizeof(rest));

@@ -10,6 +10,7 @@
 // files).
 #pragma once
 
+#include "kernel/lib/endian.h"
 #include "kernel/lib/pte.h"
 #include "kernel/lib/types.h"
 
@@ -24,28 +25,31 @@ typedef struct {
 	u64 raw;
 } le64_t;
 
-// Table entries are read through pte_t, which has the byte order of the machine.
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "ptfs needs a little-endian machine");
-
+// The value of a word in a copy.
 static inline u16 le16_get(le16_t v)
 {
-	return v.raw;
+	return LE_ORDER16(v.raw);
 }
 
 static inline u32 le32_get(le32_t v)
 {
-	return v.raw;
+	return LE_ORDER32(v.raw);
+}
+
+static inline u64 le64(le64_t v)
+{
+	return LE_ORDER64(v.raw);
 }
 
 // Media words that change in place are read exactly once, untorn.
 static inline u64 le64_get(const le64_t *p)
 {
-	return __atomic_load_n(&p->raw, __ATOMIC_ACQUIRE);
+	return LE_ORDER64(__atomic_load_n(&p->raw, __ATOMIC_ACQUIRE));
 }
 
-#define LE16(v) ((le16_t){ (u16)(v) })
-#define LE32(v) ((le32_t){ (u32)(v) })
-#define LE64(v) ((le64_t){ (u64)(v) })
+#define LE16(v) ((le16_t){ LE_ORDER16((u16)(v)) })
+#define LE32(v) ((le32_t){ LE_ORDER32((u32)(v)) })
+#define LE64(v) ((le64_t){ LE_ORDER64((u64)(v)) })
 
 #define PTFS_BLOCK_SHIFT  12
 #define PTFS_BLOCK        4096ull

@@ -74,17 +74,17 @@ static u8 leaf_type_of(u32 mode, u64 size)
 
 const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino)
 {
-	u32 mode = (u32)d->mode_links.raw;
-	u64 size = d->size.raw;
+	u32 mode = (u32)le64(d->mode_links);
+	u64 size = le64(d->size);
 
 	if (le32_get(d->magic) != PTFS_INODE_MAGIC)
 		return "no magic";
 	if (le32_get(d->crc) !=
 	    crc32c(0, (const u8 *)d + PTFS_INODE_CRC_FROM, PTFS_INODE_CRC_TO - PTFS_INODE_CRC_FROM))
 		return "checksum";
-	if (d->ino.raw != ino)
+	if (le64(d->ino) != ino)
 		return "number";
-	if (d->flags.raw & ~PTFS_INODE_FLAGS)
+	if (le64(d->flags) & ~PTFS_INODE_FLAGS)
 		return "flags";
 	switch (mode & PTFS_S_IFMT) {
 	case PTFS_S_IFREG: return size <= PTFS_FILE_MAX ? NULL : "size";
@@ -121,21 +121,21 @@ static int inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why)
 
 static void inode_fill(struct ptfs_inode *ip, const struct ptfs_dinode *d, u64 off)
 {
-	ip->generation = d->generation.raw;
+	ip->generation = le64(d->generation);
 	ip->media_off = off;
 	ip->root_off = off + offsetof(struct ptfs_dinode, root);
-	ip->rdev = d->rdev.raw;
-	ip->created_ns = d->created_ns.raw;
-	ip->mode = (u32)d->mode_links.raw;
-	ip->nlink = (u32)(d->mode_links.raw >> 32);
-	ip->uid = (u32)d->owner.raw;
-	ip->gid = (u32)(d->owner.raw >> 32);
-	ip->parent = d->parent.raw;
-	ip->size = d->size.raw;
-	ip->flags = d->flags.raw;
-	ip->atime_ns = d->atime_ns.raw;
-	ip->mtime_ns = d->mtime_ns.raw;
-	ip->ctime_ns = d->ctime_ns.raw;
+	ip->rdev = le64(d->rdev);
+	ip->created_ns = le64(d->created_ns);
+	ip->mode = (u32)le64(d->mode_links);
+	ip->nlink = (u32)(le64(d->mode_links) >> 32);
+	ip->uid = (u32)le64(d->owner);
+	ip->gid = (u32)(le64(d->owner) >> 32);
+	ip->parent = le64(d->parent);
+	ip->size = le64(d->size);
+	ip->flags = le64(d->flags);
+	ip->atime_ns = le64(d->atime_ns);
+	ip->mtime_ns = le64(d->mtime_ns);
+	ip->ctime_ns = le64(d->ctime_ns);
 	ip->leaf_type = leaf_type_of(ip->mode, ip->size);
 }
 
@@ -150,7 +150,7 @@ static int inode_load(struct ptfs_fs *fs, u64 ino, struct ptfs_inode **out)
 	if (err)
 		return err;
 	memcpy(&d, ptfs_at(fs, off, sizeof(d)), sizeof(d));
-	if (!(d.mode_links.raw >> 32))
+	if (!(le64(d.mode_links) >> 32))
 		return -ENOENT;
 	why = ptfs_inode_wrong(&d, ino);
 	if (why)

@@ -97,10 +97,10 @@ bool ptfs_journal_open(const struct ptfs_fs *fs)
 // change: one in a chunk of inodes or directories, behind the system area.
 static bool undo_valid(const struct ptfs_fs *fs, const struct ptfs_undo *u, u64 txid)
 {
-	u64 off = u->off.raw;
+	u64 off = le64(u->off);
 	unsigned type;
 
-	if (u->txid.raw != txid || le32_get(u->crc) != undo_crc(u) || !IS_ALIGNED(off, 8) ||
+	if (le64(u->txid) != txid || le32_get(u->crc) != undo_crc(u) || !IS_ALIGNED(off, 8) ||
 	    off < fs->system_bytes || off >= fs->region.bytes)
 		return false;
 	type = ptfs_chunk_at(fs, off)->type;
@@ -122,7 +122,7 @@ static void slot_recover(struct ptfs_fs *fs, unsigned slot)
 		valid = undo_valid(fs, &undo[i], head >> PTFS_TX_COUNT_BITS);
 	}
 	for (unsigned i = n; valid && i-- > 0;)
-		ptfs_store8_flush(fs, undo[i].off.raw, undo[i].old.raw);
+		ptfs_store8_flush(fs, le64(undo[i].off), le64(undo[i].old));
 	ptfs_fence(fs);
 	ptfs_store8_flush(fs, slot_off(fs, slot), 0);
 	ptfs_fence(fs);

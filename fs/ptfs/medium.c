@@ -112,7 +112,7 @@ void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len)
 
 static u32 base_crc(u64 base, unsigned t)
 {
-	u64 words[2] = { base, t };
+	le64_t words[2] = { LE64(base), LE64(t) };
 
 	return crc32c(0, words, sizeof(words)) & PTFS_BASE_CRC;
 }

@@ -35,7 +35,7 @@ static void put(const struct ptfs_region *r, u64 off, const void *src, size_t le
 
 static void put_types(const struct ptfs_region *r, const struct plan *p)
 {
-	u64 map = p->s.chunk_map_off.raw;
+	u64 map = le64(p->s.chunk_map_off);
 
 	for (u64 nr = 0; nr <= p->table_chunk; nr++) {
 		u8 type = nr == p->table_chunk   ? PTFS_CHUNK_TABLE
@@ -55,17 +55,17 @@ static void put_snapshot(const struct ptfs_region *r, const struct plan *p)
 				      .chunks = p->s.chunks,
 				      .inode_hint = LE64(PTFS_INO_ROOT + 1),
 				      .inodes = LE64(1) };
-	u64 at = p->s.snapshot_off.raw;
-	u64 system = p->s.system_bytes.raw >> PTFS_BLOCK_SHIFT;
+	u64 at = le64(p->s.snapshot_off);
+	u64 system = le64(p->s.system_bytes) >> PTFS_BLOCK_SHIFT;
 	u32 crc = 0;
 
 	for (u64 nr = 0; nr <= p->table_chunk; nr++) {
-		u64 map[PTFS_BITMAP_BYTES / 8] = { 0 };
+		u8 map[PTFS_BITMAP_BYTES] = { 0 };
 		u64 first = nr * PTFS_CHUNK_BLOCKS;
 
 		for (u64 b = 0; b < PTFS_CHUNK_BLOCKS; b++)
 			if (first + b < system || (nr >= p->inode_chunk && !b))
-				map[b / 64] |= BIT(b % 64);
+				map[b / 8] |= (u8)BIT(b % 8);
 		crc = crc32c(crc, map, sizeof(map));
 		put(r, at + PTFS_BLOCK + nr * PTFS_BITMAP_BYTES, map, sizeof(map));
 	}
@@ -80,7 +80,8 @@ static void put_root(const struct ptfs_region *r, const struct plan *p)
 	u64 inodes = p->inode_chunk << PTFS_CHUNK_SHIFT;
 	u64 table = p->table_chunk << PTFS_CHUNK_SHIFT;
 	u64 now = ptfs_time_ns();
-	u64 entry = (r->base.pa + inodes) | PTFS_E_LEAF | PTFS_E_P | 1ull << PTFS_E_TAG_SHIFT;
+	le64_t entry =
+		LE64((r->base.pa + inodes) | PTFS_E_LEAF | PTFS_E_P | 1ull << PTFS_E_TAG_SHIFT);
 	struct ptfs_dinode d = {
 		.magic = LE32(PTFS_INODE_MAGIC),
 		.ino = LE64(PTFS_INO_ROOT),
@@ -110,7 +111,7 @@ int ptfs_format(const struct ptfs_region *r, const struct ptfs_format_options *o
 	    chunks < PTFS_CHUNKS_MIN)
 		return -EINVAL;
 	ptfs_layout(&p.s, chunks);
-	p.inode_chunk = DIV_ROUND_UP(p.s.system_bytes.raw, PTFS_CHUNK);
+	p.inode_chunk = DIV_ROUND_UP(le64(p.s.system_bytes), PTFS_CHUNK);
 	p.table_chunk = p.inode_chunk + 1;
 	memcpy(p.s.uuid, o->uuid, sizeof(p.s.uuid));
 	memcpy(p.s.label, o->label, sizeof(p.s.label));
@@ -123,12 +124,12 @@ int ptfs_format(const struct ptfs_region *r, const struct ptfs_format_options *o
 		LE64(ptfs_root_make((r->base.pa + (p.table_chunk << PTFS_CHUNK_SHIFT)) |
 					    PTFS_E_TABLE | PTFS_E_P | 1ull << PTFS_E_TAG_SHIFT,
 				    PT_PMD));
-	zero_range(r, 0, p.s.system_bytes.raw);
+	zero_range(r, 0, le64(p.s.system_bytes));
 	pmem_fence();
 	put_types(r, &p);
 	put_snapshot(r, &p);
 	put_root(r, &p);
-	put(r, p.s.copy_off.raw, &p.s, sizeof(p.s));
+	put(r, le64(p.s.copy_off), &p.s, sizeof(p.s));
 	put(r, 8, (const u8 *)&p.s + 8, sizeof(p.s) - 8);
 	pmem_fence();
 	put(r, 0, &p.s.magic, 8);

@@ -224,7 +224,7 @@ struct ptfs_walk {
 	struct pt_space space;
 	struct pt_cursor c;
 	struct ptfs_inode *ip;
-	pte_t root; // a copy: the root word may grow under us, and this subtree stays what it is
+	pte_t root; // a copy as on the medium: the root word may grow, and this subtree stays
 	int err;    // why `table` refused
 };
 // False: there is no tree (the direct entries are the file).
@@ -285,6 +285,12 @@ void ptfs_journal_init(struct ptfs_fs *fs); // finds the next transaction number
 
 // Before the first change of every call: clears the clean mark, once. -EROFS.
 int ptfs_dirty(struct ptfs_fs *fs) __must_check;
+// For repair: superblock and base table are sound, and nothing else is looked at: no chunk types,
+// no recovery. Ends with ptfs_abandon.
+int ptfs_mount_bare(const struct ptfs_region *r, const char *name, struct ptfs_fs **out)
+	__must_check;
+// NULL if the superblock is sound for a region of that size, else what is wrong.
+const char *ptfs_super_wrong(const struct ptfs_super *s, u64 bytes);
 // The layout that follows from the number of chunks alone.
 void ptfs_layout(struct ptfs_super *s, u64 chunks);
 bool ptfs_snapshot_valid(const struct ptfs_fs *fs);

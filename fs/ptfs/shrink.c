@@ -182,7 +182,7 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 		return 0;
 	}
 	if (!from) {
-		cut_all(ip, w.root.bits);
+		cut_all(ip, pte_read(&w.root).bits);
 		return 0;
 	}
 	if (from < pt_span(w.c.top)) {

@@ -25,8 +25,8 @@ bool ptfs_snapshot_valid(const struct ptfs_fs *fs)
 	u32 crc = 0;
 
 	memcpy(&s, ptfs_at(fs, fs->snapshot_off, sizeof(s)), sizeof(s));
-	if (s.magic.raw != PTFS_SNAPSHOT_MAGIC || s.generation.raw != fs->generation ||
-	    s.clean.raw != fs->generation || s.chunks.raw != fs->chunks ||
+	if (le64(s.magic) != PTFS_SNAPSHOT_MAGIC || le64(s.generation) != fs->generation ||
+	    le64(s.clean) != fs->generation || le64(s.chunks) != fs->chunks ||
 	    le32_get(s.crc) != crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES))
 		return false;
 	for (u64 nr = 0; nr < fs->chunks; nr++)
@@ -42,17 +42,17 @@ void ptfs_snapshot_load(struct ptfs_fs *fs)
 
 	memcpy(&s, ptfs_at(fs, fs->snapshot_off, sizeof(s)), sizeof(s));
 	fs->inode_cursor =
-		min(s.inode_hint.raw, PTFS_FILE_MAX / PTFS_INODE_BYTES) / PTFS_INODES_PER_BLOCK;
-	fs->inodes = s.inodes.raw;
+		min(le64(s.inode_hint), PTFS_FILE_MAX / PTFS_INODE_BYTES) / PTFS_INODES_PER_BLOCK;
+	fs->inodes = le64(s.inodes);
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
 		struct ptfs_chunk *c = chunk_nr(fs, nr);
-		u64 map[PTFS_BITMAP_BYTES / 8];
+		u8 map[PTFS_BITMAP_BYTES];
 
 		if (c->type == PTFS_CHUNK_FREE)
 			continue;
 		memcpy(map, ptfs_at(fs, bitmap_off(fs, nr), sizeof(map)), sizeof(map));
 		for (unsigned b = 0; b < PTFS_CHUNK_BLOCKS; b++)
-			if (ptfs_bit(map, b))
+			if (map[b / 8] >> b % 8 & 1)
 				ptfs_use_locked(fs, c, b, 1);
 	}
 }
@@ -78,11 +78,14 @@ void ptfs_snapshot_store(struct ptfs_fs *fs)
 
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
 		struct ptfs_chunk *c = chunk_nr(fs, nr);
+		le64_t map[PTFS_BITMAP_BYTES / 8];
 
 		if (c->type == PTFS_CHUNK_FREE)
 			continue;
-		ptfs_copy_nt(fs, bitmap_off(fs, nr), c->used_map, PTFS_BITMAP_BYTES);
-		crc = crc32c(crc, c->used_map, PTFS_BITMAP_BYTES);
+		for (unsigned i = 0; i < ARRAY_SIZE(map); i++)
+			map[i] = LE64(c->used_map[i]);
+		ptfs_copy_nt(fs, bitmap_off(fs, nr), map, sizeof(map));
+		crc = crc32c(crc, map, sizeof(map));
 	}
 	s.data_crc = LE32(crc);
 	s.crc = LE32(crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES));

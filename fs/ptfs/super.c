@@ -31,10 +31,10 @@ void ptfs_layout(struct ptfs_super *s, u64 chunks)
 	off += PTFS_JOURNAL_SLOTS * PTFS_JOURNAL_SLOT_BYTES;
 	s->chunk_map_off = LE64(off);
 	s->chunk_map_bytes = LE64(ALIGN_UP(chunks, PTFS_BLOCK));
-	off += s->chunk_map_bytes.raw;
+	off += le64(s->chunk_map_bytes);
 	s->snapshot_off = LE64(off);
 	s->snapshot_bytes = LE64(ALIGN_UP(PTFS_BLOCK + chunks * PTFS_BITMAP_BYTES, PTFS_BLOCK));
-	off += s->snapshot_bytes.raw;
+	off += le64(s->snapshot_bytes);
 	s->copy_off = LE64(off);
 	s->system_bytes = LE64(off + PTFS_BLOCK);
 }
@@ -50,42 +50,51 @@ static int super_wrong(const char *name, const char *why)
 	return -EUCLEAN;
 }
 
-// A copy of the superblock, found sound. The layout must be the one that follows from its size.
-static int super_read(const struct ptfs_region *r, const char *name, struct ptfs_super *s)
+// The layout must be the one that follows from the size.
+const char *ptfs_super_wrong(const struct ptfs_super *s, u64 bytes)
 {
 	struct ptfs_super want;
 	size_t fixed = SUPER(chunk_map_off);
 
-	if (r->bytes < PTFS_CHUNKS_MIN * PTFS_CHUNK)
-		return super_wrong(name, "the region is smaller than 16 MiB");
-	memcpy(s, r->view, sizeof(*s));
-	if (s->magic.raw != PTFS_MAGIC)
-		return super_wrong(name, "no ptfs superblock");
+	if (le64(s->magic) != PTFS_MAGIC)
+		return "no ptfs superblock";
 	if (le32_get(s->crc) != super_crc(s))
-		return super_wrong(name, "checksum of the superblock");
-	if (le32_get(s->version) != PTFS_VERSION || s->incompat.raw)
-		return super_wrong(name, "made by a later version of ptfs");
-	if (s->chunks.raw < PTFS_CHUNKS_MIN || s->chunks.raw > PTFS_CHUNKS_MAX ||
-	    s->chunks.raw > r->bytes >> PTFS_CHUNK_SHIFT)
-		return super_wrong(name, "larger than the region");
-	ptfs_layout(&want, s->chunks.raw);
+		return "checksum of the superblock";
+	if (le32_get(s->version) != PTFS_VERSION || le64(s->incompat))
+		return "made by a later version of ptfs";
+	if (le64(s->chunks) < PTFS_CHUNKS_MIN || le64(s->chunks) > PTFS_CHUNKS_MAX ||
+	    le64(s->chunks) > bytes >> PTFS_CHUNK_SHIFT)
+		return "larger than the region";
+	ptfs_layout(&want, le64(s->chunks));
 	if (memcmp(&want, s, SUPER(uuid)) != 0 ||
 	    memcmp(&want.journal_off, &s->journal_off, fixed - SUPER(journal_off)) != 0 ||
 	    memcmp(&want.chunk_map_off, &s->chunk_map_off, SUPER(incompat) - fixed) != 0)
-		return super_wrong(name, "impossible layout");
-	return 0;
+		return "impossible layout";
+	return NULL;
+}
+
+// A copy of the superblock, found sound.
+static int super_read(const struct ptfs_region *r, const char *name, struct ptfs_super *s)
+{
+	const char *why;
+
+	if (r->bytes < PTFS_CHUNKS_MIN * PTFS_CHUNK)
+		return super_wrong(name, "the region is smaller than 16 MiB");
+	memcpy(s, r->view, sizeof(*s));
+	why = ptfs_super_wrong(s, r->bytes);
+	return why ? super_wrong(name, why) : 0;
 }
 
 static int bases_read(struct ptfs_super *s, const char *name, u64 *base, unsigned *tag)
 {
 	for (unsigned t = 0; t < PTFS_TAGS; t++) {
-		base[t] = ptfs_base_decode(s->base[t].raw, t);
+		base[t] = ptfs_base_decode(le64(s->base[t]), t);
 		if (base[t] == PTFS_NOTHING || (!t && base[t]))
 			return super_wrong(name, "broken base table");
 	}
-	if (s->base_current.raw >= PTFS_TAGS || !base[s->base_current.raw])
+	if (le64(s->base_current) >= PTFS_TAGS || !base[le64(s->base_current)])
 		return super_wrong(name, "no current base address");
-	*tag = (unsigned)s->base_current.raw;
+	*tag = (unsigned)le64(s->base_current);
 	return 0;
 }
 
@@ -101,11 +110,11 @@ int ptfs_probe(const struct ptfs_region *r, struct ptfs_probe *out)
 		err = bases_read(&s, "image", base, &tag);
 	if (err)
 		return err;
-	snap = (const void *)((const u8 *)r->view + s.snapshot_off.raw);
+	snap = (const void *)((const u8 *)r->view + le64(s.snapshot_off));
 	*out = (struct ptfs_probe){ .base = base[tag],
-				    .bytes = s.chunks.raw << PTFS_CHUNK_SHIFT,
-				    .generation = s.generation.raw,
-				    .clean = le64_get(&snap->clean) == s.generation.raw };
+				    .bytes = le64(s.chunks) << PTFS_CHUNK_SHIFT,
+				    .generation = le64(s.generation),
+				    .clean = le64_get(&snap->clean) == le64(s.generation) };
 	memcpy(out->uuid, s.uuid, sizeof(out->uuid));
 	memcpy(out->label, s.label, sizeof(s.label));
 	return 0;
@@ -149,16 +158,16 @@ static void fs_setup(struct ptfs_fs *fs, const struct ptfs_region *r, const char
 
 	memcpy(fs->name, name, len);
 	fs->region = *r;
-	fs->region.bytes = s->chunks.raw << PTFS_CHUNK_SHIFT;
+	fs->region.bytes = le64(s->chunks) << PTFS_CHUNK_SHIFT;
 	fs->read_only = read_only;
 	memcpy(fs->uuid, s->uuid, sizeof(fs->uuid));
-	fs->chunks = s->chunks.raw;
-	fs->system_bytes = s->system_bytes.raw;
-	fs->journal_off = s->journal_off.raw;
-	fs->chunk_map_off = s->chunk_map_off.raw;
-	fs->snapshot_off = s->snapshot_off.raw;
-	fs->super_copy_off = s->copy_off.raw;
-	fs->generation = s->generation.raw;
+	fs->chunks = le64(s->chunks);
+	fs->system_bytes = le64(s->system_bytes);
+	fs->journal_off = le64(s->journal_off);
+	fs->chunk_map_off = le64(s->chunk_map_off);
+	fs->snapshot_off = le64(s->snapshot_off);
+	fs->super_copy_off = le64(s->copy_off);
+	fs->generation = le64(s->generation);
 	locks_init(fs);
 	ptfs_inode_setup(fs, &fs->itable, PTFS_INO_ITABLE);
 	fs->itable.leaf_type = PTFS_CHUNK_INODE;
@@ -266,7 +275,9 @@ static int fs_load(struct ptfs_fs *fs, unsigned flags)
 	return root_check(fs);
 }
 
-int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, struct ptfs_fs **out)
+// Superblock and base table, and nothing behind them.
+static int fs_open(const struct ptfs_region *r, const char *name, unsigned flags,
+		   struct ptfs_fs **out)
 {
 	struct ptfs_super s;
 	struct ptfs_fs *fs;
@@ -277,17 +288,35 @@ int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, st
 	fs = ptfs_zalloc(sizeof(*fs));
 	if (!fs)
 		return -ENOMEM;
-	fs_setup(fs, r, name, &s, r->read_only || (flags & PTFS_MOUNT_RDONLY) || s.ro_compat.raw);
+	fs_setup(fs, r, name, &s, r->read_only || (flags & PTFS_MOUNT_RDONLY) || le64(s.ro_compat));
 	err = bases_read(&s, name, fs->base, &fs->tag);
 	if (!err)
 		err = base_check(fs, r);
-	if (!err)
-		err = fs_load(fs, flags);
 	if (err)
 		fs_destroy(fs, true);
 	else
 		*out = fs;
 	return err;
+}
+
+int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, struct ptfs_fs **out)
+{
+	struct ptfs_fs *fs;
+	int err = fs_open(r, name, flags, &fs);
+
+	if (err)
+		return err;
+	err = fs_load(fs, flags);
+	if (err)
+		fs_destroy(fs, true);
+	else
+		*out = fs;
+	return err;
+}
+
+int ptfs_mount_bare(const struct ptfs_region *r, const char *name, struct ptfs_fs **out)
+{
+	return fs_open(r, name, 0, out);
 }
 
 // The last steps of a clean unmount: snapshot, superblock copy, and only then the mark.

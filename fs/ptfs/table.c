@@ -51,7 +51,9 @@ bool ptfs_walk_init(struct ptfs_walk *w, struct ptfs_inode *ip)
 {
 	u64 root = ptfs_word(ip->fs, ip->root_off);
 
-	*w = (struct ptfs_walk){ .space = { .table = walk_table }, .ip = ip, .root = { root } };
+	*w = (struct ptfs_walk){ .space = { .table = walk_table },
+				 .ip = ip,
+				 .root = { LE_ORDER64(root) } };
 	if (!root)
 		return false;
 	pt_cursor_init_entry(&w->c, &w->space, &w->root, ptfs_root_level(root));
@@ -330,7 +332,7 @@ static int slot_find(struct ptfs_inode *ip, u64 block, int level, struct slot *s
 		if (ptfs_walk_init(&w, ip) && w.c.top >= root_level_for(block))
 			return slot_in_tree(&w, block, level, slot);
 		if (w.root.bits) {
-			err = grow_top(ip, w.root.bits);
+			err = grow_top(ip, pte_read(&w.root).bits);
 		} else if (level == PT_PTE && block < PTFS_DIRECT) {
 			*slot = (struct slot){ .off = PTFS_FIELD(ip, direct) + 8 * block,
 					       .in_inode = true };

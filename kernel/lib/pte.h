@@ -8,9 +8,11 @@
 //
 // Levels count from the page upwards: 1 = PTE, 2 = PMD, 3 = PUD, 4 = PML4. "An entry of level n"
 // is a word inside a table of level n; it maps 4 KiB << 9 * (n - 1) bytes. A live entry changes
-// only by one 8-byte atomic store or compare-and-swap.
+// only by one 8-byte atomic store or compare-and-swap. In memory a word is little-endian; pte_t has
+// the byte order of the machine, and the functions at the end stand between the two.
 #pragma once
 
+#include "kernel/lib/endian.h"
 #include "kernel/lib/types.h"
 
 typedef struct {
@@ -88,23 +90,27 @@ static inline pte_t pte_table(phys_t table, u64 rights)
 
 static inline pte_t pte_read(const pte_t *slot)
 {
-	return (pte_t){ __atomic_load_n(&slot->bits, __ATOMIC_ACQUIRE) };
+	return (pte_t){ LE_ORDER64(__atomic_load_n(&slot->bits, __ATOMIC_ACQUIRE)) };
 }
 
 // For DRAM tables only; tables on the medium are written through the pmem functions.
 static inline void pte_write(pte_t *slot, pte_t e)
 {
-	__atomic_store_n(&slot->bits, e.bits, __ATOMIC_RELEASE);
+	__atomic_store_n(&slot->bits, LE_ORDER64(e.bits), __ATOMIC_RELEASE);
 }
 
 static inline pte_t pte_exchange(pte_t *slot, pte_t e)
 {
-	return (pte_t){ __atomic_exchange_n(&slot->bits, e.bits, __ATOMIC_SEQ_CST) };
+	u64 old = __atomic_exchange_n(&slot->bits, LE_ORDER64(e.bits), __ATOMIC_SEQ_CST);
+
+	return (pte_t){ LE_ORDER64(old) };
 }
 
 // True if `slot` held `old` and now holds `e`.
 static inline bool pte_cas(pte_t *slot, pte_t old, pte_t e)
 {
-	return __atomic_compare_exchange_n(&slot->bits, &old.bits, e.bits, false, __ATOMIC_SEQ_CST,
-					   __ATOMIC_SEQ_CST);
+	u64 want = LE_ORDER64(old.bits);
+
+	return __atomic_compare_exchange_n(&slot->bits, &want, LE_ORDER64(e.bits), false,
+					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }

@@ -403,7 +403,7 @@ static void lying_snapshot(void **state)
 	setup(&b);
 	rig_unmount(&b.r);
 	memcpy(&snap, b.r.image.map + KIB(4) * 18, sizeof(snap));
-	assert_true(snap.magic.raw == PTFS_SNAPSHOT_MAGIC);
+	assert_true(le64(snap.magic) == PTFS_SNAPSHOT_MAGIC);
 	for (unsigned c = 0; c < 32; c++) {
 		u8 *map = b.r.image.map + KIB(4) * 19 + c * 64;
 		u8 type = b.r.image.map[KIB(4) * 17 + c];

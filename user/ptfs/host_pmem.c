@@ -181,6 +181,7 @@ void pmem_store8(phys_t dst, u64 value)
 	u8 *p;
 
 	ptfs_assert(IS_ALIGNED(dst.pa, 8));
+	value = LE_ORDER64(value);
 	p = pm_note(HOST_PM_STORE, dst, 8, &value);
 	__atomic_store_n((u64 *)(void *)p, value, __ATOMIC_RELEASE);
 }
@@ -191,10 +192,12 @@ u64 pmem_cas8(phys_t dst, u64 old, u64 value)
 	u64 *p = (u64 *)(void *)(im->map + (dst.pa - im->region.base.pa));
 
 	ptfs_assert(IS_ALIGNED(dst.pa, 8));
+	old = LE_ORDER64(old);
+	value = LE_ORDER64(value);
 	if (__atomic_load_n(p, __ATOMIC_ACQUIRE) == old)
 		pm_note(HOST_PM_STORE, dst, 8, &value);
 	__atomic_compare_exchange_n(p, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	return old;
+	return LE_ORDER64(old);
 }
 
 void pmem_flush(phys_t start, u64 len)

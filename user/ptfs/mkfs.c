@@ -98,7 +98,8 @@ static void refuse_existing(const struct options *o)
 
 	if (fd < 0)
 		return;
-	if (read(fd, &magic, sizeof(magic)) == sizeof(magic) && magic == PTFS_MAGIC && !o->force) {
+	if (read(fd, &magic, sizeof(magic)) == sizeof(magic) && LE_ORDER64(magic) == PTFS_MAGIC &&
+	    !o->force) {
 		fprintf(stderr, "%s holds a ptfs already; -f makes a new one over it\n", o->image);
 		exit(1);
 	}

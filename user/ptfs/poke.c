@@ -125,6 +125,7 @@ int tool_poke(int argc, char **argv)
 	level_bits = slot == ip->root_off ? word & PTFS_E_LEVEL : 0;
 	for (int i = 4; i < argc; i++)
 		word = change(t.fs, word, slot, level_bits, argv[i]);
+	word = LE_ORDER64(word);
 	memcpy(t.image.map + slot, &word, sizeof(word));
 	print_entry(ip, level, slot);
 	ptfs_iput(ip);
