@@ -160,8 +160,8 @@ static u64 cache_limit(void)
 	return limit;
 }
 
-// Up to `count` unused dentries (of `s`, if given) leave the cache and go to `out`; `look` at so many.
-// Those in use, and those found lately, go to the end of the list.
+// Up to `count` unused dentries (of `s`, if given) leave the cache and go to `out`; `look` at so
+// many. Those in use, and those found lately, go to the end of the list.
 static void collect(struct super *s, u64 count, u64 look, bool second_chance, struct list *out)
 {
 	struct dentry *d, *next;

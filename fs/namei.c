@@ -21,7 +21,8 @@
 #include "kernel/lib/string.h"
 #include "mm/heap.h"
 
-#define LINKS_MAX 40
+#define LINKS_MAX  40
+#define LINK_USUAL 200 // bytes of most targets
 
 enum { WALK_MISS = 1, WALK_LINK = 2 };
 
@@ -215,23 +216,37 @@ static int lookup_slow(struct walk *w)
 	return err;
 }
 
-// Reads the target of `d` into a new link on top of the walk.
-static int push_link(struct walk *w, struct dentry *d)
+// The target of `d` in a new link with room for `bytes` of it. -E2BIG: it does not fit.
+static int read_link(struct dentry *d, size_t bytes, struct walk_link **out)
 {
-	struct walk_link *l = kmalloc(sizeof(*l) + PATH_MAX);
+	struct walk_link *l = kmalloc(sizeof(*l) + bytes);
 	ssize n;
 
 	if (!l)
 		return -ENOMEM;
+	n = vfs_readlink(d, l->target, bytes);
+	if (n > 0 && (size_t)n < bytes) {
+		l->target[n] = 0;
+		*out = l;
+		return 0;
+	}
+	kfree(l);
+	return n > 0 ? -E2BIG : n ? (int)n : -ENOENT;
+}
+
+// Puts the target of `d` on top of the walk.
+static int push_link(struct walk *w, struct dentry *d)
+{
+	struct walk_link *l;
+	int err = read_link(d, LINK_USUAL, &l);
+
+	if (err == -E2BIG)
+		err = read_link(d, PATH_MAX, &l);
+	if (err)
+		return err == -E2BIG ? -ENAMETOOLONG : err;
 	// A slash behind a link in the last place holds for what the link leads to.
 	if (w->slash && at_last(w))
 		w->flags |= LOOKUP_DIRECTORY;
-	n = vfs_readlink(d, l->target, PATH_MAX - 1);
-	if (n <= 0) {
-		kfree(l);
-		return n ? (int)n : -ENOENT;
-	}
-	l->target[n] = 0;
 	l->rest = *w->rest ? w->rest : NULL;
 	l->up = w->link;
 	w->link = l;

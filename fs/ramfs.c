@@ -310,31 +310,47 @@ static int ramfs_symlink(struct inode *dir, const char *name, size_t len, const 
 	return enter_new(dir, name, len, r, out);
 }
 
-static void add_links(struct inode *i, int n)
+// A file whose last name is gone stays without one: it is freed when its last user closes it.
+static int add_name(struct inode *target)
 {
-	mutex_lock(&i->lock);
-	i->nlink += (u32)n;
-	ramfs_i(i)->ctime_ns = time_wall_ns();
-	mutex_unlock(&i->lock);
+	int err = 0;
+
+	mutex_lock(&target->lock);
+	if (!target->nlink)
+		err = -ENOENT;
+	else if (target->nlink >= LINK_MAX)
+		err = -EMLINK;
+	else
+		target->nlink++;
+	ramfs_i(target)->ctime_ns = time_wall_ns();
+	mutex_unlock(&target->lock);
+	return err;
 }
 
 static int ramfs_link(struct inode *dir, const char *name, size_t len, struct inode *target)
 {
-	struct ramfs_entry *e;
+	struct ramfs_entry *e = entry_make(dir, name, len);
+	int err = e ? add_name(target) : -ENOSPC;
 
-	if (target->nlink >= LINK_MAX)
-		return -EMLINK;
-	e = entry_make(dir, name, len);
-	if (!e)
-		return -ENOSPC;
-	add_links(target, 1);
+	if (err) {
+		kfree(e);
+		return err;
+	}
 	entry_add(dir, e, target);
 	return 0;
 }
 
+static void drop_name(struct inode *i)
+{
+	mutex_lock(&i->lock);
+	i->nlink--;
+	ramfs_i(i)->ctime_ns = time_wall_ns();
+	mutex_unlock(&i->lock);
+}
+
 static int ramfs_unlink(struct inode *dir, const char *name, size_t len, struct inode *victim)
 {
-	add_links(victim, -1);
+	drop_name(victim);
 	entry_remove(dir, entry_find(dir, name, len));
 	return 0;
 }
@@ -382,7 +398,7 @@ static int ramfs_rename(struct inode *from, const char *name, size_t len, struct
 			replaced->nlink = 0;
 			to->nlink--;
 		} else {
-			add_links(replaced, -1);
+			drop_name(replaced);
 		}
 		entry_remove(to, entry_find(to, new_name, new_len));
 	}

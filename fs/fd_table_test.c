@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT
+//
+// Tests of descriptor tables, each on a context of its own: tables keep the size they grew to.
+#include "fs/fs_context.h"
+
+#include "fs/vfs_internal.h"
+#include "kernel/ktest.h"
+#include "kernel/sched/thread.h"
+
+static struct file *open_null(void)
+{
+	struct file *f;
+
+	return EXPECT_EQ(vfs_open("/dev/null", O_RDWR, 0, &f), 0) ? f : NULL;
+}
+
+static bool begin(void)
+{
+	thread_current()->fs = fs_context_create();
+	return EXPECT(thread_current()->fs != NULL);
+}
+
+static void end(void)
+{
+	struct fs_context *c = thread_current()->fs;
+
+	thread_current()->fs = NULL;
+	fs_context_free(c);
+	vfs_drop_caches();
+}
+
+KTEST(fd_numbers_are_lowest_first)
+{
+	int fd[4];
+
+	if (!begin())
+		return;
+	for (unsigned k = 0; k < 4; k++) {
+		struct file *f = open_null();
+
+		if (!f)
+			return;
+		fd[k] = fd_install(f, 0, false);
+		EXPECT_EQ(fd[k], fd[0] + (int)k);
+	}
+	EXPECT_EQ(fd_close(fd[1]), 0);
+	EXPECT_EQ(fd_close(fd[1]), -EBADF);
+	EXPECT_EQ(fd_install(open_null(), 0, true), fd[1]);
+	EXPECT_EQ(fd_get_cloexec(fd[1]), 1);
+	EXPECT_EQ(fd_set_cloexec(fd[1], false), 0);
+	EXPECT_EQ(fd_get_cloexec(fd[1]), 0);
+	EXPECT_EQ(fd_install(open_null(), 10, false), 10);
+	EXPECT_EQ(fd_next_of(fs_current(), fd[3] + 1), 10);
+	EXPECT_EQ(fd_close(10), 0);
+	for (unsigned k = 0; k < 4; k++)
+		EXPECT_EQ(fd_close(fd[k]), 0);
+	EXPECT_EQ(fd_next_of(fs_current(), 0), -1);
+	end();
+}
+
+KTEST(fd_table_grows_and_ends)
+{
+	struct fs_context *copy;
+	struct file *f;
+	int fd;
+
+	if (!begin())
+		return;
+	f = open_null();
+	if (!f)
+		return;
+	for (fd = 0; fd < FD_MAX; fd++)
+		if (fd_install(file_get(f), 0, fd % 3 == 0) != fd)
+			break;
+	EXPECT_EQ(fd, FD_MAX);
+	EXPECT_EQ(fd_install(file_get(f), 0, false), -EMFILE);
+	file_put(f);
+	EXPECT_EQ(fd_install(file_get(f), FD_MAX, false), -EINVAL);
+	file_put(f);
+	copy = fs_context_copy(fs_current());
+	if (EXPECT(copy != NULL)) {
+		EXPECT_EQ(f->refs, 2 * FD_MAX + 1);
+		fs_context_exec(copy);
+		EXPECT_EQ(f->refs, 2 * FD_MAX + 1 - (FD_MAX + 2) / 3);
+		fs_context_free(copy);
+	}
+	EXPECT_EQ(f->refs, FD_MAX + 1);
+	for (fd = 0; fd < FD_MAX / 2; fd++)
+		EXPECT_EQ(fd_close(fd), 0);
+	EXPECT_EQ(f->refs, FD_MAX / 2 + 1);
+	file_put(f); // the rest goes with the table
+	end();
+}
