@@ -39,7 +39,7 @@ struct fs_context {
 	unsigned nofile;         // RLIMIT_NOFILE
 	struct credentials cred; // changed by the process's own threads only
 	struct fd_table *fds;
-	struct file *spare;   // memory of a closed file, for the next one [atomic exchange]
+	struct file *spare; // memory of a closed file, for the next one [atomic exchange]
 };
 
 struct fs_context *boot_context(void);           // of kernel threads: "/" and root's credentials

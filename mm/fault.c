@@ -165,8 +165,8 @@ static int write_private(struct fault *f)
 
 // ---- Files --------------------------------------------------------------------------------------
 
-// The 2 MiB leaf around a page, if the mapping can take it as a whole, nothing smaller is there, and
-// no page of it lies beyond the end of the file (SIGBUS).
+// The 2 MiB leaf around a page, if the mapping can take it as a whole, nothing smaller is there,
+// and no page of it lies beyond the end of the file (SIGBUS).
 static bool fits_large_leaf(const struct fault *f, const struct vm_page *page)
 {
 	u64 first = ALIGN_DOWN(f->va, PMD_SIZE);

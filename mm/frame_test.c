@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Frames, the heap and kernel stacks, on the running system. The buddy system itself is tested on the
-// host (tests/host/buddy_test.c).
+// Frames, the heap and kernel stacks, on the running system. The buddy system itself is tested on
+// the host (tests/host/buddy_test.c).
 #include "kernel/ktest.h"
 #include "kernel/lib/errno.h"
 #include "kernel/lib/string.h"

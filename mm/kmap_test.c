@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The kernel map: W^X everywhere, aliases of text and constants read-only, PMem writable through its
-// own alias alone, nothing for users.
+// The kernel map: W^X everywhere, aliases of text and constants read-only, PMem writable through
+// its own alias alone, nothing for users.
 #include "kernel/ktest.h"
 #include "kernel/lib/ptcursor.h"
 #include "kernel/x86/asm.h"

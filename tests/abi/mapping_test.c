@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Mappings of files, by faults and by MAP_DAXVM, shared and private, for files of every index depth:
-// whatever mmap's family does to them, they behave as POSIX says. Linux ignores the flag, so that it
-// is the oracle for both kinds.
+// Mappings of files, by faults and by MAP_DAXVM, shared and private, for files of every index
+// depth: whatever mmap's family does to them, they behave as POSIX says. Linux ignores the flag, so
+// that it is the oracle for both kinds.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <setjmp.h>
@@ -142,7 +142,8 @@ static void pieces(void)
 	is(try_access(now.p + page * PAGE, false), SIGSEGV, "it is gone");
 	is(has_pattern(now.p, 0, page), 1, "what lies below is there");
 	is(has_pattern(now.p, page + 1, now.pages - page - 1), 1, "what lies above is there");
-	p = mmap(now.p, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p = mmap(now.p, PAGE, PROT_READ | PROT_WRITE, MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		 0);
 	is(p == now.p && p[0] == 0, 1, "anonymous memory over the first page");
 	is(has_pattern(now.p, 1, page - 1), 1, "the second is still the file's");
 	p = mmap(now.p, PAGE, PROT_READ, MAP_FIXED | MAP_SHARED, now.fd, (now.pages - 1) * PAGE);
@@ -224,7 +225,8 @@ static void as_buffers(void)
 	char byte = 0;
 
 	begin("as buffers of calls");
-	is(pwrite(now.fd, now.p, PAGE, last), PAGE, "write a page from the mapping to its own file");
+	is(pwrite(now.fd, now.p, PAGE, last), PAGE,
+	   "write a page from the mapping to its own file");
 	is(pread(now.fd, &byte, 1, last + 7), 1, "read it back");
 	is(byte, mark(0), "it is the page");
 	is(pread(now.fd, now.p + PAGE, PAGE, last), PAGE, "read a page into the mapping");
@@ -266,8 +268,8 @@ static void every_kind(void)
 	static const struct {
 		long pages;
 		bool whole;
-	} size[] = { { 5, false }, { 8, true }, { 16, false }, { 512, true }, { 1300, false },
-		     { 1536, true } };
+	} size[] = { { 5, false },  { 8, true },     { 16, false },
+		     { 512, true }, { 1300, false }, { 1536, true } };
 
 	for (unsigned k = 0; k < sizeof(kind) / sizeof(kind[0]); k++) {
 		for (unsigned s = 0; s < sizeof(size) / sizeof(size[0]); s++) {
@@ -298,8 +300,8 @@ static void executing(void)
 
 	is(pwrite(fd, code, sizeof(code), 0), sizeof(code), "a file of code");
 	for (int daxvm = 0; daxvm < 2; daxvm++) {
-		p = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | (daxvm ? MAP_DAXVM : 0), fd,
-			 0);
+		p = mmap(NULL, PAGE, PROT_READ | PROT_EXEC, MAP_SHARED | (daxvm ? MAP_DAXVM : 0),
+			 fd, 0);
 		is(((int (*)(void))(uintptr_t)p)(), 42, "it can be called");
 		is(mprotect(p, PAGE, PROT_READ), 0, "no longer executable");
 		sig = sigsetjmp(on_fault_jump, 1);
@@ -374,14 +376,15 @@ static void descriptors(void)
 	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, folder, 0), ENODEV, "a folder");
 	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, path, 0), EBADF, "O_PATH");
 	is(pipe(ends), 0, "a pipe");
-	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, ends[0], 0), ENODEV, "cannot be mapped");
+	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED, ends[0], 0), ENODEV,
+	      "cannot be mapped");
 	fails((long)mmap(NULL, PAGE, PROT_READ, 0, fd, 0), EINVAL, "no type");
 	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED_VALIDATE | 0x200, fd, 0), EOPNOTSUPP,
 	      "a flag that nobody knows");
 	fails((long)mmap(NULL, PAGE, PROT_READ, MAP_SHARED_VALIDATE | MAP_ANONYMOUS, -1, 0), EINVAL,
 	      "MAP_SHARED_VALIDATE without a file");
-	fails((long)syscall(SYS_mmap, NULL, PAGE * 2, PROT_READ, MAP_SHARED, fd, ~0xfffl), EOVERFLOW,
-	      "an offset that overflows");
+	fails((long)syscall(SYS_mmap, NULL, PAGE * 2, PROT_READ, MAP_SHARED, fd, ~0xfffl),
+	      EOVERFLOW, "an offset that overflows");
 	close(ends[0]);
 	close(ends[1]);
 	close(path);

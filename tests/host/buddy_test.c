@@ -37,7 +37,8 @@ static void add(u64 base, u64 len)
 {
 	size_t bytes = BUDDY_SECTION_FRAMES * sizeof(struct frame);
 
-	for (u64 s = base >> BUDDY_SECTION_SHIFT; s <= (base + len - 1) >> BUDDY_SECTION_SHIFT; s++) {
+	for (u64 s = base >> BUDDY_SECTION_SHIFT; s <= (base + len - 1) >> BUDDY_SECTION_SHIFT;
+	     s++) {
 		if (records[s])
 			continue;
 		records[s] = malloc(bytes);

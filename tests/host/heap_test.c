@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The heap over frames from malloc, so that the sanitizers watch its edges. Single-threaded: the locks
-// are empty here.
+// The heap over frames from malloc, so that the sanitizers watch its edges. Single-threaded: the
+// locks are empty here.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -213,8 +213,10 @@ static void double_free_is_noticed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sizes_and_alignment),	  cmocka_unit_test(caches),
-		cmocka_unit_test(random_mix),		  cmocka_unit_test(no_frames),
+		cmocka_unit_test(sizes_and_alignment),
+		cmocka_unit_test(caches),
+		cmocka_unit_test(random_mix),
+		cmocka_unit_test(no_frames),
 		cmocka_unit_test(double_free_is_noticed),
 	};
 

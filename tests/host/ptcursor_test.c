@@ -180,8 +180,8 @@ static void find_leaf_visits_all_in_order(void **state)
 	static const struct {
 		u64 va;
 		int level;
-	} leaf[] = { { 0x3000, PT_PTE },     { MIB(2) - 4096, PT_PTE }, { MIB(4), PT_PMD },
-		     { GIB(2), PT_PUD },     { GIB(512), PT_PTE },      { GIB(513) - MIB(2), PT_PMD } };
+	} leaf[] = { { 0x3000, PT_PTE }, { MIB(2) - 4096, PT_PTE }, { MIB(4), PT_PMD },
+		     { GIB(2), PT_PUD }, { GIB(512), PT_PTE },      { GIB(513) - MIB(2), PT_PMD } };
 	pte_t *top = table_new();
 	struct pt_cursor c;
 	u64 from = 0;

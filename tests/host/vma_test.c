@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The tree of mappings and its search for gaps, against a plain array, and the balanced tree below it.
+// The tree of mappings and its search for gaps, against a plain array, and the balanced tree below
+// it.
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -78,7 +79,8 @@ static void gaps_are_highest(void **state)
 }
 
 // What a search from the top down through every place would find.
-static u64 gap_by_hand(const bool *taken, unsigned pages, unsigned align, unsigned skew, unsigned top)
+static u64 gap_by_hand(const bool *taken, unsigned pages, unsigned align, unsigned skew,
+		       unsigned top)
 {
 	if (pages > top)
 		return 0;
@@ -151,7 +153,8 @@ static void tree_stays_balanced(void **state)
 
 	(void)state;
 	vma_tree_init(&t, 0);
-	for (unsigned i = 0; i < ARRAY_SIZE(many); i++) { // in rising order: the worst for a plain tree
+	for (unsigned i = 0; i < ARRAY_SIZE(many);
+	     i++) { // in rising order: the worst for a plain tree
 		bounds(&many[i], i * 8192ull, i * 8192ull + 4096);
 		vma_tree_insert(&t, &many[i]);
 	}
