@@ -8,19 +8,16 @@
 // then measured; the smallest of a few repetitions counts.
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define MAP_SHARED_VALIDATE 0x03
-#define MAP_DAXVM           0x400000
-#define PAGE                4096
-#define REPEAT              3
+#include "user/daxvm.h"
+
+#define PAGE   4096
+#define REPEAT 3
 
 struct result {
 	uint64_t ticks;
@@ -32,22 +29,6 @@ struct target {
 	int fd;
 	size_t size;
 };
-
-static uint64_t ticks(void)
-{
-	uint32_t low, high;
-
-	__asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high)::"memory");
-	return (uint64_t)high << 32 | low;
-}
-
-static long faults(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_minflt + usage.ru_majflt;
-}
 
 // ---- Operations: false if not available ---------------------------------------------------------
 

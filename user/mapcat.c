@@ -10,8 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAP_SHARED_VALIDATE 0x03
-#define MAP_DAXVM           0x400000
+#include "user/daxvm.h"
 
 // write(2) answers EFAULT for a page that cannot be had; a load gives the signal.
 static void touch(const char *at, size_t bytes)

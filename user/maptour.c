@@ -11,17 +11,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAP_SHARED_VALIDATE 0x03
-#define MAP_DAXVM           0x400000
+#include "user/daxvm.h"
 
 #define PAGE_TABLE_FILE "/proc/pagetable"
 #define READ_BYTES      65536
@@ -31,22 +27,6 @@ struct cost {
 	uint64_t map_ticks, touch_ticks, unmap_ticks;
 	long faults;
 };
-
-static uint64_t ticks(void)
-{
-	uint32_t low, high;
-
-	__asm__ volatile("lfence; rdtsc" : "=a"(low), "=d"(high)::"memory");
-	return (uint64_t)high << 32 | low;
-}
-
-static long faults(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return usage.ru_minflt + usage.ru_majflt;
-}
 
 // Sum of the 8-byte words, the last one filled up with zeros. Each call but the last must be given
 // a multiple of 8 bytes.

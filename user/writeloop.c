@@ -23,9 +23,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "user/daxvm.h"
+
 #define FILES_MAX 65536u
 #define LARGEST   (3u << 20)
-#define MAP_DAXVM 0x400000 // ignored by other kernels
 
 static uint64_t buffer[LARGEST / 8];
 static uint64_t found[LARGEST / 8];

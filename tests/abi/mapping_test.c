@@ -10,10 +10,10 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#include "tap.h"
+#include "tests/abi/tap.h"
+#include "user/daxvm.h"
 
-#define PAGE      4096l
-#define MAP_DAXVM 0x400000
+#define PAGE 4096l
 
 static sigjmp_buf on_fault_jump;
 

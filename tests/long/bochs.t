@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Bochs: the prompt is reached, and the in-kernel tests pass on two CPUs. Bochs faults where a flush
-goes to an unmapped address and keeps global pages over a load of CR3, which QEMU's TCG forgives."""
+"""Bochs: the prompt is reached, and the in-kernel tests pass on two CPUs. Bochs faults where a
+flush goes to an unmapped address and keeps global pages over a load of CR3, which QEMU forgives."""
 
 import os
 import pathlib
