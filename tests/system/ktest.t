@@ -1,6 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The in-kernel tests, with 1 CPU and with 4, and with a region of persistent memory to use up."""
+"""The in-kernel tests, with 1 CPU and with 4, and with a region of persistent memory to use up.
+
+And with 2 CPUs that an emulator runs in turns (instruction counting): a CPU that only waits must
+give its turn away by PAUSE. A loop around thread_yield() once did not, and the CPU that it waited
+for was never emulated again.
+"""
 
 import pathlib
 import sys
@@ -12,8 +17,8 @@ from lib.machine import Config, Dimm, Machine
 
 PASSED = 33  # QEMU's status after isa-debug-exit with 0x10
 
-for cpus in (1, 4):
-    config = Config(smp=cpus, dimms=[Dimm()], append="testexit ktest=*")
+for cpus, icount in ((1, False), (4, False), (2, True)):
+    config = Config(smp=cpus, icount=icount, dimms=[Dimm()], append="testexit ktest=*")
     status, console = None, ""
     try:
         with Machine(config, f"ktest-{cpus}", timeout=60) as machine:
