@@ -311,7 +311,7 @@ int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 
 int attach_split_to(struct ptbatch *b, struct pt_cursor *c, u64 va, int level)
 {
-	int err = pt_reach(b->as, c, va, level);
+	int err = pt_build(c, va, level);
 
 	while (!err && c->level > level) {
 		pte_t e = pt_cursor_get(c);
@@ -386,6 +386,7 @@ int attach_split_boundary(struct aspace *as, struct vma *v, u64 va)
 		v->split = true;
 		ptbatch_begin(&b, as);
 		spin_lock(&as->pt_lock);
+		pt_look(as, &c, va);
 		err = attach_split_to(&b, &c, va, level - 1);
 		spin_unlock(&as->pt_lock);
 		ptbatch_finish(&b);

@@ -49,6 +49,8 @@
 #define SEGV_ACCERR 2
 #define BUS_ADRERR  2
 
+#define AROUND_PAGES 16u // an aligned group of 64 KiB, as Linux takes it
+
 #define RFLAGS_AC BIT(18) // user accesses are allowed (SMAP)
 
 // Internal answers besides 0 and -errno.
@@ -178,6 +180,67 @@ static bool fits_large_leaf(const struct fault *f, const struct vm_page *page)
 	       vma_offset(f->v, first) + PMD_SIZE <= ALIGN_UP(o->ops->size(o), PAGE_SIZE);
 }
 
+// Which of the `n` pages from `first` on have nothing mapped: bit i for page i. They share a PTE page.
+static u32 absent_pages(struct fault *f, u64 first, unsigned n)
+{
+	struct pt_cursor c;
+	u32 absent = 0;
+
+	spin_lock(&f->as->pt_lock);
+	pt_look(f->as, &c, first);
+	for (unsigned i = 0; i < n && c.level == PT_PTE; i++, pt_cursor_next(&c))
+		absent |= pte_is_none(pt_cursor_get(&c)) ? 1u << i : 0;
+	spin_unlock(&f->as->pt_lock);
+	return absent;
+}
+
+static u32 install_absent(struct fault *f, u64 first, const struct vm_page *page, u32 want)
+{
+	bool shared = vma_is_shared(f->v);
+	struct pt_cursor c;
+	struct ptbatch b;
+
+	ptbatch_begin(&b, f->as);
+	spin_lock(&f->as->pt_lock);
+	pt_look(f->as, &c, first);
+	for (unsigned i = 0; want >> i && c.level == PT_PTE; i++, pt_cursor_next(&c)) {
+		if (!(want >> i & 1) || !pte_is_none(pt_cursor_get(&c)))
+			continue;
+		pt_set(&b, &c,
+		       pt_user_leaf(page[i].pa, PT_PTE, f->v->prot, shared,
+				    page[i].refcounted ? PTE_OWNED : 0));
+		want &= ~(1u << i);
+		mm_count(fault_around);
+	}
+	spin_unlock(&f->as->pt_lock);
+	ptbatch_finish(&b);
+	return want;
+}
+
+// Pages next to the one that was just mapped will be wanted, too: map those of its aligned group that
+// the file has. Never a hole, never an error: they have faults of their own.
+static void map_around(struct fault *f)
+{
+	u64 group = ALIGN_DOWN(f->va, AROUND_PAGES * PAGE_SIZE);
+	u64 first = max(group, f->v->start);
+	u64 last = min(group + AROUND_PAGES * PAGE_SIZE, f->v->end);
+	unsigned n = (unsigned)((last - first) / PAGE_SIZE);
+	struct vm_object *o = f->v->object;
+	struct vm_page page[AROUND_PAGES];
+	u32 want = absent_pages(f, first, n);
+
+	for (unsigned i = 0; i < n; i++) {
+		if ((want >> i & 1) &&
+		    (o->ops->page(o, vma_offset(f->v, first + i * PAGE_SIZE), false, &page[i]) ||
+		     page[i].hole))
+			want &= ~(1u << i);
+	}
+	want = want ? install_absent(f, first, page, want) : 0;
+	for (unsigned i = 0; i < n; i++) // somebody else was faster
+		if ((want >> i & 1) && page[i].refcounted)
+			frame_put(page[i].pa);
+}
+
 static int install_file_page(struct fault *f, const struct vm_page *page)
 {
 	bool shared = vma_is_shared(f->v);
@@ -196,9 +259,12 @@ static int install_file_page(struct fault *f, const struct vm_page *page)
 				   page->refcounted ? PTE_OWNED : 0));
 	if (err && page->refcounted)
 		frame_put(page->pa);
-	if (!err)
-		mm_count(fault_file_4k);
-	return err;
+	if (err)
+		return err;
+	mm_count(fault_file_4k);
+	if (!f->v->unit_level)
+		map_around(f);
+	return 0;
 }
 
 // I3. The zero page is in place; is there still a hole? If not, it is taken out and the access

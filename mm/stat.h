@@ -19,6 +19,7 @@
 	X(fault_cow_copy, "private pages copied on write")                                         \
 	X(fault_cow_reuse, "private pages written by their only owner: made writable")             \
 	X(fault_file_4k, "file pages mapped one by one")                                           \
+	X(fault_around, "file pages mapped along with a neighbour's fault")                        \
 	X(fault_file_2m, "file pages mapped by a 2 MiB leaf")                                      \
 	X(fault_hole_read, "reads of holes: zero page mapped")                                     \
 	X(fault_hole_write, "writes to holes of attached files")                                   \
