@@ -26,19 +26,40 @@ static void found(struct check *c, const char *what, u64 ino, u64 a, u64 b)
 	c->report(c->ctx, what, ino, a, b);
 }
 
+// Blocks of the inode table from `block` on that are there, or not; a refused table page counts as
+// not.
+static int itable_extent(struct check *c, u64 block, struct ptfs_extent *x)
+{
+	int err = ptfs_map_extent(&c->fs->itable, block, x);
+
+	if (err != -EUCLEAN)
+		return err;
+	*x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES, .hole = true };
+	return 0;
+}
+
 // Calls fn for every inode that can be loaded.
 static int for_each_inode(struct check *c, int (*fn)(struct check *c, struct ptfs_inode *ip))
 {
+	struct ptfs_extent x;
+
 	for (u64 ino = 1; ino < c->inode_end; ino++) {
 		struct ptfs_inode *ip;
-		int err = ptfs_iget(c->fs, ino, &ip);
+		u64 block = ino / PTFS_INODES_PER_BLOCK;
+		int err = itable_extent(c, block, &x);
 
+		if (!err && x.hole) {
+			ino = (block + x.blocks) * PTFS_INODES_PER_BLOCK - 1;
+			continue;
+		}
+		if (!err)
+			err = ptfs_iget(c->fs, ino, &ip);
 		if (err == -EUCLEAN || err == -ENOENT)
 			continue;
-		if (err)
-			return err;
-		err = fn(c, ip);
-		ptfs_iput(ip);
+		if (!err) {
+			err = fn(c, ip);
+			ptfs_iput(ip);
+		}
 		if (err)
 			return err;
 	}
@@ -52,13 +73,10 @@ static int find_inode_end(struct check *c)
 	c->inode_end = 0;
 	for (u64 block = 0; block < end;) {
 		struct ptfs_extent x;
-		int err = ptfs_map_extent(&c->fs->itable, block, &x);
+		int err = itable_extent(c, block, &x);
 
-		if (err && err != -EUCLEAN)
-			return err;
 		if (err)
-			x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES,
-						  .hole = true };
+			return err;
 		block += x.blocks;
 		if (!x.hole)
 			c->inode_end = block * PTFS_INODES_PER_BLOCK;

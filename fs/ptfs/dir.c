@@ -123,6 +123,8 @@ static int index_block(struct ptfs_inode *dir, struct ptfs_dir_index *x, u32 blo
 	u64 off;
 	int err = block_off(dir, block, &off);
 
+	if (!err) // here, not for all blocks at once: the size may be a lie
+		err = ptfs_index_blocks(x, block + 1);
 	if (err)
 		return err;
 	data = ptfs_at(dir->fs, off, PTFS_BLOCK);
@@ -158,7 +160,6 @@ int ptfs_dir_open(struct ptfs_inode *dir)
 	x->blocks = blocks;
 	for (unsigned u = 0; u <= PTFS_DIR_UNITS; u++)
 		x->hint[u] = blocks;
-	err = ptfs_index_blocks(x, blocks);
 	for (u32 b = 0; b < blocks && !err; b++)
 		err = index_block(dir, x, b);
 	if (err)

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Several threads at once: writes, faults, reads and truncates of the same files, names in directories of
-// their own and in a shared one, attributes, and readiness. Afterwards all invariants hold, and every
-// byte is one that somebody wrote there, or zero. (Also worth running under -fsanitize=thread.)
+// Several threads at once: writes, faults, reads and truncates of the same files, names in
+// directories of their own and in a shared one, attributes, and readiness. Afterwards all
+// invariants hold, and every byte is one that somebody wrote there, or zero. (Also worth running
+// under -fsanitize=thread.)
 #include <pthread.h>
 
 #include "tests/host/ptfs_test.h"
