@@ -180,7 +180,8 @@ static bool fits_large_leaf(const struct fault *f, const struct vm_page *page)
 	       vma_offset(f->v, first) + PMD_SIZE <= ALIGN_UP(o->ops->size(o), PAGE_SIZE);
 }
 
-// Which of the `n` pages from `first` on have nothing mapped: bit i for page i. They share a PTE page.
+// Which of the `n` pages from `first` on have nothing mapped: bit i for page i. They share a PTE
+// page.
 static u32 absent_pages(struct fault *f, u64 first, unsigned n)
 {
 	struct pt_cursor c;
@@ -217,8 +218,8 @@ static u32 install_absent(struct fault *f, u64 first, const struct vm_page *page
 	return want;
 }
 
-// Pages next to the one that was just mapped will be wanted, too: map those of its aligned group that
-// the file has. Never a hole, never an error: they have faults of their own.
+// Pages next to the one that was just mapped will be wanted, too: map those of its aligned group
+// that the file has. Never a hole, never an error: they have faults of their own.
 static void map_around(struct fault *f)
 {
 	u64 group = ALIGN_DOWN(f->va, AROUND_PAGES * PAGE_SIZE);

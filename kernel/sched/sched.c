@@ -368,8 +368,8 @@ void sched_block(void)
 
 void thread_yield(void)
 {
-	// Who yields in a loop waits for somebody, perhaps on a CPU that shares this one's core or, in
-	// an emulator that runs its CPUs in turns, all of its time.
+	// Who yields in a loop waits for somebody, perhaps on a CPU that shares this one's core or,
+	// in an emulator that runs its CPUs in turns, all of its time.
 	asm_pause();
 	if (thread_current()->kstack)
 		reschedule(false);

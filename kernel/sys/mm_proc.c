@@ -40,8 +40,8 @@ static void show_line(struct seq *s, const struct vma *v)
 		v->object->ops->describe(v->object, &dev, &ino, path, sizeof(path));
 	else if (!v->object)
 		strlcpy(path, special_name(v), sizeof(path));
-	ksnprintf(facts, sizeof(facts), "%08lx-%08lx %c%c%c%c %08lx %02lx:%02lx %lu ", v->start, v->end,
-		  v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
+	ksnprintf(facts, sizeof(facts), "%08lx-%08lx %c%c%c%c %08lx %02lx:%02lx %lu ", v->start,
+		  v->end, v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
 		  v->prot & PROT_EXEC ? 'x' : '-', vma_is_shared(v) ? 's' : 'p',
 		  v->object ? v->offset : 0, dev >> 8 & 0xfff, (dev & 0xff) | (dev >> 12 & 0xfff00),
 		  ino);
