@@ -22,6 +22,13 @@ static bool in_user_space(uva_t a, size_t bytes)
 	return bytes <= USER_END && a.va <= USER_END - bytes;
 }
 
+// How many of `bytes` at `a` lie in user space. A partial copy takes those: its caller faults in the
+// page where it stopped, and would do so for ever if a copy with a bad end did not even begin.
+static size_t user_part(uva_t a, size_t bytes)
+{
+	return a.va < USER_END ? min(bytes, USER_END - a.va) : 0;
+}
+
 static void open_user(void)
 {
 	if (cpu_features.smap)
@@ -36,47 +43,51 @@ static void close_user(void)
 
 size_t copy_from_user_partial(void *dst, uva_t src, size_t bytes)
 {
-	size_t left;
+	size_t there = user_part(src, bytes), left;
 
-	if (!in_user_space(src, bytes))
+	if (!there)
 		return bytes;
 	open_user();
-	left = asm_copy_user(dst, (const void *)src.va, bytes);
+	left = asm_copy_user(dst, (const void *)src.va, there);
 	close_user();
-	return left;
+	return bytes - there + left;
 }
 
 size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes)
 {
-	size_t left;
+	size_t there = user_part(dst, bytes), left;
 
-	if (!in_user_space(dst, bytes))
+	if (!there)
 		return bytes;
 	open_user();
-	left = asm_copy_user((void *)dst.va, src, bytes);
+	left = asm_copy_user((void *)dst.va, src, there);
 	close_user();
-	return left;
+	return bytes - there + left;
 }
 
 size_t copy_from_user_nt(void *dst, uva_t src, size_t bytes)
 {
-	size_t left;
+	size_t there = ALIGN_DOWN(user_part(src, bytes), 8), left;
 
-	if (!in_user_space(src, bytes))
+	if (!there)
 		return bytes;
 	open_user();
-	left = asm_copy_user_nt(dst, (const void *)src.va, bytes / 8);
+	left = asm_copy_user_nt(dst, (const void *)src.va, there / 8);
 	close_user();
-	return left * 8;
+	return bytes - there + left * 8;
 }
 
 int copy_from_user(void *dst, uva_t src, size_t bytes)
 {
+	if (!in_user_space(src, bytes))
+		return -EFAULT;
 	return copy_from_user_partial(dst, src, bytes) ? -EFAULT : 0;
 }
 
 int copy_to_user(uva_t dst, const void *src, size_t bytes)
 {
+	if (!in_user_space(dst, bytes))
+		return -EFAULT;
 	return copy_to_user_partial(dst, src, bytes) ? -EFAULT : 0;
 }
 

@@ -1,0 +1,499 @@
+// SPDX-License-Identifier: MIT
+//
+// What: calls the kernel with random numbers and arguments, and sees that it stays alive.
+//
+//      sysfuzz [-s SEED] [-t SECONDS] [-j JOBS] [-d] FOLDER
+//
+// Children make the calls in FOLDER, some as root, some as user 1000, several at a time in one folder.
+// They die of it, or hang; then they are killed, and must be gone soon. What they were doing is in
+// memory shared with the parent (-d prints it). After the first third of the time the free memory and the
+// kernel's objects are noted; they must be about the same at the end.
+//
+// Left out: reboot(2), and kill(2) of others than the children themselves.
+
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/utsname.h>
+
+#include "tests/stress/stress.h"
+
+#define ARENA_BYTES 65536u
+#define MAP_DAXVM   0x400000
+#define JOBS_MAX    8
+#define RECENT      16
+#define CALLS       2000 // of one child
+#define REPAIRS     100 // of what it did to its own memory
+#define CHILD_MS    1500 // then it is killed
+#define GONE_MS     20000 // for a killed child to be gone
+#define LEAK_KB     1024
+#define LEAK_OBJECTS 300
+
+struct call {
+	long nr, arg[6], result;
+};
+
+struct job {
+	pid_t pid;
+	uint64_t begin, seed;
+	bool killed;
+};
+
+// One per job; a child writes it, the parent reads it.
+struct diary {
+	unsigned long calls;
+	struct call recent[RECENT];
+};
+
+// Arguments by call, as far as a hint helps to get past the first check:
+//   f descriptor  p buffer  l length  s path  a mapped address  n small number  g flags  S signal
+//   P process  o offset  r anything
+static const struct hint {
+	short nr;
+	char kinds[7];
+} hints[] = {
+	{ 0, "fpl" },	   { 1, "fpl" },      { 2, "sgn" },	 { 3, "f" },	    { 4, "sp" },
+	{ 5, "fp" },	   { 6, "sp" },	      { 7, "pnn" },	 { 8, "fon" },	    { 9, "alggfo" },
+	{ 10, "aln" },	   { 11, "al" },      { 12, "r" },	 { 13, "Sppn" },    { 14, "nppn" },
+	{ 16, "frp" },	   { 17, "fplo" },    { 18, "fplo" },	 { 19, "fpn" },	    { 20, "fpn" },
+	{ 21, "sn" },	   { 22, "p" },	      { 23, "npppp" },	 { 25, "allga" },   { 26, "aln" },
+	{ 27, "alp" },	   { 28, "aln" },     { 32, "f" },	 { 33, "fn" },	    { 35, "pp" },
+	{ 36, "np" },	   { 38, "npp" },     { 40, "ffpl" },	 { 59, "spp" },	    { 61, "Ppnp" },
+	{ 63, "p" },	   { 72, "fnr" },     { 73, "fn" },	 { 74, "f" },	    { 75, "f" },
+	{ 76, "so" },	   { 77, "fo" },      { 79, "pl" },	 { 80, "s" },	    { 81, "f" },
+	{ 82, "ss" },	   { 83, "sn" },      { 84, "s" },	 { 85, "sn" },	    { 86, "ss" },
+	{ 87, "s" },	   { 88, "ss" },      { 89, "spl" },	 { 90, "sn" },	    { 91, "fn" },
+	{ 92, "snn" },	   { 93, "fnn" },     { 96, "pp" },	 { 97, "np" },	    { 98, "np" },
+	{ 99, "p" },	   { 100, "p" },      { 103, "npl" },	 { 109, "PP" },	    { 115, "np" },
+	{ 116, "np" },	   { 127, "pn" },     { 128, "pppn" },	 { 130, "pn" },	    { 131, "pp" },
+	{ 132, "sp" },	   { 133, "snr" },    { 137, "sp" },	 { 138, "fp" },	    { 149, "al" },
+	{ 157, "nppn" },   { 158, "rr" },     { 160, "np" },	 { 161, "s" },	    { 165, "sssgp" },
+	{ 166, "sn" },	   { 170, "pl" },     { 188, "sspln" },	 { 191, "sspl" },   { 203, "Plp" },
+	{ 204, "Plp" },	   { 217, "fpl" },    { 221, "fool" },	 { 228, "np" },	    { 229, "np" },
+	{ 230, "nnpp" },   { 235, "sp" },     { 247, "nPpnp" },	 { 257, "fsgn" },   { 258, "fsn" },
+	{ 259, "fsnr" },   { 260, "fsnng" },  { 262, "fspg" },	 { 263, "fsg" },    { 264, "fsfs" },
+	{ 265, "fsfsg" },  { 266, "sfs" },    { 267, "fspl" },	 { 268, "fsn" },    { 269, "fsn" },
+	{ 270, "nppppp" }, { 271, "pnppl" },  { 280, "fspg" },	 { 285, "fnoo" },   { 292, "fng" },
+	{ 293, "pg" },	   { 295, "fpno" },   { 296, "fpno" },	 { 302, "Pnpp" },   { 309, "pp" },
+	{ 316, "fsfsg" },  { 318, "plg" },    { 332, "fsggp" },	 { 439, "fsng" },
+};
+
+static char *arena; // ARENA_BYTES of memory, then nothing
+static char *read_only, *no_access, *file_map, *past_end;
+static const char *paths[] = { "a", "b", "c", "d", "a/x", "a/y", "d/../b", "./c", "l", "", ".", "..",
+			       "a/", "b//", "../", "mnt", "mnt/x", "nosuch/x", "/proc/self/maps",
+			       "/proc/self/fd", "/proc/self/status", "/proc/self/exe", "/proc/pagetable",
+			       "/proc/meminfo", "/proc/self/mem", "/proc/self/fd/5", "/dev/null", "/dev/zero",
+			       "/dev/full", "/dev/urandom", "/dev/tty", "/proc/self", "ramfs", "proc", "ptfs",
+			       "devtmpfs", "/bin/true" };
+static char *long_path;
+static struct diary *diaries;
+static struct diary *diary;
+
+static uint64_t pick_pointer(void)
+{
+	uint64_t bad[] = { 0, 1, 8, 0xfff, 0x1000, 0x7fffffffefff, 0x7ffffffff000, 0x7fffffffffff,
+			   0x800000000000, 0xffff800000000000, 0xffff800000001000, 0xffffffff80000000,
+			   0xffffffff80100000, 0xffffffffffffffff, 0xfffffffffffff000,
+			   0x8000000000000000, 0xfe00000000000 };
+
+	switch (rng_below(12)) {
+	case 0: return bad[rng_below(sizeof(bad) / sizeof(bad[0]))];
+	case 1: return (uint64_t)arena + ARENA_BYTES - rng_below(64);
+	case 2: return (uint64_t)read_only + rng_below(64) * 8;
+	case 3: return (uint64_t)no_access - rng_below(3) * 8;
+	case 4: return (uint64_t)file_map + rng_below(8192);
+	case 5: return (uint64_t)past_end + rng_below(3) * 4095;
+	case 6: return rng_next();
+	default: return (uint64_t)arena + rng_below(ARENA_BYTES / 8) * 8;
+	}
+}
+
+static uint64_t pick_length(void)
+{
+	static const uint64_t odd[] = { 0, 1, 7, 8, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
+					0x7ffffffff000, 0x7fffffffffffffff, 0x8000000000000000,
+					0xffffffffffffffff, 0xfffffffffffff000, 0xffffffff00000000 };
+
+	switch (rng_below(5)) {
+	case 0: return odd[rng_below(sizeof(odd) / sizeof(odd[0]))];
+	case 1: return rng_below(64) * 4096 + rng_below(3) - 1;
+	case 2: return (uint64_t)rng_below(16) << rng_below(40);
+	default: return rng_below(5000);
+	}
+}
+
+static uint64_t pick_flags(void)
+{
+	static const int some[] = { O_RDWR, O_RDWR | O_CREAT, O_DIRECTORY, O_APPEND | O_WRONLY, O_TRUNC | O_RDWR,
+				    O_NONBLOCK, O_PATH, O_EXCL | O_CREAT, MAP_PRIVATE, MAP_SHARED,
+				    MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS,
+				    MAP_SHARED | MAP_FIXED, MAP_SHARED | MAP_DAXVM, MAP_PRIVATE | MAP_DAXVM,
+				    MAP_SHARED | MAP_DAXVM | MAP_POPULATE, 3, 7, AT_EMPTY_PATH,
+				    AT_SYMLINK_NOFOLLOW, AT_REMOVEDIR };
+
+	return rng_below(6) ? (uint64_t)some[rng_below(sizeof(some) / sizeof(some[0]))] : 1ull << rng_below(64);
+}
+
+static uint64_t pick_address(void)
+{
+	char *base[] = { arena, file_map, past_end, no_access, file_map + (4u << 20) };
+	uint64_t at = (uint64_t)base[rng_below(5)] + (uint64_t)rng_below(8) * 4096;
+
+	switch (rng_below(8)) {
+	case 0: return pick_pointer();
+	case 1: return at + rng_below(4096);
+	case 2: return 0x200000000000 + ((uint64_t)rng_below(64) << 21);
+	case 3: return 0;
+	default: return at;
+	}
+}
+
+static uint64_t pick(char kind)
+{
+	switch (kind) {
+	case 'f': return rng_below(8) ? 3 + rng_below(14) : (uint64_t)(int64_t[]){ -1, AT_FDCWD, 0x7fffffff, 999, -9999, 0x100000003 }[rng_below(6)];
+	case 'p': return pick_pointer();
+	case 'l': return pick_length();
+	case 's': return rng_below(10) ? (uint64_t)paths[rng_below(sizeof(paths) / sizeof(paths[0]))]
+				       : rng_below(2) ? (uint64_t)long_path : pick_pointer();
+	case 'a': return pick_address();
+	case 'n': return rng_below(5) ? rng_below(32) : pick_length();
+	case 'g': return pick_flags();
+	case 'S': return rng_below(70);
+	case 'P': return rng_below(3) ? 0 : 0x3ffffffu;
+	case 'o': return rng_below(3) ? rng_below(1u << 24) : pick_length();
+	default: return rng_next() >> rng_below(64);
+	}
+}
+
+static const char *kinds_of(long nr)
+{
+	for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++) {
+		if (hints[i].nr == nr)
+			return hints[i].kinds;
+	}
+	return "";
+}
+
+static long pick_number(void)
+{
+	if (rng_below(4) == 0)
+		return rng_below(512);
+	return hints[rng_below(sizeof(hints) / sizeof(hints[0]))].nr;
+}
+
+// Calls that would end the experiment, not test it. Those that only end the child come seldom.
+static bool left_out(long nr)
+{
+	switch (nr) {
+	case SYS_reboot:
+	case SYS_kill:
+	case SYS_tkill:
+	case SYS_tgkill:
+	case SYS_rt_sigqueueinfo:
+	case SYS_rt_tgsigqueueinfo:
+	case SYS_pidfd_send_signal:
+		return true;
+	case SYS_exit:
+	case SYS_exit_group:
+	case SYS_rt_sigreturn:
+	case SYS_execve:
+	case SYS_vfork:
+	case SYS_pause:
+	case SYS_rt_sigsuspend:
+	case SYS_setpgid:
+		return rng_below(50) != 0;
+	default:
+		return false;
+	}
+}
+
+// The child of a fork made by chance must not go on, nor return: it may share the stack.
+static long raw_call(const struct call *c)
+{
+	register long r10 __asm__("r10") = c->arg[3];
+	register long r8 __asm__("r8") = c->arg[4];
+	register long r9 __asm__("r9") = c->arg[5];
+	long result = c->nr;
+	bool forks = c->nr == SYS_fork || c->nr == SYS_vfork || c->nr == SYS_clone;
+
+	__asm__ volatile("syscall\n\t"
+			 "test %%rax, %%rax\n\t"
+			 "jnz 1f\n\t"
+			 "test %b[forks], %b[forks]\n\t"
+			 "jz 1f\n\t"
+			 "mov $60, %%eax\n\t"
+			 "xor %%edi, %%edi\n\t"
+			 "syscall\n"
+			 "1:"
+			 : "+a"(result)
+			 : "D"(c->arg[0]), "S"(c->arg[1]), "d"(c->arg[2]), "r"(r10), "r"(r8), "r"(r9),
+			   [forks] "b"(forks)
+			 : "rcx", "r11", "memory");
+	return result;
+}
+
+// Structures by chance: iovec, timespec, pollfd, sigset...
+static void refill_arena(void)
+{
+	uint64_t *words = (uint64_t *)arena;
+
+	for (unsigned n = 0; n < 64; n++) {
+		unsigned at = rng_below(ARENA_BYTES / 8 - 16);
+
+		for (unsigned i = 0; i < 16; i++)
+			words[at + i] = pick("plfnrona"[rng_below(8)]);
+	}
+	if (rng_below(4) == 0)
+		memset(arena + rng_below(ARENA_BYTES / 2), (int)rng_below(256), ARENA_BYTES / 2);
+}
+
+static void one_call(void)
+{
+	struct call *c = &diary->recent[diary->calls % RECENT];
+	const char *kinds;
+
+	do {
+		c->nr = pick_number();
+	} while (left_out(c->nr));
+	kinds = kinds_of(c->nr);
+	for (unsigned i = 0; i < 6; i++) {
+		char kind = rng_below(8) && i < strlen(kinds) ? kinds[i] : "rplfnsag"[rng_below(8)];
+
+		c->arg[i] = (long)pick(kind);
+	}
+	c->result = -9999;
+	diary->calls++;
+	c->result = raw_call(c);
+}
+
+static void nothing(int sig)
+{
+	(void)sig;
+}
+
+static sigjmp_buf next_call;
+static volatile unsigned repairs;
+
+// Calls chosen by chance unmap the arena and worse. Put it back and go on.
+static void repair(int sig)
+{
+	if (++repairs > REPAIRS)
+		_exit(2);
+	if (mmap(arena, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED)
+		_exit(3);
+	(void)sig;
+	siglongjmp(next_call, 1);
+}
+
+static int open_files(void)
+{
+	int fds[2], null = open("/dev/null", O_RDWR);
+
+	for (int fd = 0; fd < 3; fd++)
+		dup2(null, fd);
+	open("a", O_RDWR | O_CREAT, 0666); // a folder in some rounds
+	open("b", O_RDWR | O_CREAT, 0666);
+	open("c", O_RDWR | O_CREAT | O_APPEND, 0666);
+	open(".", O_RDONLY | O_DIRECTORY);
+	open("/proc/self/maps", O_RDONLY);
+	open("/dev/zero", O_RDWR);
+	open("/proc", O_RDONLY | O_DIRECTORY);
+	open("d", O_PATH);
+	if (pipe(fds))
+		return -1;
+	if (pipe2(fds, O_NONBLOCK))
+		return -1;
+	return open("b", O_RDWR);
+}
+
+static void prepare_memory(int fd)
+{
+	char *at = mmap(NULL, ARENA_BYTES + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	munmap(at + ARENA_BYTES, 4096);
+	arena = at;
+	read_only = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	no_access = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	no_access += 4096;
+	mprotect(no_access, 4096, PROT_NONE);
+	if (ftruncate(fd, 6u << 20))
+		_exit(1);
+	file_map = mmap(NULL, 6u << 20, PROT_READ | PROT_WRITE, MAP_SHARED | (rng_below(2) ? MAP_DAXVM : 0), fd, 0);
+	past_end = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 256u << 20);
+	long_path = malloc(6000);
+	memset(long_path, 'x', 6000);
+	for (int i = 200; i < 5500; i += 200)
+		long_path[i] = '/';
+	long_path[rng_below(2) ? 300 : 5999] = 0;
+}
+
+static void child(uint64_t seed)
+{
+	struct itimerval often = { .it_interval = { .tv_usec = 20000 }, .it_value = { .tv_usec = 20000 } };
+	struct sigaction act = { .sa_handler = nothing };
+
+	rng_seed(seed);
+	prepare_memory(open_files());
+	if (rng_below(2)) {
+		if (setgroups(0, NULL) || setgid(1000) || setuid(1000))
+			_exit(1);
+	}
+	sigaction(SIGALRM, &act, NULL);
+	act = (struct sigaction){ .sa_handler = repair, .sa_flags = SA_NODEFER };
+	sigaction(SIGSEGV, &act, NULL);
+	sigaction(SIGBUS, &act, NULL);
+	setitimer(ITIMER_REAL, &often, NULL);
+	sigsetjmp(next_call, 0);
+	while (diary->calls < CALLS) {
+		if (diary->calls % 16 == 0)
+			refill_arena();
+		one_call();
+	}
+	_exit(0);
+}
+
+static void print_diary(const struct diary *d)
+{
+	for (unsigned long n = d->calls > RECENT ? d->calls - RECENT : 0; n < d->calls; n++) {
+		const struct call *c = &d->recent[n % RECENT];
+
+		complain("  %ld(%#lx, %#lx, %#lx, %#lx, %#lx, %#lx) = %ld\n", c->nr, c->arg[0], c->arg[1],
+			 c->arg[2], c->arg[3], c->arg[4], c->arg[5], c->result);
+	}
+}
+
+static void start(struct job *job, unsigned number, uint64_t seed)
+{
+	struct diary *d = &diaries[number];
+
+	*job = (struct job){ .seed = seed, .begin = now_ms() };
+	memset(d, 0, sizeof(*d));
+	job->pid = fork();
+	if (job->pid == 0) {
+		diary = d;
+		setsid();
+		child(seed);
+	}
+}
+
+// False: it was killed long ago and is still there.
+static bool watch(struct job *job, unsigned number, bool tell)
+{
+	uint64_t age = now_ms() - job->begin;
+
+	if (waitpid(job->pid, NULL, WNOHANG) != 0) {
+		if (tell) {
+			complain("seed %lu:\n", (unsigned long)job->seed);
+			print_diary(&diaries[number]);
+		}
+		job->pid = 0;
+		return true;
+	}
+	if (age > CHILD_MS && !job->killed) {
+		kill(job->pid, SIGKILL);
+		job->killed = true;
+	}
+	if (age < CHILD_MS + GONE_MS)
+		return true;
+	complain("sysfuzz: seed %lu: killed, but still there; last calls:\n", (unsigned long)job->seed);
+	print_diary(&diaries[number]);
+	return false;
+}
+
+static void empty_folder(const char *path, int depth)
+{
+	DIR *dir = opendir(path);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir))) {
+		char name[600];
+
+		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+			continue;
+		snprintf(name, sizeof(name), "%.250s/%s", path, entry->d_name);
+		while (umount2(name, MNT_DETACH) == 0)
+			;
+		if (depth < 4)
+			empty_folder(name, depth + 1);
+		if (unlink(name) != 0)
+			rmdir(name);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+static unsigned long run(struct job *jobs, unsigned nr_jobs, uint64_t seed, uint64_t end, bool tell)
+{
+	unsigned long rounds = 0;
+	unsigned running;
+
+	do {
+		running = 0;
+		for (unsigned i = 0; i < nr_jobs; i++) {
+			if (!jobs[i].pid && now_ms() < end) {
+				if (rng_below(4) == 0)
+					empty_folder(".", 0);
+				if (rng_below(3) == 0)
+					mkdir(rng_below(2) ? "a" : "d", 0777);
+				mkdir("mnt", 0777);
+				start(&jobs[i], i, seed + rounds++);
+			}
+			if (jobs[i].pid && !watch(&jobs[i], i, tell))
+				exit(1);
+			running += jobs[i].pid != 0;
+		}
+		usleep(2000);
+	} while (running || now_ms() < end);
+	empty_folder(".", 0);
+	return rounds;
+}
+
+static void settle(void)
+{
+	usleep(300000); // orphans end, deferred frees happen
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t seed = option(argc, argv, 's', 1), ms = option(argc, argv, 't', 5) * 1000;
+	unsigned nr_jobs = (unsigned)option(argc, argv, 'j', 3);
+	bool tell = !strcmp(argv[argc - 2], "-d");
+	struct job jobs[JOBS_MAX] = { 0 };
+	unsigned long rounds;
+	long free_kb, objects;
+
+	if (argc < 2 || chdir(argv[argc - 1]) != 0 || chmod(".", 0777) != 0 || nr_jobs > JOBS_MAX) {
+		perror("sysfuzz: folder");
+		return 2;
+	}
+	diaries = mmap(NULL, sizeof(*diaries) * JOBS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		       -1, 0);
+	rng_seed(seed);
+	umask(0);
+	rounds = run(jobs, nr_jobs, seed, now_ms() + ms / 3, tell);
+	settle();
+	free_kb = meminfo("MemFree");
+	objects = meminfo("KernelObjects");
+	rounds += run(jobs, nr_jobs, seed + rounds, now_ms() + ms - ms / 3, tell);
+	settle();
+	free_kb -= meminfo("MemFree");
+	objects = meminfo("KernelObjects") - objects;
+	printf("sysfuzz: %s seed %lu, %lu children, %ld kB and %ld objects more in use\n",
+	       free_kb > LEAK_KB || objects > LEAK_OBJECTS ? "leak:" : "ok", (unsigned long)seed, rounds,
+	       free_kb, objects);
+	return free_kb > LEAK_KB || objects > LEAK_OBJECTS;
+}
