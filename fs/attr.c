@@ -99,14 +99,18 @@ int inode_set_times(struct inode *i, const u64 *atime_ns, const u64 *mtime_ns, b
 int inode_truncate(struct inode *i, s64 size)
 {
 	struct inode_attr attr = { .size = (u64)size };
+	int err;
 
 	if (S_ISDIR(i->mode))
 		return -EISDIR;
 	if (size < 0 || !S_ISREG(i->mode))
 		return -EINVAL;
-	if (__atomic_load_n(&i->writers, __ATOMIC_ACQUIRE) < 0)
-		return -ETXTBSY;
-	return set(i, ATTR_SIZE, &attr);
+	err = inode_begin_write(i);
+	if (err)
+		return err;
+	err = set(i, ATTR_SIZE, &attr);
+	inode_end_write(i);
+	return err;
 }
 
 int inode_access(struct inode *i, unsigned mask, bool effective)

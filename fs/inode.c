@@ -195,6 +195,23 @@ void new_inode_owner(const struct inode *dir, u32 *mode, u32 *uid, u32 *gid)
 		*mode |= S_ISGID;
 }
 
+int inode_begin_write(struct inode *i)
+{
+	s32 old = __atomic_load_n(&i->writers, __ATOMIC_RELAXED);
+
+	do {
+		if (old < 0)
+			return -ETXTBSY;
+	} while (!__atomic_compare_exchange_n(&i->writers, &old, old + 1, true, __ATOMIC_ACQ_REL,
+					      __ATOMIC_RELAXED));
+	return 0;
+}
+
+void inode_end_write(struct inode *i)
+{
+	__atomic_fetch_sub(&i->writers, 1, __ATOMIC_RELEASE);
+}
+
 int inode_deny_write(struct inode *i)
 {
 	s32 old = __atomic_load_n(&i->writers, __ATOMIC_RELAXED);

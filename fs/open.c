@@ -9,6 +9,7 @@
 //       until after `release`.
 //   I3  Who created the file may use it as asked, whatever its mode (open(2), O_CREAT).
 #include "fs/namei.h"
+#include "fs/file.h"
 #include "fs/vfs.h"
 
 #include "fs/chrdev.h"
@@ -68,7 +69,7 @@ static void keep_or_free(struct file *f)
 static void file_free(struct file *f)
 {
 	if (writes(f->flags))
-		__atomic_fetch_sub(&f->inode->writers, 1, __ATOMIC_RELEASE);
+		inode_end_write(f->inode);
 	if (f->dentry)
 		dentry_put(f->dentry);
 	inode_put(f->inode);
@@ -84,18 +85,6 @@ void file_put(struct file *f)
 	if (f->ops->release)
 		f->ops->release(f);
 	file_free(f);
-}
-
-static int take_write_access(struct inode *i)
-{
-	s32 old = __atomic_load_n(&i->writers, __ATOMIC_RELAXED);
-
-	do {
-		if (old < 0)
-			return -ETXTBSY;
-	} while (!__atomic_compare_exchange_n(&i->writers, &old, old + 1, true, __ATOMIC_ACQ_REL,
-					      __ATOMIC_RELAXED));
-	return 0;
 }
 
 static const struct file_ops *ops_of(const struct inode *i)
@@ -121,7 +110,7 @@ int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **
 	if (!f)
 		return -ENOMEM;
 	if (writes(flags)) {
-		err = take_write_access(i);
+		err = inode_begin_write(i);
 		if (err) {
 			f->flags &= ~O_ACCMODE; // nothing to give back
 			file_free(f);
@@ -162,15 +151,6 @@ static int may_open(const struct walk *w, struct inode *i, unsigned flags)
 	return cred_permission(c, i, mask_of(flags));
 }
 
-static int truncate_opened(struct inode *i)
-{
-	struct inode_attr attr = { .size = 0 };
-
-	if (!S_ISREG(i->mode))
-		return 0;
-	return i->ops->setattr ? i->ops->setattr(i, ATTR_SIZE, &attr) : -EINVAL;
-}
-
 // Opens what the walk has arrived at. `created`: I3.
 static int open_here(struct walk *w, struct dentry *d, unsigned flags, bool created,
 		     struct file **out)
@@ -180,8 +160,8 @@ static int open_here(struct walk *w, struct dentry *d, unsigned flags, bool crea
 	if (err)
 		return err;
 	err = inode_open(d->inode, d, flags, out);
-	if (!err && (flags & O_TRUNC) && !created) {
-		err = truncate_opened(d->inode);
+	if (!err && (flags & O_TRUNC) && !created && S_ISREG(d->inode->mode)) {
+		err = inode_truncate(d->inode, 0);
 		if (err)
 			file_put(*out);
 	}

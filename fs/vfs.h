@@ -217,6 +217,9 @@ int inode_permission(const struct inode *i, unsigned mask) __must_check;
 // A program is being run from it: nobody may open it for writing. -ETXTBSY: somebody has.
 int inode_deny_write(struct inode *i) __must_check;
 void inode_allow_write(struct inode *i);
+// The counterpart: somebody writes, so that no program may be run from it. -ETXTBSY: one is.
+int inode_begin_write(struct inode *i) __must_check;
+void inode_end_write(struct inode *i);
 
 // Opens a path for the current thread (kernel threads: from the root, as root). 0 or -errno.
 int vfs_open(const char *path, unsigned flags, u32 mode, struct file **out) __must_check;

@@ -434,9 +434,13 @@ int aspace_fault_in(struct aspace *as, uva_t addr, u64 len, bool write)
 
 	if (end < addr.va || end > USER_END)
 		return -EFAULT;
-	for (u64 va = ALIGN_DOWN(addr.va, PAGE_SIZE); va < end; va += PAGE_SIZE)
+	for (u64 va = ALIGN_DOWN(addr.va, PAGE_SIZE); va < end; va += PAGE_SIZE) {
+		// Terabytes may have been asked for. The first page always: somebody waits for it.
+		if (va > addr.va && READ_ONCE(thread_current()->signal_pending))
+			return -EINTR;
 		if (fault_resolve(as, va, write ? FAULT_WRITE : FAULT_READ))
 			return -EFAULT;
+	}
 	return 0;
 }
 

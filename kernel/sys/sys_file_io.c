@@ -7,6 +7,7 @@
 #include "fs/file.h"
 #include "fs/fs_context.h"
 #include "kernel/lib/string.h"
+#include "kernel/proc/signal.h"
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
@@ -188,6 +189,8 @@ static s64 send(struct file *out, struct file *in, s64 *off, u64 count)
 			break;
 		done += n;
 		count -= (u64)n;
+		if (signal_pending()) // a file sent to itself has no end
+			break;
 	}
 	kfree(buf);
 	return done ? done : n;

@@ -212,12 +212,16 @@ s64 sys_mincore(const struct syscall_args *a)
 static s64 lock_range(u64 addr, u64 len, bool touch)
 {
 	u64 start = ALIGN_DOWN(addr, PAGE_SIZE);
+	int err;
 
 	if (len > USER_END || addr > USER_END - len)
 		return len > ~0ull - addr ? -EINVAL : -ENOMEM;
 	if (!touch || !len)
 		return 0;
-	return aspace_fault_in(current_as(), UVA(start), addr + len - start, false) ? -ENOMEM : 0;
+	err = aspace_fault_in(current_as(), UVA(start), addr + len - start, false);
+	if (err == -EINTR)
+		return -ERESTARTSYS;
+	return err ? -ENOMEM : 0;
 }
 
 s64 sys_mlock(const struct syscall_args *a)

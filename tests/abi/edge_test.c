@@ -6,8 +6,15 @@
 //   begin, because its end was bad; the caller took that for a missing page, made the first page
 //   present, which went well, and tried again, for ever and beyond SIGKILL. Linux answers EFAULT at
 //   once, or moves the bytes that are there.
+//
+// * open(O_RDONLY | O_TRUNC) of a program that runs. It does not open for writing, so nobody asked
+//   whether the file was busy, and the shell's text was gone from under it.
+//
+// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for them.
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <time.h>
 
 #include "tests/abi/tap.h"
 
@@ -40,11 +47,67 @@ static void buffer_leaves_user_space(void)
 	unlink("f");
 }
 
+static void truncate_running_program(void)
+{
+	struct stat before, after;
+
+	is(stat("/proc/self/exe", &before), 0, "stat of this program");
+	fails(open("/proc/self/exe", O_RDONLY | O_TRUNC), ETXTBSY, "O_TRUNC for reading only");
+	fails(open("/proc/self/exe", O_RDWR | O_TRUNC), ETXTBSY, "O_TRUNC for writing");
+	fails(truncate("/proc/self/exe", 0), ETXTBSY, "truncate");
+	is(stat("/proc/self/exe", &after), 0, "stat again");
+	is(after.st_size, before.st_size, "this program has its size");
+}
+
+static int populate_much(void)
+{
+	mmap(NULL, 16ul << 30, PROT_READ,
+	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_NORESERVE, -1, 0);
+	pause();
+	return 0;
+}
+
+static int send_to_itself(void)
+{
+	int in = open("f", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	int out = open("f", O_WRONLY);
+	off_t off = 0;
+
+	if (write(in, "x", 1) != 1 || lseek(out, 1, SEEK_SET) != 1)
+		return 1;
+	while (sendfile(out, in, &off, 1ul << 30) > 0)
+		;
+	pause();
+	return 0;
+}
+
+static void kill_soon(int (*fn)(void), const char *name)
+{
+	struct timespec begin, end;
+	pid_t pid;
+	int status = 0;
+
+	pid = fork();
+	if (pid == 0)
+		_exit(fn());
+	usleep(100000);
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	ok(WIFSIGNALED(status) && end.tv_sec - begin.tv_sec < 3, "%s ends with SIGKILL at once",
+	   name);
+}
+
 int main(void)
 {
 	enter_scratch_folder();
 	alarm(20); // what hangs has failed
 	buffer_leaves_user_space();
+	truncate_running_program();
+	kill_soon(populate_much, "MAP_POPULATE of much");
+	kill_soon(send_to_itself, "sendfile of a file to itself");
+	unlink("f");
 	leave_scratch_folder();
 	return tap_done();
 }

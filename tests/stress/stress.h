@@ -57,7 +57,8 @@ __attribute__((format(printf, 1, 2))) static inline void complain(const char *fm
 	va_start(args, fmt);
 	len = vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
-	if (len > 0 && write(STDERR_FILENO, line, (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1) < 0)
+	if (len > 0 && write(STDERR_FILENO, line,
+			     (size_t)len < sizeof(line) ? (size_t)len : sizeof(line) - 1) < 0)
 		_exit(99);
 }
 

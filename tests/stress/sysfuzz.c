@@ -24,20 +24,21 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/time.h>
 #include <sys/utsname.h>
 
 #include "tests/stress/stress.h"
 
-#define ARENA_BYTES 65536u
-#define MAP_DAXVM   0x400000
-#define JOBS_MAX    8
-#define RECENT      16
-#define CALLS       2000 // of one child
-#define REPAIRS     100 // of what it did to its own memory
-#define CHILD_MS    1500 // then it is killed
-#define GONE_MS     20000 // for a killed child to be gone
-#define LEAK_KB     1024
+#define ARENA_BYTES  65536u
+#define MAP_DAXVM    0x400000
+#define JOBS_MAX     8
+#define RECENT       16
+#define CALLS        2000  // of one child
+#define REPAIRS      100   // of what it did to its own memory
+#define CHILD_MS     1500  // then it is killed
+#define GONE_MS      20000 // for a killed child to be gone
+#define LEAK_KB      1024
 #define LEAK_OBJECTS 300
 
 struct call {
@@ -63,50 +64,94 @@ static const struct hint {
 	short nr;
 	char kinds[7];
 } hints[] = {
-	{ 0, "fpl" },	   { 1, "fpl" },      { 2, "sgn" },	 { 3, "f" },	    { 4, "sp" },
-	{ 5, "fp" },	   { 6, "sp" },	      { 7, "pnn" },	 { 8, "fon" },	    { 9, "alggfo" },
-	{ 10, "aln" },	   { 11, "al" },      { 12, "r" },	 { 13, "Sppn" },    { 14, "nppn" },
-	{ 16, "frp" },	   { 17, "fplo" },    { 18, "fplo" },	 { 19, "fpn" },	    { 20, "fpn" },
-	{ 21, "sn" },	   { 22, "p" },	      { 23, "npppp" },	 { 25, "allga" },   { 26, "aln" },
-	{ 27, "alp" },	   { 28, "aln" },     { 32, "f" },	 { 33, "fn" },	    { 35, "pp" },
-	{ 36, "np" },	   { 38, "npp" },     { 40, "ffpl" },	 { 59, "spp" },	    { 61, "Ppnp" },
-	{ 63, "p" },	   { 72, "fnr" },     { 73, "fn" },	 { 74, "f" },	    { 75, "f" },
-	{ 76, "so" },	   { 77, "fo" },      { 79, "pl" },	 { 80, "s" },	    { 81, "f" },
-	{ 82, "ss" },	   { 83, "sn" },      { 84, "s" },	 { 85, "sn" },	    { 86, "ss" },
-	{ 87, "s" },	   { 88, "ss" },      { 89, "spl" },	 { 90, "sn" },	    { 91, "fn" },
-	{ 92, "snn" },	   { 93, "fnn" },     { 96, "pp" },	 { 97, "np" },	    { 98, "np" },
-	{ 99, "p" },	   { 100, "p" },      { 103, "npl" },	 { 109, "PP" },	    { 115, "np" },
-	{ 116, "np" },	   { 127, "pn" },     { 128, "pppn" },	 { 130, "pn" },	    { 131, "pp" },
-	{ 132, "sp" },	   { 133, "snr" },    { 137, "sp" },	 { 138, "fp" },	    { 149, "al" },
-	{ 157, "nppn" },   { 158, "rr" },     { 160, "np" },	 { 161, "s" },	    { 165, "sssgp" },
-	{ 166, "sn" },	   { 170, "pl" },     { 188, "sspln" },	 { 191, "sspl" },   { 203, "Plp" },
-	{ 204, "Plp" },	   { 217, "fpl" },    { 221, "fool" },	 { 228, "np" },	    { 229, "np" },
-	{ 230, "nnpp" },   { 235, "sp" },     { 247, "nPpnp" },	 { 257, "fsgn" },   { 258, "fsn" },
-	{ 259, "fsnr" },   { 260, "fsnng" },  { 262, "fspg" },	 { 263, "fsg" },    { 264, "fsfs" },
-	{ 265, "fsfsg" },  { 266, "sfs" },    { 267, "fspl" },	 { 268, "fsn" },    { 269, "fsn" },
-	{ 270, "nppppp" }, { 271, "pnppl" },  { 280, "fspg" },	 { 285, "fnoo" },   { 292, "fng" },
-	{ 293, "pg" },	   { 295, "fpno" },   { 296, "fpno" },	 { 302, "Pnpp" },   { 309, "pp" },
-	{ 316, "fsfsg" },  { 318, "plg" },    { 332, "fsggp" },	 { 439, "fsng" },
+	{ 0, "fpl" },      { 1, "fpl" },     { 2, "sgn" },     { 3, "f" },      { 4, "sp" },
+	{ 5, "fp" },       { 6, "sp" },      { 7, "pnn" },     { 8, "fon" },    { 9, "alggfo" },
+	{ 10, "aln" },     { 11, "al" },     { 12, "r" },      { 13, "Sppn" },  { 14, "nppn" },
+	{ 16, "frp" },     { 17, "fplo" },   { 18, "fplo" },   { 19, "fpn" },   { 20, "fpn" },
+	{ 21, "sn" },      { 22, "p" },      { 23, "npppp" },  { 25, "allga" }, { 26, "aln" },
+	{ 27, "alp" },     { 28, "aln" },    { 32, "f" },      { 33, "fn" },    { 35, "pp" },
+	{ 36, "np" },      { 38, "npp" },    { 40, "ffpl" },   { 59, "spp" },   { 61, "Ppnp" },
+	{ 63, "p" },       { 72, "fnr" },    { 73, "fn" },     { 74, "f" },     { 75, "f" },
+	{ 76, "so" },      { 77, "fo" },     { 79, "pl" },     { 80, "s" },     { 81, "f" },
+	{ 82, "ss" },      { 83, "sn" },     { 84, "s" },      { 85, "sn" },    { 86, "ss" },
+	{ 87, "s" },       { 88, "ss" },     { 89, "spl" },    { 90, "sn" },    { 91, "fn" },
+	{ 92, "snn" },     { 93, "fnn" },    { 96, "pp" },     { 97, "np" },    { 98, "np" },
+	{ 99, "p" },       { 100, "p" },     { 103, "npl" },   { 109, "PP" },   { 115, "np" },
+	{ 116, "np" },     { 127, "pn" },    { 128, "pppn" },  { 130, "pn" },   { 131, "pp" },
+	{ 132, "sp" },     { 133, "snr" },   { 137, "sp" },    { 138, "fp" },   { 149, "al" },
+	{ 157, "nppn" },   { 158, "rr" },    { 160, "np" },    { 161, "s" },    { 165, "sssgp" },
+	{ 166, "sn" },     { 170, "pl" },    { 188, "sspln" }, { 191, "sspl" }, { 203, "Plp" },
+	{ 204, "Plp" },    { 217, "fpl" },   { 221, "fool" },  { 228, "np" },   { 229, "np" },
+	{ 230, "nnpp" },   { 235, "sp" },    { 247, "nPpnp" }, { 257, "fsgn" }, { 258, "fsn" },
+	{ 259, "fsnr" },   { 260, "fsnng" }, { 262, "fspg" },  { 263, "fsg" },  { 264, "fsfs" },
+	{ 265, "fsfsg" },  { 266, "sfs" },   { 267, "fspl" },  { 268, "fsn" },  { 269, "fsn" },
+	{ 270, "nppppp" }, { 271, "pnppl" }, { 280, "fspg" },  { 285, "fnoo" }, { 292, "fng" },
+	{ 293, "pg" },     { 295, "fpno" },  { 296, "fpno" },  { 302, "Pnpp" }, { 309, "pp" },
+	{ 316, "fsfsg" },  { 318, "plg" },   { 332, "fsggp" }, { 439, "fsng" },
 };
 
 static char *arena; // ARENA_BYTES of memory, then nothing
 static char *read_only, *no_access, *file_map, *past_end;
-static const char *paths[] = { "a", "b", "c", "d", "a/x", "a/y", "d/../b", "./c", "l", "", ".", "..",
-			       "a/", "b//", "../", "mnt", "mnt/x", "nosuch/x", "/proc/self/maps",
-			       "/proc/self/fd", "/proc/self/status", "/proc/self/exe", "/proc/pagetable",
-			       "/proc/meminfo", "/proc/self/mem", "/proc/self/fd/5", "/dev/null", "/dev/zero",
-			       "/dev/full", "/dev/urandom", "/dev/tty", "/proc/self", "ramfs", "proc", "ptfs",
-			       "devtmpfs", "/bin/true" };
+static const char *paths[] = { "a",
+			       "b",
+			       "c",
+			       "d",
+			       "a/x",
+			       "a/y",
+			       "d/../b",
+			       "./c",
+			       "l",
+			       "",
+			       ".",
+			       "..",
+			       "a/",
+			       "b//",
+			       "../",
+			       "mnt",
+			       "mnt/x",
+			       "nosuch/x",
+			       "/proc/self/maps",
+			       "/proc/self/fd",
+			       "/proc/self/status",
+			       "/proc/self/exe",
+			       "/proc/pagetable",
+			       "/proc/meminfo",
+			       "/proc/self/mem",
+			       "/proc/self/fd/5",
+			       "null",
+			       "zero",
+			       "full",
+			       "random",
+			       "/dev/tty",
+			       "/proc/self",
+			       "ramfs",
+			       "proc",
+			       "ptfs",
+			       "devtmpfs",
+			       "program" };
 static char *long_path;
 static struct diary *diaries;
 static struct diary *diary;
 
 static uint64_t pick_pointer(void)
 {
-	uint64_t bad[] = { 0, 1, 8, 0xfff, 0x1000, 0x7fffffffefff, 0x7ffffffff000, 0x7fffffffffff,
-			   0x800000000000, 0xffff800000000000, 0xffff800000001000, 0xffffffff80000000,
-			   0xffffffff80100000, 0xffffffffffffffff, 0xfffffffffffff000,
-			   0x8000000000000000, 0xfe00000000000 };
+	uint64_t bad[] = { 0,
+			   1,
+			   8,
+			   0xfff,
+			   0x1000,
+			   0x7fffffffefff,
+			   0x7ffffffff000,
+			   0x7fffffffffff,
+			   0x800000000000,
+			   0xffff800000000000,
+			   0xffff800000001000,
+			   0xffffffff80000000,
+			   0xffffffff80100000,
+			   0xffffffffffffffff,
+			   0xfffffffffffff000,
+			   0x8000000000000000,
+			   0xfe00000000000 };
 
 	switch (rng_below(12)) {
 	case 0: return bad[rng_below(sizeof(bad) / sizeof(bad[0]))];
@@ -122,9 +167,20 @@ static uint64_t pick_pointer(void)
 
 static uint64_t pick_length(void)
 {
-	static const uint64_t odd[] = { 0, 1, 7, 8, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000,
-					0x7ffffffff000, 0x7fffffffffffffff, 0x8000000000000000,
-					0xffffffffffffffff, 0xfffffffffffff000, 0xffffffff00000000 };
+	static const uint64_t odd[] = { 0,
+					1,
+					7,
+					8,
+					0x7fffffff,
+					0x80000000,
+					0xffffffff,
+					0x100000000,
+					0x7ffffffff000,
+					0x7fffffffffffffff,
+					0x8000000000000000,
+					0xffffffffffffffff,
+					0xfffffffffffff000,
+					0xffffffff00000000 };
 
 	switch (rng_below(5)) {
 	case 0: return odd[rng_below(sizeof(odd) / sizeof(odd[0]))];
@@ -136,14 +192,30 @@ static uint64_t pick_length(void)
 
 static uint64_t pick_flags(void)
 {
-	static const int some[] = { O_RDWR, O_RDWR | O_CREAT, O_DIRECTORY, O_APPEND | O_WRONLY, O_TRUNC | O_RDWR,
-				    O_NONBLOCK, O_PATH, O_EXCL | O_CREAT, MAP_PRIVATE, MAP_SHARED,
-				    MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS,
-				    MAP_SHARED | MAP_FIXED, MAP_SHARED | MAP_DAXVM, MAP_PRIVATE | MAP_DAXVM,
-				    MAP_SHARED | MAP_DAXVM | MAP_POPULATE, 3, 7, AT_EMPTY_PATH,
-				    AT_SYMLINK_NOFOLLOW, AT_REMOVEDIR };
+	static const int some[] = { O_RDWR,
+				    O_RDWR | O_CREAT,
+				    O_DIRECTORY,
+				    O_APPEND | O_WRONLY,
+				    O_TRUNC | O_RDWR,
+				    O_NONBLOCK,
+				    O_PATH,
+				    O_EXCL | O_CREAT,
+				    MAP_PRIVATE,
+				    MAP_SHARED,
+				    MAP_PRIVATE | MAP_ANONYMOUS,
+				    MAP_SHARED | MAP_ANONYMOUS,
+				    MAP_SHARED | MAP_FIXED,
+				    MAP_SHARED | MAP_DAXVM,
+				    MAP_PRIVATE | MAP_DAXVM,
+				    MAP_SHARED | MAP_DAXVM | MAP_POPULATE,
+				    3,
+				    7,
+				    AT_EMPTY_PATH,
+				    AT_SYMLINK_NOFOLLOW,
+				    AT_REMOVEDIR };
 
-	return rng_below(6) ? (uint64_t)some[rng_below(sizeof(some) / sizeof(some[0]))] : 1ull << rng_below(64);
+	return rng_below(6) ? (uint64_t)some[rng_below(sizeof(some) / sizeof(some[0]))]
+			    : 1ull << rng_below(64);
 }
 
 static uint64_t pick_address(void)
@@ -163,11 +235,17 @@ static uint64_t pick_address(void)
 static uint64_t pick(char kind)
 {
 	switch (kind) {
-	case 'f': return rng_below(8) ? 3 + rng_below(14) : (uint64_t)(int64_t[]){ -1, AT_FDCWD, 0x7fffffff, 999, -9999, 0x100000003 }[rng_below(6)];
+	case 'f':
+		return rng_below(8)
+			       ? 3 + rng_below(14)
+			       : (uint64_t)(int64_t[]){ -1,  AT_FDCWD, 0x7fffffff,
+							999, -9999,    0x100000003 }[rng_below(6)];
 	case 'p': return pick_pointer();
 	case 'l': return pick_length();
-	case 's': return rng_below(10) ? (uint64_t)paths[rng_below(sizeof(paths) / sizeof(paths[0]))]
-				       : rng_below(2) ? (uint64_t)long_path : pick_pointer();
+	case 's':
+		return rng_below(10)  ? (uint64_t)paths[rng_below(sizeof(paths) / sizeof(paths[0]))]
+		       : rng_below(2) ? (uint64_t)long_path
+				      : pick_pointer();
 	case 'a': return pick_address();
 	case 'n': return rng_below(5) ? rng_below(32) : pick_length();
 	case 'g': return pick_flags();
@@ -204,8 +282,7 @@ static bool left_out(long nr)
 	case SYS_tgkill:
 	case SYS_rt_sigqueueinfo:
 	case SYS_rt_tgsigqueueinfo:
-	case SYS_pidfd_send_signal:
-		return true;
+	case SYS_pidfd_send_signal: return true;
 	case SYS_exit:
 	case SYS_exit_group:
 	case SYS_rt_sigreturn:
@@ -213,10 +290,8 @@ static bool left_out(long nr)
 	case SYS_vfork:
 	case SYS_pause:
 	case SYS_rt_sigsuspend:
-	case SYS_setpgid:
-		return rng_below(50) != 0;
-	default:
-		return false;
+	case SYS_setpgid: return rng_below(50) != 0;
+	default: return false;
 	}
 }
 
@@ -239,8 +314,8 @@ static long raw_call(const struct call *c)
 			 "syscall\n"
 			 "1:"
 			 : "+a"(result)
-			 : "D"(c->arg[0]), "S"(c->arg[1]), "d"(c->arg[2]), "r"(r10), "r"(r8), "r"(r9),
-			   [forks] "b"(forks)
+			 : "D"(c->arg[0]), "S"(c->arg[1]), "d"(c->arg[2]), "r"(r10), "r"(r8),
+			   "r"(r9), [forks] "b"(forks)
 			 : "rcx", "r11", "memory");
 	return result;
 }
@@ -292,8 +367,8 @@ static void repair(int sig)
 {
 	if (++repairs > REPAIRS)
 		_exit(2);
-	if (mmap(arena, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-	    MAP_FAILED)
+	if (mmap(arena, ARENA_BYTES, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		_exit(3);
 	(void)sig;
 	siglongjmp(next_call, 1);
@@ -301,7 +376,15 @@ static void repair(int sig)
 
 static int open_files(void)
 {
-	int fds[2], null = open("/dev/null", O_RDWR);
+	int fds[2], null;
+
+	mknod("null", S_IFCHR | 0666, makedev(1, 3)); // these it may ruin
+	mknod("zero", S_IFCHR | 0666, makedev(1, 5));
+	mknod("full", S_IFCHR | 0666, makedev(1, 7));
+	mknod("random", S_IFCHR | 0666, makedev(1, 9));
+	null = open("/dev/null", O_RDWR);
+	if (null < 0)
+		_exit(4);
 
 	for (int fd = 0; fd < 3; fd++)
 		dup2(null, fd);
@@ -310,7 +393,7 @@ static int open_files(void)
 	open("c", O_RDWR | O_CREAT | O_APPEND, 0666);
 	open(".", O_RDONLY | O_DIRECTORY);
 	open("/proc/self/maps", O_RDONLY);
-	open("/dev/zero", O_RDWR);
+	open("zero", O_RDWR);
 	open("/proc", O_RDONLY | O_DIRECTORY);
 	open("d", O_PATH);
 	if (pipe(fds))
@@ -322,7 +405,8 @@ static int open_files(void)
 
 static void prepare_memory(int fd)
 {
-	char *at = mmap(NULL, ARENA_BYTES + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *at = mmap(NULL, ARENA_BYTES + 4096, PROT_READ | PROT_WRITE,
+			MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	munmap(at + ARENA_BYTES, 4096);
 	arena = at;
@@ -332,7 +416,8 @@ static void prepare_memory(int fd)
 	mprotect(no_access, 4096, PROT_NONE);
 	if (ftruncate(fd, 6u << 20))
 		_exit(1);
-	file_map = mmap(NULL, 6u << 20, PROT_READ | PROT_WRITE, MAP_SHARED | (rng_below(2) ? MAP_DAXVM : 0), fd, 0);
+	file_map = mmap(NULL, 6u << 20, PROT_READ | PROT_WRITE,
+			MAP_SHARED | (rng_below(2) ? MAP_DAXVM : 0), fd, 0);
 	past_end = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 256u << 20);
 	long_path = malloc(6000);
 	memset(long_path, 'x', 6000);
@@ -343,7 +428,8 @@ static void prepare_memory(int fd)
 
 static void child(uint64_t seed)
 {
-	struct itimerval often = { .it_interval = { .tv_usec = 20000 }, .it_value = { .tv_usec = 20000 } };
+	struct itimerval often = { .it_interval = { .tv_usec = 20000 },
+				   .it_value = { .tv_usec = 20000 } };
 	struct sigaction act = { .sa_handler = nothing };
 
 	rng_seed(seed);
@@ -371,8 +457,8 @@ static void print_diary(const struct diary *d)
 	for (unsigned long n = d->calls > RECENT ? d->calls - RECENT : 0; n < d->calls; n++) {
 		const struct call *c = &d->recent[n % RECENT];
 
-		complain("  %ld(%#lx, %#lx, %#lx, %#lx, %#lx, %#lx) = %ld\n", c->nr, c->arg[0], c->arg[1],
-			 c->arg[2], c->arg[3], c->arg[4], c->arg[5], c->result);
+		complain("  %ld(%#lx, %#lx, %#lx, %#lx, %#lx, %#lx) = %ld\n", c->nr, c->arg[0],
+			 c->arg[1], c->arg[2], c->arg[3], c->arg[4], c->arg[5], c->result);
 	}
 }
 
@@ -409,7 +495,8 @@ static bool watch(struct job *job, unsigned number, bool tell)
 	}
 	if (age < CHILD_MS + GONE_MS)
 		return true;
-	complain("sysfuzz: seed %lu: killed, but still there; last calls:\n", (unsigned long)job->seed);
+	complain("sysfuzz: seed %lu: killed, but still there; last calls:\n",
+		 (unsigned long)job->seed);
 	print_diary(&diaries[number]);
 	return false;
 }
@@ -480,8 +567,8 @@ int main(int argc, char **argv)
 		perror("sysfuzz: folder");
 		return 2;
 	}
-	diaries = mmap(NULL, sizeof(*diaries) * JOBS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
-		       -1, 0);
+	diaries = mmap(NULL, sizeof(*diaries) * JOBS_MAX, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	rng_seed(seed);
 	umask(0);
 	rounds = run(jobs, nr_jobs, seed, now_ms() + ms / 3, tell);
@@ -493,7 +580,7 @@ int main(int argc, char **argv)
 	free_kb -= meminfo("MemFree");
 	objects = meminfo("KernelObjects") - objects;
 	printf("sysfuzz: %s seed %lu, %lu children, %ld kB and %ld objects more in use\n",
-	       free_kb > LEAK_KB || objects > LEAK_OBJECTS ? "leak:" : "ok", (unsigned long)seed, rounds,
-	       free_kb, objects);
+	       free_kb > LEAK_KB || objects > LEAK_OBJECTS ? "leak:" : "ok", (unsigned long)seed,
+	       rounds, free_kb, objects);
 	return free_kb > LEAK_KB || objects > LEAK_OBJECTS;
 }
