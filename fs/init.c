@@ -41,6 +41,7 @@ void vfs_init(void)
 	pipe_init();
 	flock_init();
 	fs_register(&ramfs_type);
+	fs_register(&tmpfs_type);
 	fs_register(&devfs_type);
 	fs_register(&proc_type);
 	devmem_init();

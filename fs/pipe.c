@@ -330,6 +330,7 @@ static s64 pipe_ioctl(struct file *f, unsigned cmd, u64 arg)
 static void pipe_join(struct pipe *p, struct file *f)
 {
 	f->private = p;
+	f->stream = true;
 	f->pos = p->writer_opens;
 	if (can_read(f)) {
 		p->readers++;

@@ -552,4 +552,11 @@ static int ramfs_mount_type(const char *source, const char *options, bool read_o
 	return ramfs_mount(&ramfs_type, source, options, read_only, out);
 }
 
+static int tmpfs_mount_type(const char *source, const char *options, bool read_only,
+			    struct super **out)
+{
+	return ramfs_mount(&tmpfs_type, source, options, read_only, out);
+}
+
+struct fs_type tmpfs_type = { .name = "tmpfs", .nodev = true, .mount = tmpfs_mount_type };
 struct fs_type ramfs_type = { .name = "ramfs", .nodev = true, .mount = ramfs_mount_type };

@@ -52,6 +52,7 @@ static inline struct ramfs_inode *ramfs_i(struct inode *i)
 }
 
 extern struct fs_type ramfs_type;
+extern struct fs_type tmpfs_type; // the same by the name that programs use
 // The same with another name: /dev.
 int ramfs_mount(const struct fs_type *type, const char *source, const char *options, bool read_only,
 		struct super **out) __must_check;

@@ -13,7 +13,8 @@
 
 #define POS_MAX 0x7fffffffffffffffll
 
-static bool is_stream(const struct file *f)
+// Has no position that two users could tread on.
+static bool needs_no_position(const struct file *f)
 {
 	return !S_ISREG(f->inode->mode) && !S_ISDIR(f->inode->mode);
 }
@@ -65,7 +66,7 @@ ssize file_read(struct file *f, struct iov_iter *to)
 	if (n)
 		return n;
 	clamp(to);
-	if (is_stream(f))
+	if (needs_no_position(f))
 		return f->ops->read(f, to, &f->pos);
 	mutex_lock(&f->pos_lock);
 	n = f->ops->read(f, to, &f->pos);
@@ -80,7 +81,7 @@ ssize file_write(struct file *f, struct iov_iter *from)
 	if (n)
 		return n;
 	clamp(from);
-	if (is_stream(f))
+	if (needs_no_position(f))
 		return f->ops->write(f, from, &f->pos);
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
 		drop_set_id(f->inode);
@@ -94,7 +95,7 @@ static int check_offset(const struct file *f, s64 off, u64 len)
 {
 	if (off < 0)
 		return -EINVAL;
-	if (is_stream(f) && (f->inode->flags & INODE_STREAM || S_ISFIFO(f->inode->mode)))
+	if (f->stream)
 		return -ESPIPE;
 	return len > (u64)(POS_MAX - off) ? -EOVERFLOW : 0;
 }
@@ -180,7 +181,7 @@ s64 file_lseek(struct file *f, s64 off, int whence)
 
 	if (f->flags & O_PATH)
 		return -EBADF;
-	if ((f->inode->flags & INODE_STREAM) || S_ISFIFO(f->inode->mode))
+	if (f->stream)
 		return -ESPIPE;
 	if (whence < SEEK_SET || whence > SEEK_HOLE)
 		return -EINVAL;

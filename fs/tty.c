@@ -155,7 +155,7 @@ static void input_thread(void *arg)
 // ---- Reading ------------------------------------------------------------------------------------
 
 // Job control: a background process may not read (nor, with TOSTOP, write).
-static int check_foreground(struct tty *t, int sig)
+int tty_check_foreground(struct tty *t, int sig)
 {
 	u32 group;
 
@@ -246,7 +246,7 @@ static ssize tty_read(struct file *f, struct iov_iter *to, u64 *pos __unused)
 	u8 chunk[CHUNK];
 	ssize done = 0;
 	bool end = false;
-	int err = check_foreground(t, SIGTTIN);
+	int err = tty_check_foreground(t, SIGTTIN);
 
 	if (err || !to->left)
 		return err;
@@ -325,7 +325,7 @@ static ssize tty_write(struct file *f, struct iov_iter *from, u64 *pos __unused)
 	struct tty *t = tty_of(f);
 	u8 chunk[CHUNK];
 	ssize done = 0;
-	int err = t->ld.t.lflag & TOSTOP ? check_foreground(t, SIGTTOU) : 0;
+	int err = t->ld.t.lflag & TOSTOP ? tty_check_foreground(t, SIGTTOU) : 0;
 
 	while (from->left && !err) {
 		size_t want = min(from->left, sizeof(chunk));
@@ -362,6 +362,7 @@ static int tty_open(struct inode *i, struct file *f)
 {
 	unsigned minor = (unsigned)(i->rdev & 0xff);
 
+	f->stream = true;
 	if (i->rdev == MKDEV(5, 0)) { // /dev/tty
 		unsigned k = 0;
 
@@ -376,16 +377,10 @@ static int tty_open(struct inode *i, struct file *f)
 	return 0;
 }
 
-static s64 tty_lseek(struct file *f __unused, s64 off __unused, int whence __unused)
-{
-	return -ESPIPE;
-}
-
 static const struct file_ops tty_ops = {
 	.open = tty_open,
 	.read = tty_read,
 	.write = tty_write,
-	.lseek = tty_lseek,
 	.ioctl = tty_ioctl,
 	.poll = tty_poll,
 };

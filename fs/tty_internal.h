@@ -40,6 +40,10 @@ extern const struct tty_process_ops *tty_process; // NULL until kernel/proc is t
 // The signal to a process group; nothing while there is nobody to deliver it.
 void tty_signal(u32 group, int sig);
 
+// Job control: a process in the background may not do this. -ERESTARTSYS after it was sent `sig`
+// (SIGTTIN, SIGTTOU); -EIO for a read if it shuns that; else 0.
+int tty_check_foreground(struct tty *t, int sig);
+
 // fs/tty_ioctl.c
 bool tty_is_mine(const struct tty *t); // the session of the current process has it
 s64 tty_ioctl(struct file *f, unsigned cmd, u64 arg);

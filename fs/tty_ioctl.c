@@ -11,6 +11,7 @@
 // Signals that change of size or owner sends (signal(7)).
 #define SIGHUP   1
 #define SIGCONT  18
+#define SIGTTOU  22
 #define SIGWINCH 28
 
 static s64 set_termios(struct tty *t, u64 arg, bool flush)
@@ -131,10 +132,20 @@ static s64 get_state(struct tty *t, unsigned cmd, u64 arg)
 	return put_u32(arg, bytes);
 }
 
+// What a process in the background may not do to the terminal.
+static bool changes_something(unsigned cmd)
+{
+	return cmd == TCSETS || cmd == TCSETSW || cmd == TCSETSF || cmd == TCFLSH ||
+	       cmd == TIOCSPGRP;
+}
+
 s64 tty_ioctl(struct file *f, unsigned cmd, u64 arg)
 {
 	struct tty *t = f->private;
+	s64 err = changes_something(cmd) ? tty_check_foreground(t, SIGTTOU) : 0;
 
+	if (err)
+		return err;
 	switch (cmd) {
 	case TCGETS:
 	case TIOCGWINSZ:

@@ -107,7 +107,6 @@ enum inode_flags {
 	INODE_EVICTING = 2, // the last reference is gone, evict runs
 	INODE_DEAD = 4,     // a directory that was removed: nothing is created in it any more
 	INODE_VOLATILE = 8, // a directory whose names change by themselves (/proc): not cached
-	INODE_STREAM = 16,  // no position: pipes, terminals
 };
 
 struct inode {
@@ -119,7 +118,7 @@ struct inode {
 	u32 uid, gid, nlink; // [lock]
 	u64 rdev;
 	u32 refs;                 // atomic; see fs/inode.c
-	u32 flags;                // INODE_* [inode cache lock]; VOLATILE and STREAM constant
+	u32 flags;                // INODE_* [inode cache lock]; VOLATILE constant
 	s32 writers;              // > 0: files open for writing; < 0: running programs [atomic]
 	struct mutex lock;        // RANK_DIR for directories, else RANK_INODE
 	struct list hash_node;    // [inode cache lock]
@@ -135,6 +134,7 @@ struct file {
 	u32 refs;              // atomic
 	struct mutex pos_lock; // RANK_FILE_POS: guards pos for read, write, lseek, getdents64
 	u64 pos;
+	bool stream;   // no position: pipes, terminals; set by open
 	void *private; // the file system's
 };
 
