@@ -132,21 +132,24 @@ static bool fill_block(struct test_file *f, u64 off)
 static int file_page(struct vm_object *o, u64 off, bool write, struct vm_page *out)
 {
 	struct test_file *f = file_of(o);
+	bool filled = true;
 	pte_t *slot;
 
-	f->page_calls++;
+	__atomic_fetch_add(&f->page_calls, 1, __ATOMIC_RELAXED);
 	if (f->fail_page)
 		return f->fail_page;
 	if (off >= f->bytes)
 		return -ENXIO;
-	if (write && !fill_block(f, off))
-		return -ENOSPC;
+	spin_lock(&f->lock);
+	if (write)
+		filled = fill_block(f, off);
 	slot = leaf_slot(f, off, false);
 	if (!slot || pte_is_none(*slot))
 		*out = (struct vm_page){ .hole = true };
 	else
 		*out = (struct vm_page){ .pa = pte_addr(*slot), .level = PT_PTE };
-	return 0;
+	spin_unlock(&f->lock);
+	return filled ? 0 : -ENOSPC;
 }
 
 static int file_table(struct vm_object *o, u64 off, int max_level, struct vm_table *out)
@@ -209,6 +212,7 @@ struct test_file *test_file_create(u64 bytes)
 	if (!f)
 		return NULL;
 	vm_object_init(&f->object, &file_ops);
+	spin_init(&f->lock, RANK_FS_SPIN);
 	f->bytes = bytes;
 	f->level = level_for(bytes);
 	f->ready = true;
@@ -278,28 +282,34 @@ static bool grow_levels(struct test_file *f, int level)
 	return true;
 }
 
+// map_lock is held exclusively.
 static void revoke(struct test_file *f, u64 from, u64 to)
 {
-	rwlock_write_lock(&f->object.map_lock);
 	vm_revoke_begin(&f->object);
 	vm_revoke_finish(&f->object, from, to - from);
 	free_range(f, from, to);
-	rwlock_write_unlock(&f->object.map_lock);
 }
 
 bool test_file_resize(struct test_file *f, u64 bytes)
 {
-	u64 old = f->bytes;
+	bool good = true;
+	u64 old;
 
-	if (bytes > old && !grow_levels(f, level_for(bytes)))
-		return false;
-	f->bytes = bytes;
-	if (bytes < old)
+	rwlock_write_lock(&f->object.map_lock);
+	old = f->bytes;
+	if (bytes > old)
+		good = grow_levels(f, level_for(bytes));
+	if (good)
+		f->bytes = bytes;
+	if (good && bytes < old)
 		revoke(f, ALIGN_UP(bytes, PAGE_SIZE), ~0ull);
-	return true;
+	rwlock_write_unlock(&f->object.map_lock);
+	return good;
 }
 
 void test_file_punch(struct test_file *f, u64 off, u64 len)
 {
+	rwlock_write_lock(&f->object.map_lock);
 	revoke(f, off, off + len);
+	rwlock_write_unlock(&f->object.map_lock);
 }
