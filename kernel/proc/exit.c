@@ -88,10 +88,9 @@ static void give_children_to_init(struct process *p)
 	list_for_each_safe(c, tmp, &p->children, sibling) {
 		list_del(&c->sibling);
 		list_add_tail(&init->children, &c->sibling);
+		session_link_lost(c, p);
 		c->parent = init;
 		c->ppid = init->pid;
-		if (c->pgid != p->pgid)
-			session_group_lost_parent(c->pgid);
 		c->exit_signal = SIGCHLD;
 		if (c->state == PROCESS_ZOMBIE) {
 			struct siginfo info = end_info(c);
@@ -119,6 +118,7 @@ static void become_zombie(struct thread *t, int wait_status)
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	bool gone;
 
+	p->state = PROCESS_ZOMBIE;
 	give_children_to_init(p);
 	spin_lock(&p->sig_lock);
 	list_del(&t->proc_node);
@@ -128,8 +128,7 @@ static void become_zombie(struct thread *t, int wait_status)
 	spin_unlock(&p->sig_lock);
 	usage_add(&p->final, &own);
 	p->wait_status = wait_status;
-	p->state = PROCESS_ZOMBIE;
-	session_group_lost_parent(p->pgid);
+	session_link_lost(p, p->parent);
 	gone = notify_parent(p);
 	spin_unlock_irqrestore(&proc_lock, flags); // I1: `p` may be freed from here on
 	if (gone)

@@ -16,7 +16,6 @@
 #include "kernel/sys/mm_proc.h"
 #include "mm/aspace.h"
 #include "mm/heap.h"
-#include "mm/layout.h"
 
 #define NS_PER_TICK 10000000ul // USER_HZ is 100
 

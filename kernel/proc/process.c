@@ -95,8 +95,9 @@ struct process *process_next(u32 pid)
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *p, *best = NULL;
 
-	process_for_each(p) if (p->state != PROCESS_NEW && p->pid >= pid &&
-				(!best || p->pid < best->pid)) best = p;
+	process_for_each(p)
+		if (p->state != PROCESS_NEW && p->pid >= pid && (!best || p->pid < best->pid))
+			best = p;
 	if (best)
 		process_get(best);
 	spin_unlock_irqrestore(&proc_lock, flags);
@@ -117,7 +118,9 @@ static bool number_in_use(u32 nr) // I2
 {
 	struct process *p;
 
-	process_for_each(p) if (p->pid == nr || p->pgid == nr || p->sid == nr) return true;
+	process_for_each(p)
+		if (p->pid == nr || p->pgid == nr || p->sid == nr)
+			return true;
 	return false;
 }
 

@@ -36,10 +36,16 @@ static bool group_in_session(u32 pgrp, u32 session)
 	const struct process *p;
 	bool found = false;
 
-	process_for_each(p) found |=
-		p->state != PROCESS_NEW && p->pgid == pgrp && p->sid == session;
+	process_for_each(p)
+		found |= p->state != PROCESS_NEW && p->pgid == pgrp && p->sid == session;
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return found;
+}
+
+// Can `parent` continue the group of `child`, as a shell does?
+static bool is_link(const struct process *child, const struct process *parent)
+{
+	return parent && parent->pgid != child->pgid && parent->sid == child->sid;
 }
 
 // When no member has a parent in another group of the same session (POSIX, 3.264).
@@ -47,20 +53,26 @@ bool session_group_is_orphaned(u32 pgrp)
 {
 	const struct process *p;
 
-	process_for_each(p) if (p->pgid == pgrp && p->state == PROCESS_ALIVE && p->parent &&
-				p->parent->pgid != pgrp && p->parent->sid == p->sid) return false;
+	process_for_each(p)
+		if (p->pgid == pgrp && p->state == PROCESS_ALIVE && is_link(p, p->parent) &&
+		    p->parent->state == PROCESS_ALIVE)
+			return false;
 	return true;
 }
 
-void session_group_lost_parent(u32 pgrp)
+void session_link_lost(const struct process *child, const struct process *parent)
 {
 	const struct siginfo hup = { .signo = SIGHUP, .code = SI_KERNEL };
 	const struct siginfo cont = { .signo = SIGCONT, .code = SI_KERNEL };
 	const struct process *p;
+	u32 pgrp = child->pgid;
 	bool stopped = false;
 
-	process_for_each(p) stopped |=
-		p->pgid == pgrp && p->state == PROCESS_ALIVE && READ_ONCE(p->stopped);
+	// A group that was orphaned before, like that of a session's leader, loses nothing.
+	if (!is_link(child, parent))
+		return;
+	process_for_each(p)
+		stopped |= p->pgid == pgrp && p->state == PROCESS_ALIVE && READ_ONCE(p->stopped);
 	if (!stopped || !session_group_is_orphaned(pgrp))
 		return;
 	signal_send_group_locked(pgrp, &hup);

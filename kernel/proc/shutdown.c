@@ -26,8 +26,7 @@ static unsigned kill_others(void)
 	struct process *p, *me = process_current();
 	unsigned alive = 0;
 
-	process_for_each(p)
-	{
+	process_for_each(p) {
 		if (p == me || p->pid == 1 || p->state != PROCESS_ALIVE)
 			continue;
 		alive++;

@@ -212,7 +212,9 @@ void signal_send_group_locked(u32 pgid, const struct siginfo *info)
 {
 	struct process *p;
 
-	process_for_each(p) if (p->pgid == pgid && p->state == PROCESS_ALIVE) signal_send(p, info);
+	process_for_each(p)
+		if (p->pgid == pgid && p->state == PROCESS_ALIVE)
+			signal_send(p, info);
 }
 
 void signal_send_group(u32 pgid, const struct siginfo *info)
@@ -292,8 +294,7 @@ int signal_kill(s32 pid, const struct siginfo *info)
 	if (pid == INT32_MIN)
 		return -ESRCH;
 	flags = spin_lock_irqsave(&proc_lock);
-	process_for_each(p)
-	{
+	process_for_each(p) {
 		if (!is_addressed(me, p, pid))
 			continue;
 		found = true;

@@ -215,8 +215,9 @@ static bool group_exists(u32 pgid, u32 sid)
 {
 	const struct process *p;
 
-	process_for_each(p) if (p->pgid == pgid && p->sid == sid &&
-				p->state != PROCESS_NEW) return true;
+	process_for_each(p)
+		if (p->pgid == pgid && p->sid == sid && p->state != PROCESS_NEW)
+			return true;
 	return false;
 }
 
@@ -259,8 +260,9 @@ s64 sys_setsid(const struct syscall_args *a)
 	s64 ret = me->pid;
 
 	(void)a;
-	process_for_each(p) if (p->pgid == me->pid && p->state != PROCESS_NEW) ret =
-		-EPERM; // a group of that number exists
+	process_for_each(p)
+		if (p->pgid == me->pid && p->state != PROCESS_NEW)
+			ret = -EPERM; // a group of that number exists
 	if (ret > 0)
 		me->sid = me->pgid = me->pid;
 	spin_unlock_irqrestore(&proc_lock, flags);

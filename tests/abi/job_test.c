@@ -172,6 +172,32 @@ static void test_group_becomes_orphaned(void)
 	close(fd[0]);
 }
 
+// Once every exit in such a group sent SIGHUP, so that a stopped job took its shell along.
+static void test_orphaned_group_stays_stopped(void)
+{
+	int status = -1;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		pid_t stopped, other;
+
+		setsid(); // this group is orphaned from the beginning
+		stopped = start_sleeper();
+		kill(stopped, SIGSTOP);
+		waitpid(stopped, &status, WUNTRACED);
+		other = fork();
+		if (other == 0)
+			_exit(0);
+		waitpid(other, NULL, 0);
+		other = waitpid(stopped, &status, WNOHANG | WCONTINUED);
+		kill(stopped, SIGKILL);
+		_exit(other == 0 ? 5 : 6);
+	}
+	waitpid(pid, &status, 0);
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 5,
+	   "a group that was an orphan stays stopped");
+}
+
 static void test_groups(void)
 {
 	pid_t pid = fork();
@@ -203,6 +229,7 @@ int main(void)
 	test_sleep_survives_a_stop();
 	test_orphaned_group();
 	test_group_becomes_orphaned();
+	test_orphaned_group_stays_stopped();
 	test_groups();
 	return tap_done();
 }
