@@ -69,9 +69,29 @@ static void chain_del(struct dentry *d)
 		d->hash_next->hash_prev = d->hash_prev;
 }
 
+static void names_add(struct dentry *d)
+{
+	struct dentry **head = &d->inode->names;
+
+	d->name_next = *head;
+	d->name_prev = head;
+	if (*head)
+		(*head)->name_prev = &d->name_next;
+	*head = d;
+}
+
+static void names_del(struct dentry *d)
+{
+	*d->name_prev = d->name_next;
+	if (d->name_next)
+		d->name_next->name_prev = d->name_prev;
+}
+
 // Into the cache, which takes a reference.
 static void cache_add(struct dentry *d)
 {
+	if (d->inode)
+		names_add(d);
 	ref_get(&d->refs);
 	d->flags |= DENTRY_HASHED;
 	chain_add(d);
@@ -82,6 +102,8 @@ static void cache_add(struct dentry *d)
 // Out of it. The cache's reference is now the caller's.
 static void cache_remove(struct dentry *d)
 {
+	if (d->inode)
+		names_del(d);
 	d->flags &= ~DENTRY_HASHED;
 	chain_del(d);
 	list_del(&d->lru_node);
@@ -266,7 +288,11 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 void dcache_instantiate(struct dentry *d, struct inode *i)
 {
 	ASSERT(!d->inode);
+	spin_lock(&dcache_lock);
 	__atomic_store_n(&d->inode, i, __ATOMIC_RELEASE);
+	if (d->flags & DENTRY_HASHED)
+		names_add(d);
+	spin_unlock(&dcache_lock);
 }
 
 void dcache_delete(struct dentry *d)

@@ -27,6 +27,7 @@ struct dentry {
 	u16 name_len;                          // [dcache_lock]
 	char *name;                            // inline_name, or from the heap [dcache_lock]
 	struct dentry *hash_next, **hash_prev; // [dcache_lock]
+	struct dentry *name_next, **name_prev; // other names of the inode [dcache_lock]
 	struct list lru_node;                  // [dcache_lock]
 	char inline_name[DENTRY_INLINE];
 };

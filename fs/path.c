@@ -41,28 +41,44 @@ static bool path_backwards(struct dentry *d, const struct dentry *root, char *bu
 	return true;
 }
 
-ssize vfs_path(struct dentry *d, char *buf, size_t bytes)
+// The path of `d`, from the beginning of buf on. Its length, or -ERANGE.
+static ssize path_locked(struct dentry *d, char *buf, size_t bytes) REQUIRES(dcache_lock)
 {
 	static const char deleted[] = " (deleted)";
-	size_t at, len;
-	bool ok;
+	size_t at = bytes - 1, len;
 
 	if (bytes < sizeof(deleted) + 2)
 		return -ERANGE;
-	at = bytes - 1;
-	spin_lock(&dcache_lock);
 	if (d->flags & DENTRY_DEAD) {
 		at -= sizeof(deleted) - 1;
 		memcpy(buf + at, deleted, sizeof(deleted) - 1);
 	}
-	ok = path_backwards(d, fs_current()->root, buf, &at);
-	spin_unlock(&dcache_lock);
-	if (!ok)
+	if (!path_backwards(d, fs_current()->root, buf, &at))
 		return -ERANGE;
 	len = bytes - 1 - at;
 	memmove(buf, buf + at, len);
 	buf[len] = 0;
 	return (ssize)len;
+}
+
+ssize vfs_path(struct dentry *d, char *buf, size_t bytes)
+{
+	ssize n;
+
+	spin_lock(&dcache_lock);
+	n = path_locked(d, buf, bytes);
+	spin_unlock(&dcache_lock);
+	return n;
+}
+
+void inode_describe(struct inode *i, u64 *dev, u64 *ino, char *path, size_t bytes)
+{
+	*dev = i->super->dev;
+	*ino = i->ino;
+	spin_lock(&dcache_lock);
+	if (bytes && (!i->names || path_locked(i->names, path, bytes) < 0))
+		path[0] = 0;
+	spin_unlock(&dcache_lock);
 }
 
 ssize file_path(struct file *f, char *buf, size_t bytes)

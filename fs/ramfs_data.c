@@ -435,7 +435,13 @@ static void object_put(struct vm_object *o)
 	inode_put(&of_object(o)->inode);
 }
 
+static void object_describe(struct vm_object *o, u64 *dev, u64 *ino, char *path, size_t path_bytes)
+{
+	inode_describe(&of_object(o)->inode, dev, ino, path, path_bytes);
+}
+
 const struct vm_object_ops ramfs_object_ops = {
+	.describe = object_describe,
 	.page = object_page,
 	.size = object_size,
 	.get = object_get,
