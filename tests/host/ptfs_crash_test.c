@@ -316,6 +316,119 @@ static void zeros_in_the_cache(void **state)
 	finish(&x);
 }
 
+// ---- Random sequences ----
+
+static const char *const random_names[] = { "a", "b", "d/a",
+					    "d/long-long-long-long-long-long-long-"
+					    "long-long-long-long-long" };
+
+static int path_parent(struct rig *r, const char *path, struct ptfs_inode **dir, const char **name)
+{
+	if (strncmp(path, "d/", 2) != 0) {
+		ptfs_ihold(r->root);
+		*dir = r->root;
+		*name = path;
+		return 0;
+	}
+	*name = path + 2;
+	return ptfs_lookup(r->root, "d", 1, dir);
+}
+
+static int random_name_op(struct explorer *x, unsigned what, const char *path, const char *path2)
+{
+	struct ptfs_inode *dir, *dir2, *ip;
+	const char *name, *name2;
+	int err = path_parent(&x->r, path, &dir, &name);
+
+	if (err)
+		return 0;
+	if (path_parent(&x->r, path2, &dir2, &name2)) {
+		ptfs_iput(dir);
+		return 0;
+	}
+	switch (what) {
+	case 0: err = create(dir, name, PTFS_S_IFREG | 0644); break;
+	case 1: err = ptfs_unlink(dir, name, strlen(name)); break;
+	case 2: err = ptfs_rename(dir, name, strlen(name), dir2, name2, strlen(name2), 0); break;
+	case 3:
+		err = ptfs_lookup(dir, name, strlen(name), &ip);
+		if (!err) {
+			err = ptfs_link(dir2, name2, strlen(name2), ip);
+			ptfs_iput(ip);
+		}
+		break;
+	default: err = create(dir, name, PTFS_S_IFLNK | 0777); break;
+	}
+	ptfs_iput(dir);
+	ptfs_iput(dir2);
+	return err == -EEXIST || err == -ENOENT || err == -EPERM ? 0 : err;
+}
+
+// The file, if there is one of that name.
+static struct ptfs_inode *random_file(struct explorer *x, const char *path)
+{
+	struct ptfs_inode *dir, *ip = NULL;
+	const char *name;
+
+	if (path_parent(&x->r, path, &dir, &name))
+		return NULL;
+	if (ptfs_lookup(dir, name, strlen(name), &ip))
+		ip = NULL;
+	ptfs_iput(dir);
+	if (ip && ((ip->mode & PTFS_S_IFMT) != PTFS_S_IFREG || ip->nlink > 1)) {
+		ptfs_iput(ip);
+		ip = NULL;
+	}
+	return ip;
+}
+
+static void random_file_op(struct explorer *x, const char *path)
+{
+	static const u64 base[] = { 0, KIB(30), MIB(2) - KIB(6), KIB(2), 0 };
+	struct ptfs_inode *ip = random_file(x, path);
+	u64 pos = base[rnd(&x->seed) % ARRAY_SIZE(base)] + rnd(&x->seed) % KIB(10);
+	u64 len = rnd(&x->seed) % KIB(9) + 1;
+	char slashed[80];
+
+	if (!ip)
+		return;
+	snprintf(slashed, sizeof(slashed), "/%s", path);
+	switch (rnd(&x->seed) % 6) {
+	case 0: OP(x, ptfs_truncate(ip, pos)); break;
+	case 1: OP(x, ptfs_truncate(ip, 0)); break;
+	case 2: OP(x, ptfs_fallocate(ip, pos, len, rnd(&x->seed) & 1)); break;
+	default:
+		fill_pattern(data, len, rnd(&x->seed));
+		WRITE(x, slashed, ip, len, pos);
+		break;
+	}
+	ptfs_iput(ip);
+}
+
+static void random_ops(void **state)
+{
+	const char *rounds = getenv("PTFS_ROUNDS"), *from = getenv("PTFS_SEED");
+	u64 n = rounds ? strtoull(rounds, NULL, 0) : 60;
+	struct explorer x;
+
+	(void)state;
+	start(&x, 1);
+	x.seed = from ? strtoull(from, NULL, 0) : 99;
+	ptfs_iput(make_dir(x.r.root, "d"));
+	explore(&x);
+	for (u64 i = 0; i < n; i++) {
+		const char *path = random_names[rnd(&x.seed) % ARRAY_SIZE(random_names)];
+		const char *path2 = random_names[rnd(&x.seed) % ARRAY_SIZE(random_names)];
+		unsigned what = (unsigned)(rnd(&x.seed) % 10);
+
+		if (what < 5)
+			OP(&x, random_name_op(&x, what, path, path2));
+		else
+			random_file_op(&x, path);
+	}
+	finish(&x);
+}
+
 // A crash while recovery itself is running, at each of its fences.
 struct second {
 	struct crash_log log;
@@ -395,6 +508,7 @@ int main(void)
 		cmocka_unit_test(clean_mark),
 		cmocka_unit_test(zeros_in_the_cache),
 		cmocka_unit_test(crash_in_recovery),
+		cmocka_unit_test(random_ops),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
