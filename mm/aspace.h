@@ -103,8 +103,8 @@ unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step[PT_PML
 void aspace_switch(struct aspace *as);
 
 // Make [addr, addr+len) usable for `write` or read by taking the faults now (get_user-like; used by
-// exec to fill pages and by calls that retry after a short copy). -EFAULT; -EINTR: a signal came after
-// the first page.
+// exec to fill pages and by calls that retry after a short copy). -EFAULT; -EINTR: a signal came
+// after the first page.
 int aspace_fault_in(struct aspace *as, uva_t addr, u64 len, bool write) __must_check;
 
 // The page-fault handler; registers itself with x86. Sends nothing itself: an unresolved user fault

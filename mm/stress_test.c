@@ -10,11 +10,11 @@
 #include "mm/pagetable.h"
 #include "mm/test_util.h"
 
-#define RW       (PROT_READ | PROT_WRITE)
-#define FILES    3
-#define PLACES   6
-#define STEPS    400
-#define SHRINKS  60
+#define RW      (PROT_READ | PROT_WRITE)
+#define FILES   3
+#define PLACES  6
+#define STEPS   400
+#define SHRINKS 60
 
 static struct test_file *files[FILES];
 static u32 workers; // still at work, atomic
@@ -63,8 +63,8 @@ static void map_something(struct worker *w, unsigned i)
 	}
 	w->place[i].file = files[f];
 	w->place[i].shared = flags[kind] & MAP_SHARED;
-	w->place[i].at = test_map_file(w->as, &files[f]->object, w->place[i].off, w->place[i].len, RW,
-				       flags[kind]);
+	w->place[i].at = test_map_file(w->as, &files[f]->object, w->place[i].off, w->place[i].len,
+				       RW, flags[kind]);
 }
 
 // First words are never written, second words are: by anybody, if the memory is shared.

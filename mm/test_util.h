@@ -26,7 +26,8 @@ bool test_poke(u64 va, u64 value);
 // root stands as low as the size allows. Block n begins with the word test_file_word(n).
 struct test_file {
 	struct vm_object object;
-	struct spinlock lock; // filling holes; everything else that changes holds map_lock exclusively
+	struct spinlock
+		lock; // filling holes; everything else that changes holds map_lock exclusively
 	u64 bytes;
 	int level; // of the root entry: PT_PMD = a PTE page, ...; PT_PTE: direct
 	pte_t root;

@@ -22,8 +22,8 @@ static bool in_user_space(uva_t a, size_t bytes)
 	return bytes <= USER_END && a.va <= USER_END - bytes;
 }
 
-// How many of `bytes` at `a` lie in user space. A partial copy takes those: its caller faults in the
-// page where it stopped, and would do so for ever if a copy with a bad end did not even begin.
+// How many of `bytes` at `a` lie in user space. A partial copy takes those: its caller faults in
+// the page where it stopped, and would do so for ever if a copy with a bad end did not even begin.
 static size_t user_part(uva_t a, size_t bytes)
 {
 	return a.va < USER_END ? min(bytes, USER_END - a.va) : 0;
