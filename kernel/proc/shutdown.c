@@ -3,10 +3,11 @@
 // What: the orderly end: processes, then file systems, then the machine.
 #include "kernel/proc/process.h"
 
-#include "fs/vfs.h"
+#include "fs/fs_context.h"
 #include "kernel/console.h"
 #include "kernel/x86/machine.h"
 #include "kernel/x86/time.h"
+#include "mm/aspace.h"
 
 #define KILL_WAIT_NS 2000000000ull // for programs to end once they are told to
 #define POLL_NS      10000000ull
@@ -36,6 +37,19 @@ static unsigned kill_others(void)
 	return alive;
 }
 
+// What the caller itself holds could keep a file system busy: its program, descriptors, directory.
+static void let_go(void)
+{
+	struct aspace *as = process_swap_aspace(NULL);
+	struct fs_context *fs = process_swap_fs(NULL);
+
+	if (as)
+		aspace_put(as);
+	process_set_exe(NULL);
+	if (fs)
+		fs_context_free(fs);
+}
+
 void system_shutdown(enum shutdown_how how)
 {
 	u64 deadline_ns = time_now_ns() + KILL_WAIT_NS;
@@ -48,6 +62,7 @@ void system_shutdown(enum shutdown_how how)
 		thread_sleep_ns(POLL_NS);
 	if (alive)
 		log_warn("shutdown: %u processes do not end", alive);
+	let_go();
 	vfs_sync_all();
 	vfs_unmount_all();
 	if (how == SHUTDOWN_RESTART)
