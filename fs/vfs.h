@@ -241,6 +241,6 @@ int vfs_getattr(struct inode *i, struct inode_attr *out) __must_check;
 // not fit. Deleted names end in " (deleted)".
 ssize vfs_path(struct dentry *d, char *buf, size_t bytes);
 ssize file_path(struct file *f, char *buf, size_t bytes); // "pipe:[7]" and the like too
-// For vm_object_ops.describe: st_dev, st_ino and one of the cached names of `i` ("": none is cached).
+// For vm_object_ops.describe: st_dev, st_ino, and one of the cached names of `i` or "".
 // No spinlock of rank DCACHE or above held.
 void inode_describe(struct inode *i, u64 *dev, u64 *ino, char *path, size_t bytes);
