@@ -41,7 +41,7 @@ struct aspace {
 	u64 brk_start, brk_end;  // [lock]
 	u64 mmap_top;            // where the search for free addresses begins, downwards
 	u64 mapped_bytes;        // sum of VMA lengths (RLIMIT_AS) [lock]
-	u64 limit_bytes;         // RLIMIT_AS
+	u64 limit_bytes;         // RLIMIT_AS [atomic]
 	u64 walk_va;             // address that /proc/PID/pagetable shows
 	u32 refs;                // threads and borrowers (vfork) [atomic]
 	u64 faults;              // page faults taken [atomic], /proc/PID/stat

@@ -10,6 +10,7 @@
 #include "kernel/random.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
+#include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
 #include "mm/uaccess.h"
@@ -115,10 +116,12 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 		ret = new ? set_limit(p, (unsigned)which, new) : 0;
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
-	// The descriptor table keeps its limit itself; another process's takes it over at its
-	// execve.
+	// Descriptor table and address space keep their limits themselves; another process's take
+	// theirs over at its execve.
 	if (!ret && new &&which == RLIMIT_NOFILE && p == me)
 		fs_set_nofile(thread_current()->fs, (unsigned)new->cur);
+	if (!ret && new && which == RLIMIT_AS && p == me)
+		WRITE_ONCE(thread_current()->as->limit_bytes, new->cur);
 	return ret;
 }
 

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "tests/abi/tap.h"
@@ -364,6 +365,20 @@ static void advice_and_sync(void)
 	munmap(p, 4 * PAGE);
 }
 
+static int child_with_limit(void)
+{
+	struct rlimit limit = { 256l << 20, 256l << 20 };
+	void *p;
+
+	if (setrlimit(RLIMIT_AS, &limit) != 0)
+		return 1;
+	p = mmap(NULL, 512l << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p != MAP_FAILED || errno != ENOMEM)
+		return 2;
+	p = mmap(NULL, 8l << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return p == MAP_FAILED ? 3 : 0;
+}
+
 static void descriptors(void)
 {
 	int fd = open("kind", O_RDWR | O_CREAT | O_TRUNC, 0644), writer = open("kind", O_WRONLY);
@@ -385,6 +400,7 @@ static void descriptors(void)
 	      "MAP_SHARED_VALIDATE without a file");
 	fails((long)syscall(SYS_mmap, NULL, PAGE * 2, PROT_READ, MAP_SHARED, fd, ~0xfffl),
 	      EOVERFLOW, "an offset that overflows");
+	is(in_child(child_with_limit), 0, "RLIMIT_AS");
 	close(ends[0]);
 	close(ends[1]);
 	close(path);
