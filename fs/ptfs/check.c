@@ -30,7 +30,7 @@ static void found(struct check *c, const char *what, u64 ino, u64 a, u64 b)
 // not.
 static int itable_extent(struct check *c, u64 block, struct ptfs_extent *x)
 {
-	int err = ptfs_map_extent(&c->fs->itable, block, x);
+	int err = ptfs_map_extent(&c->fs->itable, block, PTFS_WHOLE_RUN, x);
 
 	if (err != -EUCLEAN)
 		return err;
@@ -95,7 +95,7 @@ static int check_beyond_eof(struct check *c, struct ptfs_inode *ip)
 	if (!ip->leaf_type || ip->bad || (ip->flags & PTFS_INODE_PREALLOC))
 		return 0;
 	while (block < PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT) {
-		err = ptfs_map_extent(ip, block, &x);
+		err = ptfs_map_extent(ip, block, PTFS_WHOLE_RUN, &x);
 		if (err)
 			return err == -EUCLEAN ? 0 : err;
 		// A 2 MiB leaf may reach beyond EOF if it begins before it.
@@ -186,7 +186,7 @@ static int check_block(struct check *c, struct ptfs_inode *dir, u64 block, u32 *
 {
 	struct ptfs_extent x;
 	struct ptfs_record r;
-	int err = ptfs_map_extent(dir, block, &x);
+	int err = ptfs_map_extent(dir, block, PTFS_WHOLE_RUN, &x);
 
 	if (err || x.hole) {
 		found(c, "directory block missing: block, error", dir->ino, block, (u64)-err);

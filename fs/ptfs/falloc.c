@@ -38,7 +38,7 @@ static int zero_tail(struct ptfs_inode *ip, u64 size)
 	u64 skip = size & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
 	u64 len;
-	int err = ptfs_map_extent(ip, size >> PTFS_BLOCK_SHIFT, &x);
+	int err = ptfs_map_extent(ip, size >> PTFS_BLOCK_SHIFT, 1, &x);
 
 	if (err || x.hole)
 		return err;
@@ -57,9 +57,9 @@ static int truncate_down(struct ptfs_inode *ip, u64 size)
 	int err;
 
 	// Decode first: both walks below go where these go.
-	err = ptfs_map_extent(ip, size >> PTFS_BLOCK_SHIFT, &x);
+	err = ptfs_map_extent(ip, size >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (!err)
-		err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, &x);
+		err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (err && size)
 		return err;
 	ptfs_times_set(ip, true);
@@ -115,7 +115,7 @@ static int fill_holes(struct ptfs_inode *ip, u64 block, u64 end, bool keep_size)
 
 	while (block < end) {
 		struct ptfs_extent x;
-		int err = ptfs_map_extent(ip, block, &x);
+		int err = ptfs_map_extent(ip, block, end - block, &x);
 
 		if (err)
 			return err;

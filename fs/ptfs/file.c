@@ -26,7 +26,7 @@ static int read_some(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 l
 {
 	u64 skip = pos & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
-	int err = ptfs_map_extent(ip, pos >> PTFS_BLOCK_SHIFT, &x);
+	int err = ptfs_map_extent(ip, pos >> PTFS_BLOCK_SHIFT, ptfs_blocks_touched(skip, left), &x);
 
 	if (err)
 		return err;
@@ -71,7 +71,8 @@ int ptfs_zero_existing(struct ptfs_inode *ip, u64 from, u64 to)
 		u64 skip = from & (PTFS_BLOCK - 1);
 		struct ptfs_extent x;
 		u64 len;
-		int err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, &x);
+		int err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT,
+					  ptfs_blocks_touched(skip, to - from), &x);
 
 		if (err)
 			return err;
@@ -96,7 +97,7 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 	u64 block = pos >> PTFS_BLOCK_SHIFT;
 	u64 skip = pos & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
-	int err = ptfs_map_extent(ip, block, &x);
+	int err = ptfs_map_extent(ip, block, ptfs_blocks_touched(skip, left), &x);
 
 	if (err)
 		return err;
@@ -211,7 +212,8 @@ int ptfs_sync_range(struct ptfs_inode *ip, u64 off, u64 len)
 		struct ptfs_extent x;
 		u64 n;
 
-		err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, &x);
+		err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT,
+				      ptfs_blocks_touched(skip, end - off), &x);
 		if (err)
 			break;
 		n = min(end - off, x.blocks * PTFS_BLOCK - skip);
@@ -236,7 +238,7 @@ s64 ptfs_seek(struct ptfs_inode *ip, u64 off, bool hole)
 	while (found == -ENXIO && off < size) {
 		struct ptfs_extent x;
 
-		err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, &x);
+		err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, PTFS_WHOLE_RUN, &x);
 		if (err)
 			found = err;
 		else if (x.hole == hole)

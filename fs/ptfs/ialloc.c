@@ -28,12 +28,12 @@ static int cursor_step(struct ptfs_fs *fs)
 {
 	u64 first = fs->inode_cursor * PTFS_INODES_PER_BLOCK;
 	struct ptfs_extent x;
-	int err = ptfs_map_extent(&fs->itable, fs->inode_cursor, &x);
+	int err = ptfs_map_extent(&fs->itable, fs->inode_cursor, 1, &x);
 
 	if (!err && x.hole) {
 		err = ptfs_map_zeroed(&fs->itable, fs->inode_cursor, PT_PTE);
 		if (!err)
-			err = ptfs_map_extent(&fs->itable, fs->inode_cursor, &x);
+			err = ptfs_map_extent(&fs->itable, fs->inode_cursor, 1, &x);
 	}
 	if (err == -ENOSPC || err == -ENOMEM)
 		return err;

@@ -21,13 +21,13 @@ int ptfs_map_page(struct ptfs_inode *ip, u64 off, bool write, struct ptfs_page *
 		return -ENXIO;
 	if (write && ip->fs->read_only)
 		return -EROFS;
-	err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, &x);
+	err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, 1, &x);
 	while (!err && x.hole && write) {
 		err = ptfs_dirty(ip->fs);
 		if (!err)
 			err = ptfs_map_zeroed(ip, off >> PTFS_BLOCK_SHIFT, PT_PTE);
 		if (!err || err == -EEXIST)
-			err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, &x);
+			err = ptfs_map_extent(ip, off >> PTFS_BLOCK_SHIFT, 1, &x);
 	}
 	if (err)
 		return err;
@@ -65,7 +65,7 @@ static void settle_ends(struct ptfs_inode *ip)
 {
 	struct ptfs_extent x;
 
-	for (u64 block = 0; block < PTFS_DIRECT && !ptfs_map_extent(ip, block, &x);)
+	for (u64 block = 0; block < PTFS_DIRECT && !ptfs_map_extent(ip, block, PTFS_WHOLE_RUN, &x);)
 		block += x.blocks;
 }
 

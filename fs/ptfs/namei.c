@@ -382,7 +382,7 @@ ssize ptfs_readlink(struct ptfs_inode *ip, char *buf, size_t bytes)
 	if (!ptfs_is(ip, PTFS_S_IFLNK))
 		return -EINVAL;
 	if (ip->leaf_type) {
-		err = ptfs_map_extent(ip, 0, &x);
+		err = ptfs_map_extent(ip, 0, 1, &x);
 		if (!err && x.hole)
 			err = -EUCLEAN;
 		off = x.off;

@@ -237,8 +237,16 @@ struct ptfs_extent {
 	int level;  // PT_PMD: inside a 2 MiB leaf
 	bool hole;
 };
-// Mapping lock held (any mode), or the file belongs to the caller alone.
-int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x) __must_check;
+// What stands at `block`. Of a run of 4 KiB entries at most the first `most` are looked at, which is all
+// that a short read pays for; a larger unit comes whole. Mapping lock held (any mode), or the file
+// belongs to the caller alone.
+#define PTFS_WHOLE_RUN (~0ull)
+int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x) __must_check;
+// The blocks that `len` bytes touch, the first of them from `skip` on.
+static inline u64 ptfs_blocks_touched(u64 skip, u64 len)
+{
+	return DIV_ROUND_UP(skip + len, PTFS_BLOCK);
+}
 // Publish a new zeroed unit of `level` (PT_PTE: block, PT_PMD: chunk) in the hole at `block`.
 // -EEXIST: no such hole any more, look again. Mapping lock held.
 int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level) __must_check;

@@ -27,7 +27,7 @@ static int scan_tail(struct ptfs_inode *ip)
 
 	if (!ptfs_is(ip, PTFS_S_IFREG) || ip->bad)
 		return 0;
-	err = ptfs_map_extent(ip, block, &x);
+	err = ptfs_map_extent(ip, block, 1, &x);
 	if (err || x.hole || (!skip && x.level == PT_PTE))
 		return err;
 	ptfs_zero(ip->fs, x.off + skip, (x.level == PT_PMD ? x.blocks : 1) * PTFS_BLOCK - skip);
@@ -76,7 +76,7 @@ static int scan_inodes(struct ptfs_fs *fs)
 
 	while (block < end) {
 		struct ptfs_extent x;
-		int err = ptfs_map_extent(&fs->itable, block, &x);
+		int err = ptfs_map_extent(&fs->itable, block, PTFS_WHOLE_RUN, &x);
 
 		if (err == -EUCLEAN)
 			x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES,

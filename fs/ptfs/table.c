@@ -104,7 +104,7 @@ static int extent_of_words(struct ptfs_inode *ip, u64 slot, u64 max, struct ptfs
 	return 0;
 }
 
-static int extent_of_walk(struct ptfs_walk *w, u64 block, struct ptfs_extent *x)
+static int extent_of_walk(struct ptfs_walk *w, u64 block, u64 most, struct ptfs_extent *x)
 {
 	u64 va = block << PTFS_BLOCK_SHIFT;
 	u64 slot, e;
@@ -115,7 +115,8 @@ static int extent_of_walk(struct ptfs_walk *w, u64 block, struct ptfs_extent *x)
 		return w->err;
 	slot = ptfs_walk_slot(w);
 	if (w->c.level == PT_PTE)
-		return extent_of_words(w->ip, slot, PT_ENTRIES - pt_index(va, PT_PTE), x);
+		return extent_of_words(w->ip, slot,
+				       min(most, PT_ENTRIES - (u64)pt_index(va, PT_PTE)), x);
 	e = leaf_value(w->ip, slot);
 	*x = (struct ptfs_extent){ .blocks = (pt_cursor_end(&w->c) - va) >> PTFS_BLOCK_SHIFT,
 				   .level = w->c.level,
@@ -129,9 +130,10 @@ static int extent_of_walk(struct ptfs_walk *w, u64 block, struct ptfs_extent *x)
 	return 0;
 }
 
-static int extent_of_direct(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x)
+static int extent_of_direct(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x)
 {
-	int err = extent_of_words(ip, PTFS_FIELD(ip, direct) + 8 * block, PTFS_DIRECT - block, x);
+	int err = extent_of_words(ip, PTFS_FIELD(ip, direct) + 8 * block,
+				  min(most, PTFS_DIRECT - block), x);
 
 	// Behind the direct entries there is nothing.
 	if (!err && x->hole && block + x->blocks == PTFS_DIRECT)
@@ -139,7 +141,7 @@ static int extent_of_direct(struct ptfs_inode *ip, u64 block, struct ptfs_extent
 	return err;
 }
 
-int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x)
+int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x)
 {
 	struct ptfs_walk w;
 	bool tree;
@@ -150,12 +152,12 @@ int ptfs_map_extent(struct ptfs_inode *ip, u64 block, struct ptfs_extent *x)
 	do {
 		tree = ptfs_walk_init(&w, ip);
 		if (!tree && block < PTFS_DIRECT)
-			return extent_of_direct(ip, block, x);
+			return extent_of_direct(ip, block, most, x);
 		if (!tree || block << PTFS_BLOCK_SHIFT >= pt_span(w.c.top)) {
 			*x = (struct ptfs_extent){ .blocks = FILE_BLOCKS - block, .hole = true };
 			return 0;
 		}
-		err = extent_of_walk(&w, block, x);
+		err = extent_of_walk(&w, block, most, x);
 		// -EAGAIN: between descending and looking, a hole became a table
 	} while (err == -EAGAIN);
 	return err;
@@ -170,7 +172,7 @@ u64 ptfs_map_count(struct ptfs_inode *ip)
 	if (!ip->leaf_type || ip->bad)
 		return 0;
 	while (block < FILE_BLOCKS) {
-		int err = ptfs_map_extent(ip, block, &x);
+		int err = ptfs_map_extent(ip, block, PTFS_WHOLE_RUN, &x);
 
 		if (err)
 			x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES,
@@ -427,7 +429,7 @@ int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u6
 		return 0;
 	// A page fault filled the hole meanwhile: the caller's bytes go into that block.
 	if (err == -EEXIST)
-		err = ptfs_map_extent(ip, block, &x);
+		err = ptfs_map_extent(ip, block, 1, &x);
 	if (!err)
 		ptfs_copy_nt(fs, x.off + skip, ptfs_at(fs, off + skip, *done), *done);
 	ptfs_block_free(fs, off);

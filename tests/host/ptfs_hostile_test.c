@@ -307,7 +307,7 @@ static void huge_over_small(void **state)
 	slot = slot_in(&b, "huge", 512, PT_PMD);
 	word = ptfs_word(b.r.fs, slot);
 	ip = look(b.r.root, "good");
-	assert_int_equal(ptfs_map_extent(ip, 0, &x), 0);
+	assert_int_equal(ptfs_map_extent(ip, 0, PTFS_WHOLE_RUN, &x), 0);
 	ptfs_iput(ip);
 	rig_unmount(&b.r);
 	put_word(&b, slot, (word & ~PTE_ADDR) | (TEST_BASE + ALIGN_DOWN(x.off, PTFS_CHUNK)));
@@ -366,7 +366,7 @@ static void broken_directory(void **state)
 	for (unsigned i = 0; i < 4; i++) {
 		setup(&b);
 		ip = look(b.r.root, "dir");
-		assert_int_equal(ptfs_map_extent(ip, 0, &x), 0);
+		assert_int_equal(ptfs_map_extent(ip, 0, PTFS_WHOLE_RUN, &x), 0);
 		ptfs_iput(ip);
 		rig_unmount(&b.r);
 		if (i == 0)
