@@ -48,9 +48,10 @@ def attempt(name, function, *args):
 def forward(lines, prefix):
     """Report again, under our own numbers, what another program printed as TAP.
 
-    True if it was complete: a plan, and as many results as the plan says.
+    True if it was complete: a plan, and as many results as the plan says. What stands between two
+    results (comments, log lines) is shown if one of the two is a failure.
     """
-    plan, seen = None, 0
+    plan, seen, before, failed = None, 0, [], False
     for line in lines:
         line = line.rstrip()
         if line.startswith("1.."):
@@ -59,12 +60,15 @@ def forward(lines, prefix):
             good = line.startswith("ok ")
             name = line.split(" - ", 1)[-1]
             seen += 1
+            if failed or not good:
+                diag("\n".join(before))
+            before, failed = [], not good
             if "# SKIP" in name:
                 skip(prefix + name.split(" # SKIP")[0], name.split("# SKIP", 1)[1].strip())
             else:
                 ok(good, prefix + name)
-        elif line.startswith("#"):
-            diag(line[1:].strip())
+        else:
+            before = before[-20:] + [line]
     return plan is not None and plan == seen
 
 
