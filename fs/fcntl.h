@@ -65,8 +65,10 @@
 #define SEEK_DATA 3
 #define SEEK_HOLE 4
 
-#define FALLOC_FL_KEEP_SIZE  0x1u
-#define FALLOC_FL_PUNCH_HOLE 0x2u
+#define FALLOC_FL_KEEP_SIZE      0x1u
+#define FALLOC_FL_PUNCH_HOLE     0x2u
+#define FALLOC_FL_COLLAPSE_RANGE 0x8u
+#define FALLOC_FL_ZERO_RANGE     0x10u
 
 #define RENAME_NOREPLACE 1u
 #define RENAME_EXCHANGE  2u

@@ -349,8 +349,6 @@ static int ramfs_fallocate(struct file *f, unsigned mode, u64 off, u64 len)
 	if (mode & FALLOC_FL_PUNCH_HOLE) {
 		u64 first = ALIGN_UP(off, PAGE_SIZE), last = ALIGN_DOWN(end, PAGE_SIZE);
 
-		if (!(mode & FALLOC_FL_KEEP_SIZE))
-			return -EOPNOTSUPP;
 		rwlock_write_lock(&r->object.map_lock);
 		mutex_lock(&r->inode.lock);
 		zero_bytes(r, off, min(first, end));

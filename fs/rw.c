@@ -171,7 +171,7 @@ static s64 seek_by_size(struct file *f, s64 off, int whence)
 		}
 	}
 	if (__builtin_add_overflow(base, off, &base))
-		return -EOVERFLOW;
+		return -EINVAL;
 	return base < 0 ? -EINVAL : base;
 }
 
@@ -258,12 +258,33 @@ int file_truncate(struct file *f, s64 size)
 	return inode_truncate(f->inode, size);
 }
 
+// Which of the flags go together (fallocate(2)). What a file system lacks it refuses itself.
+static int fallocate_mode_check(unsigned mode)
+{
+	const unsigned kinds =
+		FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_COLLAPSE_RANGE;
+
+	if (mode & ~(kinds | FALLOC_FL_KEEP_SIZE))
+		return -EOPNOTSUPP;
+	switch (mode & kinds) {
+	case 0:
+	case FALLOC_FL_ZERO_RANGE: return 0;
+	case FALLOC_FL_PUNCH_HOLE: return mode & FALLOC_FL_KEEP_SIZE ? 0 : -EOPNOTSUPP;
+	case FALLOC_FL_COLLAPSE_RANGE: return mode & FALLOC_FL_KEEP_SIZE ? -EOPNOTSUPP : 0;
+	default: return -EOPNOTSUPP;
+	}
+}
+
 int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len)
 {
 	s64 end;
+	int err;
 
 	if (off < 0 || len <= 0)
 		return -EINVAL;
+	err = fallocate_mode_check(mode);
+	if (err)
+		return err;
 	if ((f->flags & O_ACCMODE) == O_RDONLY || (f->flags & O_PATH))
 		return -EBADF;
 	if (S_ISFIFO(f->inode->mode))
@@ -274,7 +295,10 @@ int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len)
 		return -ENODEV;
 	if (__builtin_add_overflow(off, len, &end))
 		return -EFBIG;
-	return f->ops->fallocate ? f->ops->fallocate(f, mode, (u64)off, (u64)len) : -EOPNOTSUPP;
+	if (!f->ops->fallocate)
+		return -EOPNOTSUPP;
+	drop_set_id(f->inode);
+	return f->ops->fallocate(f, mode, (u64)off, (u64)len);
 }
 
 s64 file_ioctl(struct file *f, unsigned cmd, u64 arg)

@@ -16,6 +16,7 @@
 //   rename                                   the global rename lock if two directories or a
 //                                            directory are involved, both directories' (ancestor
 //                                            first), then those of a moved or replaced directory
+//   tmpfile                                  the directory's inode.lock
 //   all others                               none: the file system takes inode.lock itself, for
 //                                            directories too (order: lock.h)
 #pragma once
@@ -62,6 +63,9 @@ struct inode_ops {
 	int (*mkdir)(struct inode *dir, const char *name, size_t len, u32 mode, struct inode **out);
 	int (*symlink)(struct inode *dir, const char *name, size_t len, const char *target,
 		       struct inode **out);
+	// A regular file without a name (O_TMPFILE), nlink 0, owned as one made in `dir`. `linkable`: may
+	// be given a name later. NULL: -EOPNOTSUPP.
+	int (*tmpfile)(struct inode *dir, u32 mode, bool linkable, struct inode **out);
 	int (*link)(struct inode *dir, const char *name, size_t len, struct inode *target);
 	int (*unlink)(struct inode *dir, const char *name, size_t len, struct inode *victim);
 	int (*rmdir)(struct inode *dir, const char *name, size_t len, struct inode *victim);
@@ -107,6 +111,7 @@ enum inode_flags {
 	INODE_EVICTING = 2, // the last reference is gone, evict runs
 	INODE_DEAD = 4,     // a directory that was removed: nothing is created in it any more
 	INODE_VOLATILE = 8, // a directory whose names change by themselves (/proc): not cached
+	INODE_LINKABLE = 16, // O_TMPFILE without O_EXCL: may be linked although it has no links
 };
 
 struct inode {

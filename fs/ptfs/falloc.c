@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: truncate and fallocate: sizes and blocks that change without data.
-// Not here: taking blocks out of the tree (shrink.c).
+// What: truncate and fallocate, its holes and zeros too: sizes and blocks that change without data.
+// Not here: taking blocks out of the tree (shrink.c), closing the gap (collapse.c).
 //
 // Bytes at or beyond the size are never trusted. Who moves the size up makes them zero first.
 // Locking: mapping lock exclusively, then the inode lock.
@@ -170,7 +170,60 @@ static int fallocate_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_s
 	return 0;
 }
 
-int ptfs_fallocate(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size)
+// The zeros lie in blocks that stay; what goes as a whole goes through the one way out.
+static int punch_locked(struct ptfs_inode *ip, u64 off, u64 end)
+{
+	u64 first = ALIGN_UP(off, PTFS_BLOCK), last = ALIGN_DOWN(end, PTFS_BLOCK);
+	int err;
+
+	if (first >= last) {
+		err = ptfs_zero_existing(ip, off, end);
+	} else {
+		err = ptfs_zero_existing(ip, off, first);
+		if (!err)
+			err = ptfs_zero_existing(ip, last, end);
+		if (!err)
+			err = ptfs_map_punch(ip, first, last);
+	}
+	ptfs_times_set(ip, true);
+	ptfs_fence(ip->fs);
+	return err;
+}
+
+// Holes first: that is what can fail. Zeros that were there before need no allocation.
+static int zero_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_size)
+{
+	int err = fallocate_locked(ip, off, end, keep_size);
+
+	if (!err)
+		err = ptfs_zero_existing(ip, off, end);
+	ptfs_fence(ip->fs);
+	return err;
+}
+
+static int collapse_locked(struct ptfs_inode *ip, u64 off, u64 end)
+{
+	if (!IS_ALIGNED(off, PTFS_BLOCK) || !IS_ALIGNED(end, PTFS_BLOCK) || end >= ip->size)
+		return -EINVAL;
+	return ptfs_map_collapse(ip, off, end - off);
+}
+
+enum range_kind { FILL, FILL_KEEP, PUNCH, ZERO, ZERO_KEEP, COLLAPSE };
+
+static int range_locked(struct ptfs_inode *ip, enum range_kind kind, u64 off, u64 end)
+{
+	switch (kind) {
+	case FILL:
+	case FILL_KEEP: return fallocate_locked(ip, off, end, kind == FILL_KEEP);
+	case PUNCH: return punch_locked(ip, off, end);
+	case ZERO:
+	case ZERO_KEEP: return zero_locked(ip, off, end, kind == ZERO_KEEP);
+	case COLLAPSE: return collapse_locked(ip, off, end);
+	}
+	return -EINVAL;
+}
+
+static int range_call(struct ptfs_inode *ip, enum range_kind kind, u64 off, u64 len)
 {
 	int err = regular_check(ip);
 
@@ -184,8 +237,28 @@ int ptfs_fallocate(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size)
 		return err;
 	ptfs_map_lock(&ip->home);
 	ptfs_mutex_lock(&ip->lock);
-	err = fallocate_locked(ip, off, off + len, keep_size);
+	err = range_locked(ip, kind, off, off + len);
 	ptfs_mutex_unlock(&ip->lock);
 	ptfs_map_unlock(&ip->home);
 	return err;
+}
+
+int ptfs_fallocate(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size)
+{
+	return range_call(ip, keep_size ? FILL_KEEP : FILL, off, len);
+}
+
+int ptfs_punch(struct ptfs_inode *ip, u64 off, u64 len)
+{
+	return range_call(ip, PUNCH, off, len);
+}
+
+int ptfs_zero_range(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size)
+{
+	return range_call(ip, keep_size ? ZERO_KEEP : ZERO, off, len);
+}
+
+int ptfs_collapse(struct ptfs_inode *ip, u64 off, u64 len)
+{
+	return range_call(ip, COLLAPSE, off, len);
 }

@@ -296,7 +296,8 @@ _Static_assert(sizeof(struct ptfs_dinode) == PTFS_INODE_BYTES, "format");
 //
 // A block is a chain of records; each says in `head` how many units it takes (0: up to the end of
 // the block, so a block of zeros is one free record). A record is live while ino is nonzero. ino
-// changes by transaction; head and name change only while ino is 0.
+// changes by transaction; head and name change only while ino is 0, but for the type in head: a
+// transaction that exchanges names of files of different types changes it with ino.
 struct ptfs_dirent {
 	le64_t ino;
 	le64_t head; // hash | units << 32 | name bytes << 40 | type << 48
@@ -309,6 +310,8 @@ struct ptfs_dirent {
 #define PTFS_DE_UNITS(h)      ((u32)((h) >> 32) & 0xff)
 #define PTFS_DE_NAME_BYTES(h) ((u32)((h) >> 40) & 0xff)
 #define PTFS_DE_TYPE(h)       ((u32)((h) >> 48) & 0xff) // (mode & S_IFMT) >> 12
+#define PTFS_DE_TYPE_SHIFT    48
+#define PTFS_DE_TYPE_MASK     (0xffull << PTFS_DE_TYPE_SHIFT)
 #define PTFS_DE_RESERVED      (0xffull << 56)
 #define PTFS_DE_HEAD(hash, units, name_bytes, type)                                                \
 	((u64)(u32)(hash) | (u64)(units) << 32 | (u64)(name_bytes) << 40 | (u64)(type) << 48)

@@ -14,6 +14,8 @@
 // refused is loaded as `bad`: it can be looked at and removed, and its data calls give -EUCLEAN.
 #include "fs/ptfs/ptfs_internal.h"
 
+#define RELATIME_NS (86400ull * 1000000000)
+
 static struct list *hash_head(struct ptfs_fs *fs, u64 ino)
 {
 	return &fs->hash[ino % PTFS_HASH_HEADS];
@@ -376,6 +378,22 @@ int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a)
 	ptfs_tx_commit(&tx);
 	ptfs_mutex_unlock(&ip->lock);
 	return 0;
+}
+
+void ptfs_accessed(struct ptfs_inode *ip)
+{
+	u64 now = ptfs_time_ns();
+	u64 atime = READ_ONCE(ip->atime_ns);
+
+	if (atime > READ_ONCE(ip->mtime_ns) && atime > READ_ONCE(ip->ctime_ns) &&
+	    now - atime < RELATIME_NS)
+		return;
+	if (ip->fs->read_only || ptfs_dirty(ip->fs))
+		return;
+	ptfs_mutex_lock(&ip->lock);
+	ip->atime_ns = now;
+	ptfs_store8_flush(ip->fs, PTFS_FIELD(ip, atime_ns), now);
+	ptfs_mutex_unlock(&ip->lock);
 }
 
 int ptfs_touch(struct ptfs_inode *ip)

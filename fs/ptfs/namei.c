@@ -37,6 +37,7 @@ static void links_set(struct ptfs_tx *tx, struct ptfs_inode *ip, s32 delta)
 {
 	ip->nlink += (u32)delta;
 	ip->orphan = !ip->nlink;
+	ip->linkable = false;
 	ptfs_tx_set(tx, PTFS_FIELD(ip, mode_links), ptfs_pack(ip->mode, ip->nlink));
 }
 
@@ -143,6 +144,32 @@ int ptfs_create(struct ptfs_inode *dir, const char *name, size_t len,
 	return 0;
 }
 
+int ptfs_tmpfile(struct ptfs_inode *dir, const struct ptfs_create_args *a, bool linkable,
+		 struct ptfs_inode **out)
+{
+	struct ptfs_inode *ip;
+	struct ptfs_tx tx;
+	int err;
+
+	if ((a->mode & PTFS_S_IFMT) != PTFS_S_IFREG)
+		return -EINVAL;
+	if (!ptfs_is(dir, PTFS_S_IFDIR))
+		return -ENOTDIR;
+	if (dir->orphan)
+		return -ENOENT;
+	err = ptfs_dirty(dir->fs);
+	if (!err)
+		err = ptfs_inode_new(dir->fs, a, dir->ino, &ip);
+	if (err)
+		return err;
+	ptfs_tx_begin(&tx, dir->fs);
+	links_set(&tx, ip, -1);
+	ip->linkable = linkable;
+	ptfs_tx_commit(&tx);
+	*out = ip;
+	return 0;
+}
+
 int ptfs_link(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_inode *target)
 {
 	struct ptfs_dir_slot slot;
@@ -153,7 +180,7 @@ int ptfs_link(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_
 		return -EPERM;
 	if (target->nlink >= LINKS_MAX)
 		return -EMLINK;
-	if (target->orphan)
+	if (target->orphan && !target->linkable)
 		return -ENOENT;
 	err = ptfs_dirty(dir->fs);
 	if (!err)
@@ -326,13 +353,80 @@ static void rename_commit(struct rename *r)
 	touch(r->ip, false);
 }
 
+// The record names another inode; where that is of another kind, the record's head says so, too.
+static void record_set(struct ptfs_tx *tx, const struct ptfs_dir_slot *s,
+		       const struct ptfs_inode *ip)
+{
+	u64 off = s->off + offsetof(struct ptfs_dirent, head);
+	u64 head = ptfs_word(ip->fs, off);
+	u64 type = (u64)((ip->mode & PTFS_S_IFMT) >> 12);
+
+	ptfs_tx_set(tx, ino_word(s), ip->ino);
+	if (PTFS_DE_TYPE(head) != type)
+		ptfs_tx_set(tx, off, (head & ~PTFS_DE_TYPE_MASK) | type << PTFS_DE_TYPE_SHIFT);
+}
+
+// A directory that moves to another one takes the link of its ".." along.
+static void parent_set(struct ptfs_tx *tx, struct ptfs_inode *ip, const struct ptfs_inode *to)
+{
+	if (!ptfs_is(ip, PTFS_S_IFDIR) || ip->parent == to->ino)
+		return;
+	ip->parent = to->ino;
+	ptfs_tx_set(tx, PTFS_FIELD(ip, parent), to->ino);
+}
+
+static void exchange_commit(struct rename *r)
+{
+	s32 links = (s32)ptfs_is(r->ip, PTFS_S_IFDIR) - (s32)ptfs_is(r->victim, PTFS_S_IFDIR);
+	struct ptfs_tx tx;
+
+	ptfs_tx_begin(&tx, r->from->fs);
+	record_set(&tx, &r->old, r->victim);
+	record_set(&tx, &r->gone, r->ip);
+	parent_set(&tx, r->ip, r->to);
+	parent_set(&tx, r->victim, r->from);
+	if (links && r->from != r->to) {
+		links_set(&tx, r->from, -links);
+		links_set(&tx, r->to, links);
+	}
+	ptfs_tx_commit(&tx);
+	touch(r->from, true);
+	if (r->to != r->from)
+		touch(r->to, true);
+	touch(r->ip, false);
+	touch(r->victim, false);
+}
+
+static int exchange_check(const struct rename *r)
+{
+	s32 links = (s32)ptfs_is(r->ip, PTFS_S_IFDIR) - (s32)ptfs_is(r->victim, PTFS_S_IFDIR);
+	const struct ptfs_inode *more = links > 0 ? r->to : r->from;
+	int err = 0;
+
+	if (r->from == r->to)
+		return 0;
+	if (ptfs_is(r->ip, PTFS_S_IFDIR))
+		err = is_below(r->to, r->ip);
+	if (!err && ptfs_is(r->victim, PTFS_S_IFDIR))
+		err = is_below(r->from, r->victim);
+	return err ? err : links && more->nlink >= LINKS_MAX ? -EMLINK : 0;
+}
+
 static int rename_found(struct rename *r, const char *new_name, size_t new_len, unsigned flags)
 {
 	bool dir = ptfs_is(r->ip, PTFS_S_IFDIR);
 	int err = 0;
 
+	if ((flags & PTFS_RENAME_EXCHANGE) && !r->victim)
+		return -ENOENT;
 	if (r->victim == r->ip)
 		return 0; // two names of one file: POSIX says do nothing
+	if (flags & PTFS_RENAME_EXCHANGE) {
+		err = exchange_check(r);
+		if (!err)
+			exchange_commit(r);
+		return err;
+	}
 	if (r->victim)
 		err = victim_check(r, flags);
 	if (!err && dir && r->from != r->to)

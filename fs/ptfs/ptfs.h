@@ -49,6 +49,7 @@ struct ptfs_inode {
 	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
 	u64 blocks;        // leaf blocks when they were counted last
 	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
+	bool linkable;     // made without a name, and may get one [tx]
 	u32 refs;          // [cache]
 	struct list hash_node;        // [cache]
 	struct list lru_node;         // while refs is 0 [cache]
@@ -138,6 +139,9 @@ struct ptfs_attr {
 void ptfs_getattr(struct ptfs_inode *ip, struct ptfs_attr *out);
 // One transaction; sets ctime. Size is changed by ptfs_truncate.
 int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a) __must_check;
+// atime := now, if it is not later than mtime or ctime or a day has passed (Linux's "relatime"). Durable
+// with whatever comes next; a crash may lose it.
+void ptfs_accessed(struct ptfs_inode *ip);
 // mtime and ctime := now, after stores through a mapping.
 int ptfs_touch(struct ptfs_inode *ip) __must_check;
 
@@ -163,7 +167,13 @@ int ptfs_unlink(struct ptfs_inode *dir, const char *name, size_t len) __must_che
 // -ENOTEMPTY, -ENOTDIR.
 int ptfs_rmdir(struct ptfs_inode *dir, const char *name, size_t len) __must_check;
 
+// A file that no name leads to; the last ptfs_iput frees it, and so does recovery, unless ptfs_link has
+// given it a name (`linkable`; else that is refused). Regular files.
+int ptfs_tmpfile(struct ptfs_inode *dir, const struct ptfs_create_args *a, bool linkable,
+		 struct ptfs_inode **out) __must_check;
+
 #define PTFS_RENAME_NOREPLACE BIT(0)
+#define PTFS_RENAME_EXCHANGE  BIT(1) // the two change places, whatever they are; both must be there
 // Besides both directory locks the caller holds one global lock if a directory moves between
 // directories. -EINVAL: into itself or below; -ENOTEMPTY, -EISDIR, -ENOTDIR, -EEXIST.
 int ptfs_rename(struct ptfs_inode *from, const char *name, size_t len, struct ptfs_inode *to,
@@ -190,9 +200,18 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 	__must_check;
 // Both ways. -EFBIG, -EROFS, -EUCLEAN (nothing changed).
 int ptfs_truncate(struct ptfs_inode *ip, u64 size) __must_check;
-// Fills the holes of [off, off + len) with zeroed blocks, 2 MiB leaves where they fit. keep_size:
-// blocks beyond EOF stay there, the size too. -ENOSPC: nothing was changed beyond the old EOF.
+// The calls on [off, off + len): -EINVAL: len is 0; -EFBIG, -EROFS, -EUCLEAN.
+//
+// Fills the holes with zeroed blocks, 2 MiB leaves where they fit. keep_size: blocks beyond EOF stay
+// there, the size too. -ENOSPC: nothing was changed beyond the old EOF.
 int ptfs_fallocate(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size) __must_check;
+// Makes holes; in blocks that the range covers in part its bytes become zero. The size stays.
+int ptfs_punch(struct ptfs_inode *ip, u64 off, u64 len) __must_check;
+// As ptfs_fallocate, and what was there becomes zero, in place.
+int ptfs_zero_range(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size) __must_check;
+// Takes the range out; what follows moves up. -EINVAL: not block multiples, or not inside the size.
+// -ENOSPC: the file is as it was.
+int ptfs_collapse(struct ptfs_inode *ip, u64 off, u64 len) __must_check;
 // Writes back cached stores to [off, off + len), made through a mapping, and fences.
 int ptfs_sync_range(struct ptfs_inode *ip, u64 off, u64 len) __must_check;
 // SEEK_DATA / SEEK_HOLE: the first offset >= off in data (a hole), -ENXIO: none before EOF.

@@ -255,6 +255,13 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level) __must_check;
 int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
 		    u64 *done) __must_check;
 u64 ptfs_map_count(struct ptfs_inode *ip); // leaf blocks
+// A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody. -ENOSPC,
+// -ENOMEM.
+int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off) __must_check;
+void ptfs_table_free(struct ptfs_fs *fs, u64 off);
+// The 2 MiB leaf around `block` becomes a PTE page that maps the same blocks. Mapping lock held
+// exclusively. -ENOSPC, -ENOMEM: nothing has changed.
+int ptfs_map_split(struct ptfs_inode *ip, u64 block) __must_check;
 
 // ---- file.c ----
 
@@ -268,9 +275,22 @@ bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x);
 // Take every block at or beyond `from` bytes (a block multiple) out of the tree, then shrink it.
 // Mapping lock held exclusively. -EUCLEAN: a table on the way is bad; then nothing was changed.
 int ptfs_map_cut(struct ptfs_inode *ip, u64 from) __must_check;
+// Take the blocks of [from, end) (block multiples) out of the tree, and tables that have become
+// empty. 2 MiB leaves at the edges are split; without a table page for that their part is zeroed in
+// place (not fenced). Mapping and inode lock held exclusively. -EUCLEAN: nothing was changed, or no
+// more than the first part.
+int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end) __must_check;
+// Take off top levels that are not needed.
+void ptfs_map_tidy(struct ptfs_inode *ip);
 // Free all blocks of an inode whose mode_links are durably 0.
 void ptfs_map_release(struct ptfs_inode *ip);
-void ptfs_table_free(struct ptfs_fs *fs, u64 off);
+
+// ---- collapse.c ----
+
+// Take [from, from + len) out of the file and move up what follows; the size goes to size - len. One
+// transaction. Block multiples, inside the size. Mapping and inode lock held exclusively. Every error
+// leaves the file as it was.
+int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len) __must_check;
 
 // ---- journal.c ----
 

@@ -2,7 +2,8 @@
 //
 // What: the one way in which a file loses blocks: clear entries, revoke, free; and a tree loses
 // levels.
-// Not here: the order of size, zeroed tail and cut (falloc.c), evicting an inode (inode.c).
+// Not here: the order of size, zeroed tail and cut (falloc.c), moving what follows (collapse.c),
+// evicting an inode (inode.c).
 //
 // Invariants
 //   I1  a block or table page is freed after its entry is durably cleared and revoke_finish
@@ -40,10 +41,10 @@ static void free_entry(struct ptfs_inode *ip, u64 e, int level, u64 va)
 	ptfs_table_free(fs, ref.off);
 }
 
-// Entries that were cleared, until their subtrees may be freed.
+// Entries that were cleared, until their subtrees may be freed. All map bytes of [from, end).
 struct cut {
 	struct ptfs_inode *ip;
-	u64 from;
+	u64 from, end;
 	unsigned n;
 	struct {
 		u64 e, va;
@@ -51,20 +52,21 @@ struct cut {
 	} gone[CUT_BATCH];
 };
 
-static void cut_begin(struct cut *c, struct ptfs_inode *ip, u64 from)
+static void cut_begin(struct cut *c, struct ptfs_inode *ip, u64 from, u64 end)
 {
 	c->ip = ip;
 	c->from = from;
+	c->end = end;
 	c->n = 0;
 	ptfs_revoke_begin(&ip->home);
 }
 
-// The fence is the rule, not today's need: what is cut now lies behind EOF, where recovery would
-// trim an entry that survived. A hole punched below EOF has no such net.
+// Behind EOF recovery would trim an entry that survived; a hole punched below EOF has no such net,
+// so the entries are durably gone before a block may serve others.
 static void cut_finish(struct cut *c)
 {
 	ptfs_fence(c->ip->fs);
-	ptfs_revoke_finish(&c->ip->home, c->from, PTFS_FILE_MAX - c->from);
+	ptfs_revoke_finish(&c->ip->home, c->from, c->end - c->from);
 	for (unsigned i = 0; i < c->n; i++)
 		free_entry(c->ip, c->gone[i].e, c->gone[i].level, c->gone[i].va);
 }
@@ -77,7 +79,7 @@ static void cut_clear(struct cut *c, u64 slot, int level, u64 va)
 		return;
 	if (c->n == CUT_BATCH) {
 		cut_finish(c);
-		cut_begin(c, c->ip, c->from);
+		cut_begin(c, c->ip, c->from, c->end);
 	}
 	ptfs_store8_flush(c->ip->fs, slot, 0);
 	c->gone[c->n].e = e;
@@ -85,12 +87,13 @@ static void cut_clear(struct cut *c, u64 slot, int level, u64 va)
 	c->gone[c->n++].va = va;
 }
 
-static void cut_direct(struct ptfs_inode *ip, u64 from)
+static void cut_direct(struct ptfs_inode *ip, u64 from, u64 end)
 {
+	u64 last = min(end >> PTFS_BLOCK_SHIFT, (u64)PTFS_DIRECT);
 	struct cut c;
 
-	cut_begin(&c, ip, from);
-	for (u64 i = from >> PTFS_BLOCK_SHIFT; i < PTFS_DIRECT; i++)
+	cut_begin(&c, ip, from, end);
+	for (u64 i = from >> PTFS_BLOCK_SHIFT; i < last; i++)
 		cut_clear(&c, PTFS_FIELD(ip, direct) + 8 * i, PT_PTE, i << PTFS_BLOCK_SHIFT);
 	cut_finish(&c);
 }
@@ -122,18 +125,18 @@ static void cut_all(struct ptfs_inode *ip, u64 root)
 	free_entry(ip, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
 }
 
-// Clear every entry that maps nothing below `from`, in tables on the path to `from`. They are
-// verified: the caller has walked down to it.
-static int cut_tree(struct ptfs_walk *w, u64 from)
+// Clear every entry that maps nothing outside [from, end), in tables on the paths to both. They are
+// verified: the caller has walked down to them. A 2 MiB leaf that reaches out of the range stays.
+static int cut_tree(struct ptfs_walk *w, u64 from, u64 end)
 {
 	struct cut c;
 	bool more = true;
 
-	cut_begin(&c, w->ip, from);
-	while (more) {
-		if (w->c.va >= from)
+	cut_begin(&c, w->ip, from, end);
+	while (more && w->c.va < end) {
+		if (w->c.va >= from && pt_cursor_end(&w->c) <= end)
 			cut_clear(&c, ptfs_walk_slot(w), w->c.level, w->c.va);
-		else if (pt_cursor_down(&w->c, from))
+		else if (pt_cursor_end(&w->c) > from && pt_cursor_down(&w->c, max(from, w->c.va)))
 			continue;
 		more = !w->err && pt_cursor_next(&w->c);
 	}
@@ -178,7 +181,7 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
 	if (!ptfs_walk_init(&w, ip)) {
 		if (from < PTFS_DIRECT * PTFS_BLOCK)
-			cut_direct(ip, from);
+			cut_direct(ip, from, PTFS_FILE_MAX);
 		return 0;
 	}
 	if (!from) {
@@ -190,13 +193,119 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 		if (w.err)
 			return w.err;
 		ptfs_walk_init(&w, ip);
-		err = cut_tree(&w, from);
+		err = cut_tree(&w, from, PTFS_FILE_MAX);
 		if (err)
 			return err;
 	}
 	while (shrink_once(ip, from))
 		;
 	return 0;
+}
+
+// First byte behind what the slots in use of the top page map; 0: none is.
+static u64 top_reach(struct ptfs_inode *ip)
+{
+	u64 root = ptfs_word(ip->fs, ip->root_off);
+	int level = ptfs_root_level(root);
+	struct ptfs_ref ref;
+
+	if (!root || ptfs_entry_decode(ip->fs, root & ~PTFS_E_LEVEL, level, &ref) || ref.leaf)
+		return PTFS_NOTHING;
+	for (unsigned i = PT_ENTRIES; i-- > 0;)
+		if (ptfs_word(ip->fs, ref.off + 8 * i))
+			return (i + 1) * pt_span(level - 1);
+	return 0;
+}
+
+static bool page_is_empty(const struct ptfs_fs *fs, u64 off)
+{
+	for (unsigned i = 0; i < PT_ENTRIES; i++)
+		if (ptfs_word(fs, off + 8 * i))
+			return false;
+	return true;
+}
+
+// The table pages on the way to `va` that have become empty go too, from the lowest upwards. The
+// top page is left to shrink_once.
+static void prune(struct ptfs_inode *ip, u64 va)
+{
+	for (int level = PT_PMD;; level++) {
+		struct ptfs_walk w;
+		struct ptfs_ref ref;
+		struct cut c;
+
+		if (!ptfs_walk_init(&w, ip) || va >= pt_span(w.c.top) || level >= w.c.top)
+			return;
+		pt_cursor_descend(&w.c, va, level);
+		if (w.err)
+			return;
+		if (w.c.level > level) // nothing that low
+			continue;
+		if (!ptfs_word(ip->fs, ptfs_walk_slot(&w)) ||
+		    ptfs_entry_decode(ip->fs, pt_cursor_get(&w.c).bits, level, &ref))
+			continue;
+		if (ref.leaf || !page_is_empty(ip->fs, ref.off))
+			return;
+		cut_begin(&c, ip, w.c.va, pt_cursor_end(&w.c));
+		cut_clear(&c, ptfs_walk_slot(&w), level, w.c.va);
+		cut_finish(&c);
+	}
+}
+
+void ptfs_map_tidy(struct ptfs_inode *ip)
+{
+	u64 reach;
+
+	do
+		reach = top_reach(ip);
+	while (reach != PTFS_NOTHING && shrink_once(ip, reach));
+}
+
+// A 2 MiB leaf that begins before `at` and reaches beyond it becomes 512 small ones. No table page to
+// be had: what of [from, end) lies in it is zeroed in place.
+static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
+{
+	struct ptfs_extent x;
+	int err;
+
+	if (at >= PTFS_FILE_MAX)
+		return 0;
+	err = ptfs_map_extent(ip, at >> PTFS_BLOCK_SHIFT, &x);
+	if (err || x.hole || x.level != PT_PMD || IS_ALIGNED(at, PTFS_CHUNK))
+		return err;
+	err = ptfs_map_split(ip, at >> PTFS_BLOCK_SHIFT);
+	if (err != -ENOSPC && err != -ENOMEM)
+		return err;
+	at = ALIGN_DOWN(at, PTFS_CHUNK);
+	return ptfs_zero_existing(ip, max(from, at), min(end, at + PTFS_CHUNK));
+}
+
+int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end)
+{
+	struct ptfs_walk w;
+	int err = edge(ip, from, from, end);
+
+	if (!err)
+		err = edge(ip, end, from, end);
+	if (err)
+		return err;
+	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	if (!ptfs_walk_init(&w, ip)) {
+		if (from < PTFS_DIRECT * PTFS_BLOCK)
+			cut_direct(ip, from, end);
+		return 0;
+	}
+	if (!from && end >= pt_span(w.c.top)) {
+		cut_all(ip, pte_read(&w.root).bits);
+		return 0;
+	}
+	if (from < pt_span(w.c.top)) {
+		err = cut_tree(&w, from, end);
+		prune(ip, from);
+		prune(ip, end - 1);
+	}
+	ptfs_map_tidy(ip);
+	return err;
 }
 
 void ptfs_map_release(struct ptfs_inode *ip)

@@ -185,8 +185,7 @@ u64 ptfs_map_count(struct ptfs_inode *ip)
 
 // ---- Growing ----
 
-// A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody.
-static int table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off)
+int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off)
 {
 	struct ptfs_fs *fs = ip->fs;
 	int err = ptfs_block_alloc(fs, PTFS_CHUNK_TABLE, off);
@@ -248,7 +247,7 @@ static int grow_top(struct ptfs_inode *ip, u64 root)
 	int err;
 
 	settle(fs, ip->root_off, root);
-	err = table_new(ip, level, 0, ptfs_entry_ready(fs, e, level), &top);
+	err = ptfs_table_new(ip, level, 0, ptfs_entry_ready(fs, e, level), &top);
 	if (err)
 		return err;
 	ptfs_store8_flush(fs, top, e);
@@ -273,7 +272,7 @@ static int grow_direct(struct ptfs_inode *ip, u64 block)
 	struct ptfs_fs *fs = ip->fs;
 	int level = direct_empty(ip) ? root_level_for(block) : PT_PMD;
 	u64 page;
-	int err = table_new(ip, level - 1, 0, true, &page);
+	int err = ptfs_table_new(ip, level - 1, 0, true, &page);
 
 	if (err)
 		return err;
@@ -314,7 +313,7 @@ static int slot_in_tree(struct ptfs_walk *w, u64 block, int level, struct slot *
 				return -EEXIST;
 			continue; // it has just become a table
 		}
-		err = table_new(w->ip, w->c.level - 1, w->c.va, true, &page);
+		err = ptfs_table_new(w->ip, w->c.level - 1, w->c.va, true, &page);
 		if (err)
 			return err;
 		if (!publish(fs, ptfs_walk_slot(w), 0, ptfs_entry_table(fs, page)))

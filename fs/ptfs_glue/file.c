@@ -91,8 +91,8 @@ static s64 glue_lseek(struct file *f, s64 off, int whence)
 	else if (whence == SEEK_END)
 		base = (s64)READ_ONCE(ip->size);
 	if (__builtin_add_overflow(base, off, &base))
-		return -EOVERFLOW;
-	return base < 0 ? -EINVAL : base;
+		return -EINVAL;
+	return base < 0 || base > (s64)PTFS_FILE_MAX ? -EINVAL : base;
 }
 
 static int glue_fsync(struct file *f, bool data_only)
@@ -104,11 +104,16 @@ static int glue_fsync(struct file *f, bool data_only)
 static int glue_fallocate(struct file *f, unsigned mode, u64 off, u64 len)
 {
 	struct ptfs_inode *ip = glue_ip(f->inode);
+	bool keep_size = mode & FALLOC_FL_KEEP_SIZE;
 	int err;
 
-	if (mode & ~FALLOC_FL_KEEP_SIZE)
-		return -EOPNOTSUPP;
-	err = ptfs_fallocate(ip, off, len, mode & FALLOC_FL_KEEP_SIZE);
+	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
+	case FALLOC_FL_PUNCH_HOLE: return ptfs_punch(ip, off, len);
+	case FALLOC_FL_COLLAPSE_RANGE: return ptfs_collapse(ip, off, len);
+	case FALLOC_FL_ZERO_RANGE: err = ptfs_zero_range(ip, off, len, keep_size); break;
+	case 0: err = ptfs_fallocate(ip, off, len, keep_size); break;
+	default: return -EOPNOTSUPP;
+	}
 	vm_hole_filled(&ip->home.object, off, len);
 	return err;
 }

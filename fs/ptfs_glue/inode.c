@@ -152,6 +152,25 @@ static int glue_symlink(struct inode *dir, const char *name, size_t len, const c
 	return make(dir, name, len, S_IFLNK | 0777, 0, target, out);
 }
 
+static int glue_tmpfile(struct inode *dir, u32 mode, bool linkable, struct inode **out)
+{
+	struct ptfs_create_args args = { .mode = S_IFREG | (mode & ~S_IFMT) };
+	struct glue_inode *fresh = kzalloc(sizeof(*fresh));
+	struct ptfs_inode *ip;
+	int err;
+
+	if (!fresh)
+		return -ENOMEM;
+	new_inode_owner(dir, &args.mode, &args.uid, &args.gid);
+	err = ptfs_tmpfile(glue_ip(dir), &args, linkable, &ip);
+	if (err) {
+		kfree(fresh);
+		return err;
+	}
+	*out = install(dir->super, fresh, ip);
+	return 0;
+}
+
 static int glue_link(struct inode *dir, const char *name, size_t len, struct inode *target)
 {
 	int err = ptfs_link(glue_ip(dir), name, len, glue_ip(target));
@@ -181,11 +200,10 @@ static int glue_rename(struct inode *from, const char *name, size_t len, struct 
 		       struct inode *to, const char *new_name, size_t new_len,
 		       struct inode *replaced, unsigned flags)
 {
-	unsigned core_flags = flags & RENAME_NOREPLACE ? PTFS_RENAME_NOREPLACE : 0;
+	unsigned core_flags = (flags & RENAME_NOREPLACE ? PTFS_RENAME_NOREPLACE : 0) |
+			      (flags & RENAME_EXCHANGE ? PTFS_RENAME_EXCHANGE : 0);
 	int err;
 
-	if (flags & ~RENAME_NOREPLACE)
-		return -EINVAL; // two names do not change places in one transaction
 	err = ptfs_rename(glue_ip(from), name, len, glue_ip(to), new_name, new_len, core_flags);
 	refresh(from);
 	refresh(to);
@@ -293,6 +311,7 @@ const struct inode_ops glue_dir_ops = {
 	.create = glue_create,
 	.mkdir = glue_mkdir,
 	.symlink = glue_symlink,
+	.tmpfile = glue_tmpfile,
 	.link = glue_link,
 	.unlink = glue_unlink,
 	.rmdir = glue_rmdir,
