@@ -96,6 +96,22 @@ int inode_set_times(struct inode *i, const u64 *atime_ns, const u64 *mtime_ns, b
 	return set(i, which, &attr);
 }
 
+void inode_drop_set_id(struct inode *i)
+{
+	u32 drop = 0;
+	struct inode_attr attr;
+
+	if (i->mode & S_ISUID)
+		drop |= S_ISUID;
+	if ((i->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
+		drop |= S_ISGID;
+	if (!drop || !S_ISREG(i->mode) || fs_current()->cred.fsuid == 0)
+		return;
+	attr.mode = i->mode & ~drop;
+	if (i->ops->setattr)
+		(void)i->ops->setattr(i, ATTR_MODE, &attr);
+}
+
 int inode_truncate(struct inode *i, s64 size)
 {
 	struct inode_attr attr = { .size = (u64)size };
@@ -108,6 +124,7 @@ int inode_truncate(struct inode *i, s64 size)
 	err = inode_begin_write(i);
 	if (err)
 		return err;
+	inode_drop_set_id(i);
 	err = set(i, ATTR_SIZE, &attr);
 	inode_end_write(i);
 	return err;

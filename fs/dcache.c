@@ -154,6 +154,16 @@ struct dentry *dentry_create_root(struct inode *i)
 	return dentry_alloc(NULL, "", 0, i);
 }
 
+struct dentry *dentry_create_dead(struct dentry *parent, const char *name, size_t len,
+				  struct inode *i)
+{
+	struct dentry *d = dentry_alloc(parent, name, len, i);
+
+	if (d)
+		d->flags |= DENTRY_DEAD;
+	return d;
+}
+
 struct dentry *dentry_get(struct dentry *d)
 {
 	ref_get(&d->refs);

@@ -51,6 +51,11 @@ u32 name_hash(const char *name, size_t len);
 // inode without a name. NULL: out of memory, the reference stays the caller's.
 struct dentry *dentry_create_root(struct inode *i);
 
+// A name in `parent` that nobody can look up, as of a removed file: for files that never had one.
+// Takes over the reference to `i`; NULL as above.
+struct dentry *dentry_create_dead(struct dentry *parent, const char *name, size_t len,
+				  struct inode *i);
+
 struct dentry *dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d); // may sleep (inode_put)
 

@@ -193,6 +193,8 @@ void new_inode_owner(const struct inode *dir, u32 *mode, u32 *uid, u32 *gid)
 	*gid = dir->gid;
 	if (S_ISDIR(*mode))
 		*mode |= S_ISGID;
+	else if ((*mode & S_IXGRP) && c->fsuid && !cred_in_group(c, dir->gid))
+		*mode &= ~S_ISGID; // not the right to run as a group that is not one's own
 }
 
 int inode_begin_write(struct inode *i)

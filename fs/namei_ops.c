@@ -171,10 +171,12 @@ static int link_to(struct inode *target, int dirfd, const char *path)
 		err = -EXDEV;
 	else if (S_ISDIR(target->mode) || !dir->ops->link)
 		err = -EPERM;
-	else if (READ_ONCE(target->nlink) == 0)
+	else if (READ_ONCE(target->nlink) == 0 && !(READ_ONCE(target->flags) & INODE_LINKABLE))
 		err = -ENOENT;
 	else
 		err = dir->ops->link(dir, p.walk.name, p.walk.name_len, target);
+	if (!err && unlikely(READ_ONCE(target->flags) & INODE_LINKABLE))
+		__atomic_fetch_and(&target->flags, ~(u32)INODE_LINKABLE, __ATOMIC_RELAXED);
 	return place_made(&p, err, err ? NULL : inode_get(target));
 }
 

@@ -16,6 +16,7 @@
 #include "fs/flock.h"
 #include "fs/pipe.h"
 #include "fs/vfs_internal.h"
+#include "kernel/lib/printf.h"
 #include "kernel/lib/string.h"
 #include "mm/heap.h"
 
@@ -244,6 +245,53 @@ static int open_create(struct walk *w, unsigned flags, u32 mode, struct file **o
 	}
 }
 
+// A new file in the file system of the directory `dir`, which is locked.
+static int make_tmpfile(struct walk *w, struct inode *dir, unsigned flags, u32 mode,
+			struct inode **out)
+{
+	int err = w->kernel ? 0 : cred_permission(&w->ctx->cred, dir, MAY_WRITE | MAY_EXEC);
+
+	if (err)
+		return err;
+	if (!dir->ops->tmpfile)
+		return -EOPNOTSUPP;
+	mode = S_IFREG | (mode & 07777 & ~READ_ONCE(w->ctx->umask));
+	err = dir->ops->tmpfile(dir, mode, !(flags & O_EXCL), out);
+	if (!err && !(flags & O_EXCL))
+		__atomic_fetch_or(&(*out)->flags, INODE_LINKABLE, __ATOMIC_RELAXED);
+	return err;
+}
+
+// O_TMPFILE: the path names a directory. /proc shows the file as "/dir/#ino (deleted)".
+static int open_tmpfile(struct walk *w, unsigned flags, u32 mode, struct file **out)
+{
+	struct inode *dir, *made;
+	struct dentry *d;
+	char name[24];
+	size_t len;
+	int err;
+
+	w->flags |= LOOKUP_FOLLOW | LOOKUP_DIRECTORY;
+	err = walk_all(w);
+	if (err)
+		return err;
+	dir = w->at->inode;
+	mutex_lock(&dir->lock);
+	err = make_tmpfile(w, dir, flags, mode, &made);
+	mutex_unlock(&dir->lock);
+	if (err)
+		return err;
+	len = ksnprintf(name, sizeof(name), "#%llu", (unsigned long long)made->ino);
+	d = dentry_create_dead(w->at, name, len, made);
+	if (!d) {
+		inode_put(made);
+		return -ENOMEM;
+	}
+	err = inode_open(made, d, flags & ~O_TMPFILE, out);
+	dentry_put(d);
+	return err;
+}
+
 static int open_walk(struct walk *w, unsigned flags, u32 mode, struct file **out)
 {
 	int err;
@@ -264,8 +312,9 @@ int vfs_openat(int dirfd, const char *path, unsigned flags, u32 mode, struct fil
 	struct walk w;
 	int err;
 
-	if ((flags & O_TMPFILE) == O_TMPFILE)
-		return -EOPNOTSUPP;
+	if ((flags & O_TMPFILE) &&
+	    ((flags & (O_CREAT | O_DIRECTORY)) != O_DIRECTORY || !(mask_of(flags) & MAY_WRITE)))
+		return -EINVAL;
 	if ((flags & (O_CREAT | O_DIRECTORY)) == (O_CREAT | O_DIRECTORY))
 		return -EINVAL;
 	if (flags & O_PATH)
@@ -273,7 +322,8 @@ int vfs_openat(int dirfd, const char *path, unsigned flags, u32 mode, struct fil
 	err = walk_start(&w, dirfd, path, 0);
 	if (err)
 		return err;
-	err = open_walk(&w, flags, mode, out);
+	err = flags & O_TMPFILE ? open_tmpfile(&w, flags, mode, out)
+				: open_walk(&w, flags, mode, out);
 	walk_finish(&w);
 	return err;
 }

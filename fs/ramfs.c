@@ -316,7 +316,7 @@ static int add_name(struct inode *target)
 	int err = 0;
 
 	mutex_lock(&target->lock);
-	if (!target->nlink)
+	if (!target->nlink && !(READ_ONCE(target->flags) & INODE_LINKABLE))
 		err = -ENOENT;
 	else if (target->nlink >= LINK_MAX)
 		err = -EMLINK;
@@ -325,6 +325,17 @@ static int add_name(struct inode *target)
 	ramfs_i(target)->ctime_ns = time_wall_ns();
 	mutex_unlock(&target->lock);
 	return err;
+}
+
+static int ramfs_tmpfile(struct inode *dir, u32 mode, bool linkable __unused, struct inode **out)
+{
+	struct ramfs_inode *r = inode_make_in(dir, mode, 0);
+
+	if (!r)
+		return -ENOSPC;
+	r->inode.nlink = 0;
+	*out = &r->inode;
+	return 0;
 }
 
 static int ramfs_link(struct inode *dir, const char *name, size_t len, struct inode *target)
@@ -433,6 +444,7 @@ static const struct inode_ops dir_ops = {
 	.create = ramfs_create,
 	.mkdir = ramfs_mkdir,
 	.symlink = ramfs_symlink,
+	.tmpfile = ramfs_tmpfile,
 	.link = ramfs_link,
 	.unlink = ramfs_unlink,
 	.rmdir = ramfs_rmdir,

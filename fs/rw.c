@@ -35,23 +35,6 @@ static int may_write(const struct file *f)
 	return f->ops->write ? 0 : -EINVAL;
 }
 
-// What a write by somebody else must not leave: the right to run as the owner (inode(7)).
-static void drop_set_id(struct inode *i)
-{
-	u32 drop = 0;
-	struct inode_attr attr;
-
-	if (i->mode & S_ISUID)
-		drop |= S_ISUID;
-	if ((i->mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP))
-		drop |= S_ISGID;
-	if (!drop || !S_ISREG(i->mode) || fs_current()->cred.fsuid == 0)
-		return;
-	attr.mode = i->mode & ~drop;
-	if (i->ops->setattr)
-		(void)i->ops->setattr(i, ATTR_MODE, &attr);
-}
-
 // Linux moves at most this much a call.
 static void clamp(struct iov_iter *it)
 {
@@ -84,7 +67,7 @@ ssize file_write(struct file *f, struct iov_iter *from)
 	if (needs_no_position(f))
 		return f->ops->write(f, from, &f->pos);
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
-		drop_set_id(f->inode);
+		inode_drop_set_id(f->inode);
 	mutex_lock(&f->pos_lock);
 	n = f->ops->write(f, from, &f->pos);
 	mutex_unlock(&f->pos_lock);
@@ -124,7 +107,7 @@ ssize file_pwrite(struct file *f, struct iov_iter *from, s64 off)
 	if (err)
 		return err;
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
-		drop_set_id(f->inode);
+		inode_drop_set_id(f->inode);
 	return f->ops->write(f, from, &pos);
 }
 
@@ -254,7 +237,6 @@ int file_truncate(struct file *f, s64 size)
 		return -EBADF;
 	if (size < 0 || !S_ISREG(f->inode->mode) || (f->flags & O_ACCMODE) == O_RDONLY)
 		return -EINVAL;
-	drop_set_id(f->inode);
 	return inode_truncate(f->inode, size);
 }
 
@@ -297,7 +279,7 @@ int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len)
 		return -EFBIG;
 	if (!f->ops->fallocate)
 		return -EOPNOTSUPP;
-	drop_set_id(f->inode);
+	inode_drop_set_id(f->inode);
 	return f->ops->fallocate(f, mode, (u64)off, (u64)len);
 }
 

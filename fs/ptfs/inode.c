@@ -14,8 +14,6 @@
 // refused is loaded as `bad`: it can be looked at and removed, and its data calls give -EUCLEAN.
 #include "fs/ptfs/ptfs_internal.h"
 
-#define RELATIME_NS (86400ull * 1000000000)
-
 static struct list *hash_head(struct ptfs_fs *fs, u64 ino)
 {
 	return &fs->hash[ino % PTFS_HASH_HEADS];
@@ -382,14 +380,14 @@ int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a)
 
 void ptfs_accessed(struct ptfs_inode *ip)
 {
-	u64 now = ptfs_time_ns();
 	u64 atime = READ_ONCE(ip->atime_ns);
+	u64 now;
 
-	if (atime > READ_ONCE(ip->mtime_ns) && atime > READ_ONCE(ip->ctime_ns) &&
-	    now - atime < RELATIME_NS)
+	if (atime > READ_ONCE(ip->mtime_ns) && atime > READ_ONCE(ip->ctime_ns))
 		return;
 	if (ip->fs->read_only || ptfs_dirty(ip->fs))
 		return;
+	now = ptfs_time_ns();
 	ptfs_mutex_lock(&ip->lock);
 	ip->atime_ns = now;
 	ptfs_store8_flush(ip->fs, PTFS_FIELD(ip, atime_ns), now);

@@ -139,8 +139,8 @@ struct ptfs_attr {
 void ptfs_getattr(struct ptfs_inode *ip, struct ptfs_attr *out);
 // One transaction; sets ctime. Size is changed by ptfs_truncate.
 int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a) __must_check;
-// atime := now, if it is not later than mtime or ctime or a day has passed (Linux's "relatime"). Durable
-// with whatever comes next; a crash may lose it.
+// atime := now, if it is not later than mtime and ctime (as Linux's "relatime", without its daily
+// change). Durable with whatever comes next; a crash may lose it.
 void ptfs_accessed(struct ptfs_inode *ip);
 // mtime and ctime := now, after stores through a mapping.
 int ptfs_touch(struct ptfs_inode *ip) __must_check;

@@ -34,6 +34,8 @@ static ssize glue_read(struct file *f, struct iov_iter *to, u64 *pos)
 	ssize total = 0, n;
 
 	to->nofault = true;
+	if (to->left && !(f->flags & O_NOATIME))
+		ptfs_accessed(ip);
 	while (to->left) {
 		n = ptfs_read(ip, &it, *pos, to->left);
 		if (n > 0) {
