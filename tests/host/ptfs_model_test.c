@@ -16,6 +16,7 @@ struct model_file {
 	bool exists;
 	unsigned dir; // 0: the root, else 1 + which directory
 	u64 size;
+	bool wide; // there is data outside the windows
 	u8 *window[WINDOWS]; // 2 * HALF bytes each
 };
 
@@ -136,6 +137,7 @@ static void op_create(struct world *w, unsigned f)
 	w->file[f].exists = true;
 	w->file[f].dir = dir;
 	w->file[f].size = 0;
+	w->file[f].wide = false;
 	model_set(&w->file[f], 0, 2 * GIB(1), NULL);
 }
 
@@ -151,6 +153,14 @@ static void op_unlink(struct world *w, unsigned f)
 	w->file[f].exists = false;
 }
 
+static bool in_windows(u64 pos, u64 len)
+{
+	for (unsigned i = 0; i < WINDOWS; i++)
+		if (pos >= centres[i] - HALF && pos + len <= centres[i] + HALF)
+			return true;
+	return false;
+}
+
 static void op_write(struct world *w, unsigned f)
 {
 	static u8 data[MIB(3)];
@@ -161,6 +171,7 @@ static void op_write(struct world *w, unsigned f)
 	w->what = "write";
 	if (len > MIB(1))
 		pos = ALIGN_DOWN(pos, PTFS_CHUNK);
+	w->file[f].wide |= !in_windows(pos, len);
 	fill_pattern(data, len, w->step);
 	assert_int_equal(write_at(ip, data, len, pos), len);
 	model_set(&w->file[f], pos, len, data);
@@ -194,6 +205,94 @@ static void op_fallocate(struct world *w, unsigned f)
 	if (!keep)
 		w->file[f].size = max(w->file[f].size, pos + len);
 	ptfs_iput(ip);
+}
+
+static void op_punch(struct world *w, unsigned f)
+{
+	struct ptfs_inode *ip = open_file(w, f);
+	u64 pos = place(w), len = pick(w, 8) ? pick(w, KIB(50)) + 1 : MIB(3);
+
+	w->what = "punch";
+	assert_int_equal(ptfs_punch(ip, pos, len), 0);
+	model_set(&w->file[f], pos, len, NULL);
+	ptfs_iput(ip);
+}
+
+static void op_zero(struct world *w, unsigned f)
+{
+	struct ptfs_inode *ip = open_file(w, f);
+	u64 pos = place(w), len = pick(w, 8) ? pick(w, KIB(50)) + 1 : MIB(3);
+	bool keep = pick(w, 2);
+
+	w->what = "zero";
+	assert_int_equal(ptfs_zero_range(ip, pos, len, keep), 0);
+	model_set(&w->file[f], pos, len, NULL);
+	if (!keep)
+		w->file[f].size = max(w->file[f].size, pos + len);
+	ptfs_iput(ip);
+}
+
+static bool is_zero(const u8 *p, u64 n)
+{
+	for (u64 i = 0; i < n; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+// Inside one window. What lies elsewhere behind it would leave the model, so there must be nothing.
+static void op_collapse(struct world *w, unsigned f)
+{
+	struct model_file *m = &w->file[f];
+	unsigned k = (unsigned)pick(w, WINDOWS);
+	u64 at = pick(w, 24), blocks = pick(w, 24 - at) + 1;
+	u64 pos = centres[k] - HALF + KIB(4) * at, len = KIB(4) * blocks;
+	u8 *p = m->window[k] + KIB(4) * at;
+	struct ptfs_inode *ip;
+	int want = pos + len < m->size ? 0 : -EINVAL;
+
+	w->what = "collapse";
+	if (m->wide)
+		return;
+	for (unsigned i = k + 1; i < WINDOWS; i++)
+		if (!is_zero(m->window[i], 2 * HALF))
+			return;
+	ip = open_file(w, f);
+	assert_int_equal(ptfs_collapse(ip, pos, len), want);
+	ptfs_iput(ip);
+	if (want)
+		return;
+	m->size -= len;
+	memmove(p, p + len, 2 * HALF - KIB(4) * at - len);
+	memset(m->window[k] + 2 * HALF - len, 0, len);
+}
+
+// Names change places; the files keep their content.
+static void op_exchange(struct world *w, unsigned f)
+{
+	unsigned to = (unsigned)pick(w, FILES);
+	struct model_file other = w->file[to];
+	char name[128], new_name[128];
+	struct ptfs_inode *a, *b;
+	unsigned dir = other.dir;
+
+	w->what = "exchange";
+	if (!other.exists)
+		return;
+	a = open_dir(w, w->file[f].dir);
+	b = open_dir(w, dir);
+	name_of(f, name);
+	name_of(to, new_name);
+	assert_int_equal(ptfs_rename(a, name, strlen(name), b, new_name, strlen(new_name),
+				     PTFS_RENAME_EXCHANGE),
+			 0);
+	w->file[to] = w->file[f];
+	w->file[f] = other;
+	other.dir = w->file[to].dir; // names keep their places
+	w->file[f].dir = other.dir;
+	w->file[to].dir = dir;
+	ptfs_iput(a);
+	ptfs_iput(b);
 }
 
 static void op_rename(struct world *w, unsigned f)
@@ -272,7 +371,7 @@ static void step(struct world *w)
 		op_create(w, f);
 		return;
 	}
-	switch (pick(w, 16)) {
+	switch (pick(w, 22)) {
 	case 0: op_unlink(w, f); break;
 	case 1:
 	case 2:
@@ -280,6 +379,12 @@ static void step(struct world *w)
 	case 4: op_fallocate(w, f); break;
 	case 5: op_rename(w, f); break;
 	case 6: op_dir(w); break;
+	case 16:
+	case 17: op_punch(w, f); break;
+	case 18: op_zero(w, f); break;
+	case 19:
+	case 20: op_collapse(w, f); break;
+	case 21: op_exchange(w, f); break;
 	case 7:
 	case 8: op_fault(w, f); break;
 	default: op_write(w, f); break;
