@@ -107,10 +107,10 @@ struct file_ops {
 };
 
 enum inode_flags {
-	INODE_HASHED = 1,   // in the inode cache (inode_insert)
-	INODE_EVICTING = 2, // the last reference is gone, evict runs
-	INODE_DEAD = 4,     // a directory that was removed: nothing is created in it any more
-	INODE_VOLATILE = 8, // a directory whose names change by themselves (/proc): not cached
+	INODE_HASHED = 1,    // in the inode cache (inode_insert)
+	INODE_EVICTING = 2,  // the last reference is gone, evict runs
+	INODE_DEAD = 4,      // a directory that was removed: nothing is created in it any more
+	INODE_VOLATILE = 8,  // a directory whose names change by themselves (/proc): not cached
 	INODE_LINKABLE = 16, // O_TMPFILE without O_EXCL: may be linked although it has no links
 };
 

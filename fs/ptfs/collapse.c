@@ -52,7 +52,7 @@ static int is_hole(struct collapse *c, u64 src, u64 bytes, bool *hole)
 	*hole = true; // also beyond what a file can hold
 	while (*hole && src < end) {
 		struct ptfs_extent x;
-		int err = ptfs_map_extent(c->ip, src >> PTFS_BLOCK_SHIFT, &x);
+		int err = ptfs_map_extent(c->ip, src >> PTFS_BLOCK_SHIFT, PTFS_WHOLE_RUN, &x);
 
 		if (err)
 			return err;
@@ -78,7 +78,7 @@ static int fill_page(struct collapse *c, u64 page, u64 va)
 			most = min(most, (c->from - at) >> PTFS_BLOCK_SHIFT);
 		if (src >= PTFS_FILE_MAX)
 			break;
-		err = ptfs_map_extent(c->ip, src >> PTFS_BLOCK_SHIFT, &x);
+		err = ptfs_map_extent(c->ip, src >> PTFS_BLOCK_SHIFT, most, &x);
 		if (err)
 			return err;
 		most = min(most, x.blocks);
@@ -114,7 +114,7 @@ static int moved_leaf(struct collapse *c, int level, u64 va, u64 *e)
 	if (level != PT_PMD || va < c->from || !IS_ALIGNED(c->len, PTFS_CHUNK) ||
 	    source(c, va) >= PTFS_FILE_MAX)
 		return 0;
-	err = ptfs_map_extent(c->ip, source(c, va) >> PTFS_BLOCK_SHIFT, &x);
+	err = ptfs_map_extent(c->ip, source(c, va) >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (!err && !x.hole && x.level == PT_PMD)
 		*e = ptfs_entry_leaf(c->ip->fs, x.off, PT_PMD);
 	return err;
@@ -247,7 +247,7 @@ int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len)
 		collapse_direct(&c);
 		return 0;
 	}
-	err = ptfs_map_extent(ip, 0, &x);
+	err = ptfs_map_extent(ip, 0, 1, &x);
 	if (!err && !x.hole && x.level == PT_PMD && ptfs_root_level(root) == PT_PMD) {
 		// The root word is itself a leaf. It needs a page, as what is left may not be a chunk.
 		err = ptfs_map_split(ip, 0);

@@ -270,7 +270,7 @@ static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
 
 	if (at >= PTFS_FILE_MAX)
 		return 0;
-	err = ptfs_map_extent(ip, at >> PTFS_BLOCK_SHIFT, &x);
+	err = ptfs_map_extent(ip, at >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (err || x.hole || x.level != PT_PMD || IS_ALIGNED(at, PTFS_CHUNK))
 		return err;
 	err = ptfs_map_split(ip, at >> PTFS_BLOCK_SHIFT);

@@ -15,8 +15,7 @@
 static void page_fill(struct ptfs_fs *fs, u64 page, u64 chunk)
 {
 	for (u64 i = 0; i < PT_ENTRIES; i++)
-		ptfs_store8(fs, page + 8 * i,
-			    ptfs_entry_leaf(fs, chunk + i * PTFS_BLOCK, PT_PTE));
+		ptfs_store8(fs, page + 8 * i, ptfs_entry_leaf(fs, chunk + i * PTFS_BLOCK, PT_PTE));
 	ptfs_flush(fs, page, PTFS_BLOCK);
 	ptfs_fence(fs);
 }

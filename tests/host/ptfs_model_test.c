@@ -16,7 +16,7 @@ struct model_file {
 	bool exists;
 	unsigned dir; // 0: the root, else 1 + which directory
 	u64 size;
-	bool wide; // there is data outside the windows
+	bool wide;           // there is data outside the windows
 	u8 *window[WINDOWS]; // 2 * HALF bytes each
 };
 

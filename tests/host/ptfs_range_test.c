@@ -209,7 +209,8 @@ static void collapse(struct ptfs_inode *ip, u64 off, u64 len)
 
 static void collapsing(void **state)
 {
-	static const u64 sizes[] = { KIB(32), KIB(32) + 5, KIB(100), MIB(2) + KIB(64), MIB(5) + 77 };
+	static const u64 sizes[] = { KIB(32), KIB(32) + 5, KIB(100), MIB(2) + KIB(64),
+				     MIB(5) + 77 };
 	struct ptfs_inode *ip;
 	struct rig r;
 
@@ -328,8 +329,7 @@ static void collapsing_fails(void **state)
 			(space ? host_fail_space_at : host_fail_memory_at)(0);
 			if (!err) {
 				assert_true(n > 1);
-				memmove(want + MIB(1), want + MIB(1) + KIB(4),
-					ip->size - MIB(1));
+				memmove(want + MIB(1), want + MIB(1) + KIB(4), ip->size - MIB(1));
 				break;
 			}
 			assert_int_equal(err, space ? -ENOSPC : -ENOMEM);
@@ -448,16 +448,11 @@ static void without_a_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(punching),
-		cmocka_unit_test(punching_prunes),
-		cmocka_unit_test(splitting),
-		cmocka_unit_test(splitting_without_space),
-		cmocka_unit_test(zeroing),
-		cmocka_unit_test(collapsing),
-		cmocka_unit_test(collapsing_leaves),
-		cmocka_unit_test(collapsing_to_nothing),
-		cmocka_unit_test(collapsing_fails),
-		cmocka_unit_test(exchanging),
+		cmocka_unit_test(punching),          cmocka_unit_test(punching_prunes),
+		cmocka_unit_test(splitting),         cmocka_unit_test(splitting_without_space),
+		cmocka_unit_test(zeroing),           cmocka_unit_test(collapsing),
+		cmocka_unit_test(collapsing_leaves), cmocka_unit_test(collapsing_to_nothing),
+		cmocka_unit_test(collapsing_fails),  cmocka_unit_test(exchanging),
 		cmocka_unit_test(without_a_name),
 	};
 
