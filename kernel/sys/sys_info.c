@@ -120,7 +120,7 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 	// theirs over at its execve.
 	if (!ret && new &&which == RLIMIT_NOFILE && p == me)
 		fs_set_nofile(thread_current()->fs, (unsigned)new->cur);
-	if (!ret && new && which == RLIMIT_AS && p == me)
+	if (!ret && new &&which == RLIMIT_AS && p == me)
 		WRITE_ONCE(thread_current()->as->limit_bytes, new->cur);
 	return ret;
 }
