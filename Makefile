@@ -331,6 +331,7 @@ $(BUILD)/lint/%.tidy: % .clang-tidy $(filter %.h,$(KERNEL))
 
 format: ## apply the house style's layout
 	$(Q)clang-format -i $(SOURCES)
+	$(Q)tools/wrap-comments $(SOURCES) $(KSRC_ASM)
 
 docs: ## docs/abi.md from the table of system calls
 	$(Q)tools/abi-table docs/abi.md

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Attaching files of more than 1 GiB (sparse ones): PMD pages one by one, and PUD pages at a PML4 slot.
+// Attaching files of more than 1 GiB (sparse ones): PMD pages one by one, and PUD pages at a PML4
+// slot.
 #include "kernel/lib/errno.h"
 #include "mm/attach.h"
 #include "mm/fault.h"

@@ -237,9 +237,9 @@ struct ptfs_extent {
 	int level;  // PT_PMD: inside a 2 MiB leaf
 	bool hole;
 };
-// What stands at `block`. Of a run of 4 KiB entries at most the first `most` are looked at, which is all
-// that a short read pays for; a larger unit comes whole. Mapping lock held (any mode), or the file
-// belongs to the caller alone.
+// What stands at `block`. Of a run of 4 KiB entries at most the first `most` are looked at, which
+// is all that a short read pays for; a larger unit comes whole. Mapping lock held (any mode), or
+// the file belongs to the caller alone.
 #define PTFS_WHOLE_RUN (~0ull)
 int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x) __must_check;
 // The blocks that `len` bytes touch, the first of them from `skip` on.

@@ -10,7 +10,8 @@
 // * open(O_RDONLY | O_TRUNC) of a program that runs. It does not open for writing, so nobody asked
 //   whether the file was busy, and the shell's text was gone from under it.
 //
-// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for them.
+// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for
+// them.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: what the stress programs share: a random sequence that follows from the seed, a clock, and how
-// a failure is told. Each program ends with one line, "NAME: ok ..." and status 0, or tells what went
-// wrong and ends with another status.
+// What: what the stress programs share: a random sequence that follows from the seed, a clock, and
+// how a failure is told. Each program ends with one line, "NAME: ok ..." and status 0, or tells
+// what went wrong and ends with another status.
 #pragma once
 
 #include <errno.h>

@@ -4,10 +4,10 @@
 //
 //      sysfuzz [-s SEED] [-t SECONDS] [-j JOBS] [-d] FOLDER
 //
-// Children make the calls in FOLDER, some as root, some as user 1000, several at a time in one folder.
-// They die of it, or hang; then they are killed, and must be gone soon. What they were doing is in
-// memory shared with the parent (-d prints it). After the first third of the time the free memory and the
-// kernel's objects are noted; they must be about the same at the end.
+// Children make the calls in FOLDER, some as root, some as user 1000, several at a time in one
+// folder. They die of it, or hang; then they are killed, and must be gone soon. What they were
+// doing is in memory shared with the parent (-d prints it). After the first third of the time the
+// free memory and the kernel's objects are noted; they must be about the same at the end.
 //
 // Left out: reboot(2), and kill(2) of others than the children themselves.
 
