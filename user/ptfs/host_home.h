@@ -25,6 +25,8 @@ enum host_open {
 // Opens an image file and registers it for the pmem functions at the base address that its
 // superblock names, so that entries need no translation. 0 or -errno; says why on stderr.
 int host_image_open(struct host_image *im, const char *path, enum host_open how) __must_check;
+// The same for an image whose superblock may be damaged: registered at address 0, for ptfs_repair.
+int host_image_open_raw(struct host_image *im, const char *path, enum host_open how) __must_check;
 // Creates a sparse file of `bytes` and registers it at `base`. An existing file is emptied.
 int host_image_create(struct host_image *im, const char *path, u64 bytes, u64 base) __must_check;
 // Registers ordinary zeroed memory. Never fails (ends the program instead).

@@ -45,9 +45,8 @@ static int image_map(struct host_image *im, const char *path, int map_flags)
 	return -errno;
 }
 
-int host_image_open(struct host_image *im, const char *path, enum host_open how)
+int host_image_open_raw(struct host_image *im, const char *path, enum host_open how)
 {
-	struct ptfs_probe probe;
 	struct stat st;
 	int err;
 
@@ -72,6 +71,21 @@ int host_image_open(struct host_image *im, const char *path, enum host_open how)
 	if (err)
 		goto fail;
 	image_register(im, 0, false);
+	return 0;
+fail:
+	if (im->fd >= 0)
+		close(im->fd);
+	im->fd = -1;
+	return err;
+}
+
+int host_image_open(struct host_image *im, const char *path, enum host_open how)
+{
+	struct ptfs_probe probe;
+	int err = host_image_open_raw(im, path, how);
+
+	if (err)
+		return err;
 	err = ptfs_probe(&im->region, &probe);
 	if (err) {
 		fprintf(stderr, "%s: not a ptfs image that can be read\n", path);
@@ -80,11 +94,6 @@ int host_image_open(struct host_image *im, const char *path, enum host_open how)
 	}
 	im->region.base = PHYS(probe.base);
 	return 0;
-fail:
-	if (im->fd >= 0)
-		close(im->fd);
-	im->fd = -1;
-	return err;
 }
 
 int host_image_create(struct host_image *im, const char *path, u64 bytes, u64 base)
