@@ -63,8 +63,8 @@ struct inode_ops {
 	int (*mkdir)(struct inode *dir, const char *name, size_t len, u32 mode, struct inode **out);
 	int (*symlink)(struct inode *dir, const char *name, size_t len, const char *target,
 		       struct inode **out);
-	// A regular file without a name (O_TMPFILE), nlink 0, owned as one made in `dir`. `linkable`: may
-	// be given a name later. NULL: -EOPNOTSUPP.
+	// A regular file without a name (O_TMPFILE), nlink 0, owned as one made in `dir`.
+	// `linkable`: may be given a name later. NULL: -EOPNOTSUPP.
 	int (*tmpfile)(struct inode *dir, u32 mode, bool linkable, struct inode **out);
 	int (*link)(struct inode *dir, const char *name, size_t len, struct inode *target);
 	int (*unlink)(struct inode *dir, const char *name, size_t len, struct inode *victim);

@@ -64,8 +64,8 @@ struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops
 int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out);
 
 // fs/attr.c
-// What a write or truncate by somebody but root must not leave: the right to run as the owner, or as
-// the group (inode(7)).
+// What a write or truncate by somebody but root must not leave: the right to run as the owner, or
+// as the group (inode(7)).
 void inode_drop_set_id(struct inode *i);
 int inode_may_setattr(const struct inode *i); // owner or root: 0 or -EPERM
 

@@ -4,9 +4,9 @@
 //
 //      before    [ A | from .. from + len | B ]     tables built beside:   [ A | B ]
 //
-// Table pages that lie wholly before `from` serve both trees; all others are built anew, because what
-// they map moves. One transaction makes the new root word and the new size true; then the old pages
-// and the blocks of the range are free. 2 MiB leaves stay so where they move by whole chunks,
+// Table pages that lie wholly before `from` serve both trees; all others are built anew, because
+// what they map moves. One transaction makes the new root word and the new size true; then the old
+// pages and the blocks of the range are free. 2 MiB leaves stay so where they move by whole chunks,
 // elsewhere their blocks are mapped one by one.
 //
 // Not here: the tree's usual growth (table.c), the way other blocks leave it (shrink.c).
@@ -249,7 +249,8 @@ int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len)
 	}
 	err = ptfs_map_extent(ip, 0, 1, &x);
 	if (!err && !x.hole && x.level == PT_PMD && ptfs_root_level(root) == PT_PMD) {
-		// The root word is itself a leaf. It needs a page, as what is left may not be a chunk.
+		// The root word is itself a leaf. It needs a page, as what is left may not be a
+		// chunk.
 		err = ptfs_map_split(ip, 0);
 		root = ptfs_word(ip->fs, ip->root_off);
 	}

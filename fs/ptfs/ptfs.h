@@ -167,8 +167,8 @@ int ptfs_unlink(struct ptfs_inode *dir, const char *name, size_t len) __must_che
 // -ENOTEMPTY, -ENOTDIR.
 int ptfs_rmdir(struct ptfs_inode *dir, const char *name, size_t len) __must_check;
 
-// A file that no name leads to; the last ptfs_iput frees it, and so does recovery, unless ptfs_link has
-// given it a name (`linkable`; else that is refused). Regular files.
+// A file that no name leads to; the last ptfs_iput frees it, and so does recovery, unless ptfs_link
+// has given it a name (`linkable`; else that is refused). Regular files.
 int ptfs_tmpfile(struct ptfs_inode *dir, const struct ptfs_create_args *a, bool linkable,
 		 struct ptfs_inode **out) __must_check;
 
@@ -202,8 +202,8 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 int ptfs_truncate(struct ptfs_inode *ip, u64 size) __must_check;
 // The calls on [off, off + len): -EINVAL: len is 0; -EFBIG, -EROFS, -EUCLEAN.
 //
-// Fills the holes with zeroed blocks, 2 MiB leaves where they fit. keep_size: blocks beyond EOF stay
-// there, the size too. -ENOSPC: nothing was changed beyond the old EOF.
+// Fills the holes with zeroed blocks, 2 MiB leaves where they fit. keep_size: blocks beyond EOF
+// stay there, the size too. -ENOSPC: nothing was changed beyond the old EOF.
 int ptfs_fallocate(struct ptfs_inode *ip, u64 off, u64 len, bool keep_size) __must_check;
 // Makes holes; in blocks that the range covers in part its bytes become zero. The size stays.
 int ptfs_punch(struct ptfs_inode *ip, u64 off, u64 len) __must_check;

@@ -255,8 +255,8 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level) __must_check;
 int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
 		    u64 *done) __must_check;
 u64 ptfs_map_count(struct ptfs_inode *ip); // leaf blocks
-// A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody. -ENOSPC,
-// -ENOMEM.
+// A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody.
+// -ENOSPC, -ENOMEM.
 int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off) __must_check;
 void ptfs_table_free(struct ptfs_fs *fs, u64 off);
 // The 2 MiB leaf around `block` becomes a PTE page that maps the same blocks. Mapping lock held
@@ -287,9 +287,9 @@ void ptfs_map_release(struct ptfs_inode *ip);
 
 // ---- collapse.c ----
 
-// Take [from, from + len) out of the file and move up what follows; the size goes to size - len. One
-// transaction. Block multiples, inside the size. Mapping and inode lock held exclusively. Every error
-// leaves the file as it was.
+// Take [from, from + len) out of the file and move up what follows; the size goes to size - len.
+// One transaction. Block multiples, inside the size. Mapping and inode lock held exclusively. Every
+// error leaves the file as it was.
 int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len) __must_check;
 
 // ---- journal.c ----

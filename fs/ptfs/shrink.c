@@ -261,8 +261,8 @@ void ptfs_map_tidy(struct ptfs_inode *ip)
 	while (reach != PTFS_NOTHING && shrink_once(ip, reach));
 }
 
-// A 2 MiB leaf that begins before `at` and reaches beyond it becomes 512 small ones. No table page to
-// be had: what of [from, end) lies in it is zeroed in place.
+// A 2 MiB leaf that begins before `at` and reaches beyond it becomes 512 small ones. No table page
+// to be had: what of [from, end) lies in it is zeroed in place.
 static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
 {
 	struct ptfs_extent x;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Ranges of files: punch, zero, collapse, at the edges of blocks, tables and 2 MiB leaves; what is left
-// of the tree; failures of space and memory. Names: exchange, and files without one.
+// Ranges of files: punch, zero, collapse, at the edges of blocks, tables and 2 MiB leaves; what is
+// left of the tree; failures of space and memory. Names: exchange, and files without one.
 #include "tests/host/ptfs_test.h"
 
 static u8 data[MIB(6)], back[MIB(6)], want[MIB(6)];
@@ -241,8 +241,8 @@ static void collapsing(void **state)
 	rig_free(&r);
 }
 
-// Leaves of 2 MiB: moved by chunks they stay so, moved by less they become small ones; a root word that
-// is a leaf; pages before the range serve the new tree.
+// Leaves of 2 MiB: moved by chunks they stay so, moved by less they become small ones; a root word
+// that is a leaf; pages before the range serve the new tree.
 static void collapsing_leaves(void **state)
 {
 	struct ptfs_inode *ip;
