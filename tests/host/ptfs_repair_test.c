@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Repair. Each way to damage an image (ptfs_damage_ways.h) is found, repaired, and gone in a second run;
-// what was not damaged is as it was; and no moment at which the repair is cut off makes it worse.
+// Repair. Each way to damage an image (ptfs_damage_ways.h) is found, repaired, and gone in a second
+// run; what was not damaged is as it was; and no moment at which the repair is cut off makes it
+// worse.
 //
 //      ptfs_repair_test --write DIR    leaves the damaged images in DIR, for tests/system/damage.t
 #include "tests/host/ptfs_damage_ways.h"

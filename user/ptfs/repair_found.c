@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: /lost+found: a name "#INODE" for each file and directory that has lost its own. The image is
-// mounted, its structures are sound.
+// What: /lost+found: a name "#INODE" for each file and directory that has lost its own. The image
+// is mounted, its structures are sound.
 //
 // Each is one transaction over the record, the inode's links (or a directory's parent) and the
 // links of /lost+found, so a crash leaves it either there or as lost as before.
