@@ -59,5 +59,7 @@
 
 // Inside the kernel only: a sleeping call was interrupted by a signal and may be restarted.
 #define ERESTARTSYS 512
+// The same for calls that always begin again, whether a handler ran or not.
+#define ERESTARTNOINTR 513
 // The same for calls that never restart after a handler ran, whatever SA_RESTART says.
 #define ERESTARTNOHAND 514

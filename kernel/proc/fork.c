@@ -57,6 +57,15 @@ static void copy_process(struct process *child, struct process *parent)
 	}
 }
 
+static void uncopy_process(struct process *child)
+{
+	if (!child->exe)
+		return;
+	inode_allow_write(child->exe->inode);
+	file_put(child->exe);
+	child->exe = NULL;
+}
+
 static struct thread *copy_thread(const struct clone_args *args, const struct trapframe *tf)
 {
 	struct thread *me = thread_current(), *t;
@@ -123,11 +132,24 @@ void process_vfork_release(struct process *p)
 	wait_wake_all(&p->vfork_wait);
 }
 
+// I2. SIGKILL ends the wait: who is killed does not return to user mode, and the memory is counted.
+static void wait_for_vfork(struct process *child)
+{
+	sigset_t old = signal_set_mask(~(sigset_t)0);
+	int err = wait_event_interruptible(&child->vfork_wait,
+					   __atomic_load_n(&child->vfork_done, __ATOMIC_ACQUIRE));
+
+	if (err && !signal_is_killed()) // SIGSTOP has to wait
+		wait_event(&child->vfork_wait,
+			   __atomic_load_n(&child->vfork_done, __ATOMIC_ACQUIRE));
+	signal_set_mask(old);
+}
+
 s64 process_clone(const struct clone_args *args, const struct trapframe *tf)
 {
 	struct process *parent = process_current(), *child;
 	struct thread *t;
-	u32 pid;
+	u32 pid, group_signals = READ_ONCE(parent->group_signals);
 	int err = check_args(args);
 
 	if (err)
@@ -146,19 +168,25 @@ s64 process_clone(const struct clone_args *args, const struct trapframe *tf)
 	pid = child->pid;
 	if (!err && (args->flags & CLONE_PARENT_SETTID))
 		err = copy_to_user(args->parent_tid, &pid, sizeof(pid));
-	if (err) {
-		drop_resources(t);
-		process_free_unlinked(child);
-		return err;
-	}
+	if (err)
+		goto fail;
 	child->exit_signal = args->exit_signal;
 	copy_process(child, parent);
-	process_get(child);             // for the wait below: the child may be gone before we look
-	process_link(child, parent, t); // I1
+	process_get(child); // for the wait below: the child may be gone before we look
+	err = process_link_fork(child, parent, t, group_signals); // I1
+	if (err) {
+		uncopy_process(child);
+		process_put(child);
+		goto fail;
+	}
 	thread_start(t);
-	if (args->flags & CLONE_VFORK) // I2
-		wait_event(&child->vfork_wait,
-			   __atomic_load_n(&child->vfork_done, __ATOMIC_ACQUIRE));
+	if (args->flags & CLONE_VFORK)
+		wait_for_vfork(child);
 	process_put(child);
 	return pid;
+
+fail:
+	drop_resources(t);
+	process_free_unlinked(child);
+	return err;
 }

@@ -186,10 +186,10 @@ void process_free_unlinked(struct process *p)
 	process_put(p);
 }
 
-void process_link(struct process *p, struct process *parent, struct thread *t)
+static REQUIRES(proc_lock) void link_locked(struct process *p, struct process *parent,
+					    struct thread *t)
 {
 	struct list *bucket = &table[p->pid % HASH_SIZE];
-	u64 flags = spin_lock_irqsave(&proc_lock);
 
 	if (!bucket->next)
 		list_init(bucket);
@@ -209,7 +209,26 @@ void process_link(struct process *p, struct process *parent, struct thread *t)
 	list_add_tail(&p->threads, &t->proc_node);
 	p->nr_threads = 1;
 	spin_unlock(&p->sig_lock);
+}
+
+void process_link(struct process *p, struct process *parent, struct thread *t)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+
+	link_locked(p, parent, t);
 	spin_unlock_irqrestore(&proc_lock, flags);
+}
+
+// A timer's signals do not count, or a fork that takes longer than its period would never succeed.
+int process_link_fork(struct process *p, struct process *parent, struct thread *t, u32 seen)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	bool missed = parent->group_signals != seen && signal_pending();
+
+	if (!missed)
+		link_locked(p, parent, t);
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return missed ? -ERESTARTNOINTR : 0;
 }
 
 void process_unlink_locked(struct process *p)

@@ -61,6 +61,7 @@ struct process {
 	u32 refs;                     // atomic
 	enum process_state state;     // [proc]
 	int wait_status;              // as wait4(2) reports it [proc]
+	u32 group_signals;            // sent to it as one of several [proc]
 	int exit_signal;              // to the parent at the end; 0: none. Constant
 	bool has_execed;              // its parent may no longer change its group [proc]
 	struct process *parent;       // NULL: init, or reaped [proc]
@@ -137,6 +138,10 @@ extern struct list process_list;
 struct process *process_alloc(void);
 // Put it in the table and, with its first thread, in the tree below `parent` (NULL: none).
 void process_link(struct process *p, struct process *parent, struct thread *t);
+// The same for a fork, unless a signal to several processes, among them the current one, `parent`, has
+// come since its group_signals was `seen`: it would miss the child. -ERESTARTNOINTR.
+int process_link_fork(struct process *p, struct process *parent, struct thread *t, u32 seen)
+	__must_check;
 // Out of table and tree; drops the table's reference, which the caller now holds. proc_lock held.
 void process_unlink_locked(struct process *p);
 // Only for a process that was never linked.

@@ -31,6 +31,7 @@ static unsigned kill_others(void)
 		if (p == me || p->pid == 1 || p->state != PROCESS_ALIVE)
 			continue;
 		alive++;
+		p->group_signals++;
 		signal_send(p, &info);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);

@@ -245,7 +245,8 @@ static bool wants_restart(const struct trapframe *tf)
 {
 	s64 ret = (s64)tf->rax;
 
-	return tf->vector == TRAP_SYSCALL && (ret == -ERESTARTSYS || ret == -ERESTARTNOHAND);
+	return tf->vector == TRAP_SYSCALL &&
+	       (ret == -ERESTARTSYS || ret == -ERESTARTNOINTR || ret == -ERESTARTNOHAND);
 }
 
 // An interrupted call begins again, or reports -EINTR (I2).
@@ -304,7 +305,8 @@ static void deliver(const struct siginfo *info, const struct sigaction *act, str
 	}
 	if (act->handler == SIG_DFL)
 		die(info, tf);
-	settle_call(tf, (act->flags & SA_RESTART) && (s64)tf->rax != -ERESTARTNOHAND);
+	settle_call(tf, ((act->flags & SA_RESTART) && (s64)tf->rax != -ERESTARTNOHAND) ||
+				(s64)tf->rax == -ERESTARTNOINTR);
 	if (enter_handler(act, info, tf) == 0)
 		return;
 	// No room for the frame. A handler for SIGSEGV itself has had its chance.

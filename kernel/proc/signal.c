@@ -212,9 +212,12 @@ void signal_send_group_locked(u32 pgid, const struct siginfo *info)
 {
 	struct process *p;
 
-	process_for_each(p)
-		if (p->pgid == pgid && p->state == PROCESS_ALIVE)
-			signal_send(p, info);
+	process_for_each(p) {
+		if (p->pgid != pgid || p->state != PROCESS_ALIVE)
+			continue;
+		p->group_signals++;
+		signal_send(p, info);
+	}
 }
 
 void signal_send_group(u32 pgid, const struct siginfo *info)
@@ -301,6 +304,8 @@ int signal_kill(s32 pid, const struct siginfo *info)
 		if (!may_signal(me, p, info->signo))
 			continue;
 		sent = true;
+		if (pid <= 0)
+			p->group_signals++;
 		if (info->signo)
 			signal_send(p, info);
 	}

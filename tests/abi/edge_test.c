@@ -10,8 +10,12 @@
 // * open(O_RDONLY | O_TRUNC) of a program that runs. It does not open for writing, so nobody asked
 //   whether the file was busy, and the shell's text was gone from under it.
 //
-// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for
-// them.
+// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for them.
+//
+// * A signal to a process group, while a member forks: it went to those that were there, and the child
+//   that came a moment later lived on.
+//
+// * SIGKILL to the parent of a vfork waited for the child.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -100,6 +104,45 @@ static void kill_soon(int (*fn)(void), const char *name)
 	   name);
 }
 
+// Members that fork as the group is killed. The pipe ends when none is left.
+static int kill_forking_group(void)
+{
+	for (int round = 0; round < 12; round++) {
+		int fds[2];
+		char c;
+		pid_t pid;
+
+		if (pipe(fds))
+			return 1;
+		pid = fork();
+		if (pid == 0) {
+			setpgid(0, 0);
+			while (fork() >= 0 && write(fds[1], "x", 1) == 1)
+				if (getpid() != getpgrp())
+					pause();
+			_exit(1);
+		}
+		close(fds[1]);
+		if (read(fds[0], &c, 1) != 1)
+			return 2;
+		kill(-pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		while (read(fds[0], &c, 1) > 0)
+			;
+		close(fds[0]);
+	}
+	return 0;
+}
+
+static int vfork_and_wait(void)
+{
+	if (vfork() == 0) {
+		sleep(6);
+		_exit(0);
+	}
+	return 0;
+}
+
 int main(void)
 {
 	enter_scratch_folder();
@@ -108,6 +151,8 @@ int main(void)
 	truncate_running_program();
 	kill_soon(populate_much, "MAP_POPULATE of much");
 	kill_soon(send_to_itself, "sendfile of a file to itself");
+	kill_soon(vfork_and_wait, "the parent of a vfork");
+	is(in_child(kill_forking_group), 0, "no member of a killed group is left");
 	unlink("f");
 	leave_scratch_folder();
 	return tap_done();
