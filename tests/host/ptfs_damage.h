@@ -10,6 +10,8 @@
 #define SCENE_BYTES MIB(32)
 #define FILES       40 // in /dir: two blocks of names
 
+static u64 scene_base = TEST_BASE; // address that the image is written for
+
 // ---- The scene ----
 
 static inline void scene_file(struct ptfs_inode *dir, const char *name, u64 bytes)
@@ -56,11 +58,14 @@ static inline void scene_dirs(struct ptfs_inode *root)
 // Leaves it unmounted and clean.
 static inline void scene_make(struct rig *r)
 {
+	static const struct ptfs_format_options o = { .label = "scene" };
 	char target[201];
 	struct ptfs_inode *ip;
 
 	host_clock_set(1700000000000000000ull);
-	rig_new(r, SCENE_BYTES);
+	host_image_memory(&r->image, SCENE_BYTES, scene_base);
+	assert_int_equal(ptfs_format(&r->image.region, &o), 0);
+	rig_mount(r);
 	scene_file(r->root, "direct", KIB(16));
 	scene_file(r->root, "paged", KIB(64));
 	scene_file(r->root, "tall", KIB(60));
@@ -161,7 +166,7 @@ static inline void fill(struct rig *r, u64 off, u8 byte, u64 len)
 
 static inline u64 chunk_of(struct rig *r, u64 entry_at)
 {
-	return ((get8(r, entry_at) & PTE_ADDR) - TEST_BASE) >> PTFS_CHUNK_SHIFT;
+	return ((get8(r, entry_at) & PTE_ADDR) - scene_base) >> PTFS_CHUNK_SHIFT;
 }
 
 static inline void put_type(struct rig *r, u64 chunk, u8 type)

@@ -184,7 +184,7 @@ DAMAGE(root_type)
 }
 DAMAGE(entry_outside)
 {
-	change8(r, slot_at(r, "/paged", 3, PT_PTE), PTE_ADDR, TEST_BASE + GIB(1));
+	change8(r, slot_at(r, "/paged", 3, PT_PTE), PTE_ADDR, scene_base + GIB(1));
 }
 DAMAGE(entry_kernel)
 {
@@ -205,11 +205,11 @@ DAMAGE(entry_to_table)
 }
 DAMAGE(entry_to_super)
 {
-	change8(r, slot_at(r, "/dir", 0, PT_PTE), PTE_ADDR, TEST_BASE);
+	change8(r, slot_at(r, "/dir", 0, PT_PTE), PTE_ADDR, scene_base);
 }
 DAMAGE(table_wiped)
 {
-	fill(r, (get8(r, slot_at(r, "/paged", 0, PT_PMD)) & PTE_ADDR) - TEST_BASE, 0x77,
+	fill(r, (get8(r, slot_at(r, "/paged", 0, PT_PMD)) & PTE_ADDR) - scene_base, 0x77,
 	     PTFS_BLOCK);
 }
 DAMAGE(root_level_none)
@@ -309,11 +309,11 @@ DAMAGE(name_slash)
 }
 DAMAGE(dir_block_random)
 {
-	fill(r, (get8(r, slot_at(r, "/dir", 1, PT_PTE)) & PTE_ADDR) - TEST_BASE, 0xcc, PTFS_BLOCK);
+	fill(r, (get8(r, slot_at(r, "/dir", 1, PT_PTE)) & PTE_ADDR) - scene_base, 0xcc, PTFS_BLOCK);
 }
 DAMAGE(dir_block_zeroed)
 {
-	fill(r, (get8(r, slot_at(r, "/dir", 0, PT_PTE)) & PTE_ADDR) - TEST_BASE, 0, PTFS_BLOCK);
+	fill(r, (get8(r, slot_at(r, "/dir", 0, PT_PTE)) & PTE_ADDR) - scene_base, 0, PTFS_BLOCK);
 }
 DAMAGE(dir_hole)
 {

@@ -11,6 +11,7 @@
 
 #define LINES 128
 #define SPOIL 512
+#define DIMMS 15 // of a machine in tests/system/damage.t
 
 // What a file system shows: a line for each path.
 struct view {
@@ -135,12 +136,12 @@ static void damaged(struct host_image *im, const struct damage *d)
 {
 	struct rig r;
 
-	host_image_copy(&r.image, scene.map, scene.bytes, TEST_BASE);
+	host_image_copy(&r.image, scene.map, scene.bytes, scene_base);
 	rig_mount(&r);
 	ptfs_iput(r.root);
 	d->make(&r);
 	ptfs_abandon(r.fs);
-	host_image_copy(im, r.image.map, r.image.bytes, TEST_BASE);
+	host_image_copy(im, r.image.map, r.image.bytes, scene_base);
 	host_image_close(&r.image);
 }
 
@@ -306,24 +307,32 @@ static int scene_setup(void **state)
 	return 0;
 }
 
-static int write_images(const char *folder)
+static void image_write(const char *folder, const struct damage *d)
 {
+	struct host_image im, file;
 	char path[512];
 
-	scene_setup(NULL);
-	for (unsigned i = 0; i < ARRAY_SIZE(damages); i++) {
-		struct host_image im, file;
+	damaged(&im, d);
+	snprintf(path, sizeof(path), "%s/%s.img", folder, d->name);
+	if (host_image_create(&file, path, im.bytes, GIB(64)))
+		exit(1);
+	for (u64 off = 0; off < im.bytes; off += PTFS_BLOCK)
+		if (memcmp(file.map + off, im.map + off, PTFS_BLOCK) != 0)
+			memcpy(file.map + off, im.map + off, PTFS_BLOCK);
+	host_image_close(&file);
+	host_image_close(&im);
+	printf("%s %#llx\n", d->name, (unsigned long long)scene_base);
+}
 
-		damaged(&im, &damages[i]);
-		snprintf(path, sizeof(path), "%s/%s.img", folder, damages[i].name);
-		if (host_image_create(&file, path, im.bytes, GIB(64)))
-			return 1;
-		for (u64 off = 0; off < im.bytes; off += PTFS_BLOCK)
-			if (memcmp(file.map + off, im.map + off, PTFS_BLOCK) != 0)
-				memcpy(file.map + off, im.map + off, PTFS_BLOCK);
-		host_image_close(&file);
-		host_image_close(&im);
-		printf("%s\n", damages[i].name);
+// A file for each kind, in groups that fit a machine with DIMMS of them.
+static int write_images(const char *folder)
+{
+	for (unsigned i = 0; i < DIMMS; i++) {
+		scene_base = TEST_BASE + i * SCENE_BYTES;
+		scene_setup(NULL);
+		for (unsigned k = i; k < ARRAY_SIZE(damages); k += DIMMS)
+			image_write(folder, &damages[k]);
+		host_image_close(&scene);
 	}
 	return 0;
 }

@@ -84,7 +84,7 @@ class Config:
         return options
 
     def _memory(self):
-        return f"{self.mem},slots=4,maxmem=64G" if self.dimms else self.mem
+        return f"{self.mem},slots={max(4, len(self.dimms))},maxmem=64G" if self.dimms else self.mem
 
     def _dimm(self, number, dimm, scratch):
         path = dimm.path
