@@ -6,6 +6,7 @@
 #   CROSS_COMPILE=    prefix of the tools (x86_64-linux-gnu-)
 #   BUILD=            where everything that is made goes (build)
 #   DEPS=no           do not install missing packages
+#   DEBUG=1           a kernel that checks the order of locks; the tests run on it
 #
 # For run, exec and gdb:
 #   SMP= MEM=         number of CPUs (1), RAM (512M)
@@ -32,6 +33,12 @@ say            = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@printf ' 
 goal           = $(filter $(1),$(or $(MAKECMDGOALS),all))
 export BUILD
 
+# Release and debug kernel have their own folder of objects and their own names.
+DEBUG_SUFFIX  := $(if $(filter 1,$(DEBUG)),-debug)
+DAX64_KERNEL  := $(BUILD)/dax64$(DEBUG_SUFFIX).elf
+DAX64_ISO     := $(BUILD)/dax64$(DEBUG_SUFFIX).iso
+export DAX64_KERNEL DAX64_ISO
+
 # As many jobs as there are CPUs, unless -j says otherwise.
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc)
@@ -41,7 +48,7 @@ endif
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all help clean kernel user initrd iso image deps run exec exec-run gdb bochs bochs-debug \
-	check-host check test test-long fuzz bench lint format docs
+	check-host check test test-long fuzz bench profile lint format docs
 
 all: kernel user initrd ## everything that a boot needs
 
@@ -76,22 +83,24 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wcast-qual -Wstrict-prototypes -Wm
 # pointers for backtraces.
 KCFLAGS := -std=gnu17 -ffreestanding -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-pic \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-asynchronous-unwind-tables \
-	-fno-strict-aliasing -fcf-protection=none -O2 -g $(WARN) -I. -Ifs/ptfs_glue/home -MMD -MP
+	-fno-strict-aliasing -fcf-protection=none -O2 -g $(WARN) -I. -Ifs/ptfs_glue/home -MMD -MP \
+	$(if $(DEBUG_SUFFIX),-DDAX64_DEBUG)
 
 KSRC_C   := $(wildcard kernel/*.c kernel/*/*.c mm/*.c fs/*.c fs/ptfs_glue/*.c \
 	drivers/*.c drivers/*/*.c) \
 	$(if $(wildcard fs/ptfs_glue/*.c),$(wildcard fs/ptfs/*.c))
 KSRC_ASM := $(wildcard boot/*.asm kernel/*/*.asm)
-KOBJ     := $(KSRC_ASM:%.asm=$(BUILD)/k/%.asm.o) $(KSRC_C:%.c=$(BUILD)/k/%.o)
+K        := $(BUILD)/k$(DEBUG_SUFFIX)
+KOBJ     := $(KSRC_ASM:%.asm=$K/%.asm.o) $(KSRC_C:%.c=$K/%.o)
 
-kernel: $(BUILD)/dax64.elf ## the kernel ELF (multiboot2 and PVH)
+kernel: $(DAX64_KERNEL) ## the kernel ELF (multiboot2 and PVH)
 
-$(BUILD)/k/%.o: %.c Makefile
+$K/%.o: %.c Makefile
 	$(call say,CC)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(KCFLAGS) -c -o $@ $<
 
-$(BUILD)/k/%.asm.o: %.asm Makefile
+$K/%.asm.o: %.asm Makefile
 	$(call say,NASM)
 	$(Q)mkdir -p $(@D)
 	$(Q)$(NASM) -f elf64 -g -F dwarf \
@@ -101,25 +110,31 @@ $(BUILD)/k/%.asm.o: %.asm Makefile
 # all code, so adding it moves no function.
 KLINK = $(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --no-warn-rwx-segments -T linker.ld
 
-$(BUILD)/dax64.elf: $(BUILD)/ksyms.asm.o $(KOBJ) linker.ld
+$(DAX64_KERNEL): $K/ksyms.asm.o $(KOBJ) linker.ld
 	$(call say,LD)
 	$(Q)$(KLINK) -o $@ $(KOBJ) $<
 
-$(BUILD)/dax64.pass1.elf: $(KOBJ) linker.ld
+$K/pass1.elf: $(KOBJ) linker.ld
 	$(call say,LD)
 	$(Q)$(KLINK) -o $@ $(KOBJ)
 
-$(BUILD)/ksyms.asm: $(BUILD)/dax64.pass1.elf tools/ksyms.awk
+$K/ksyms.asm: $K/pass1.elf tools/ksyms.awk
 	$(Q)$(NM) -n $< | awk -f tools/ksyms.awk >$@
 
-$(BUILD)/ksyms.asm.o: $(BUILD)/ksyms.asm
+$K/ksyms.asm.o: $K/ksyms.asm
 	$(Q)$(NASM) -f elf64 -o $@ $<
 
 # A source that came or went changes the list of objects: link again.
-$(BUILD)/dax64.pass1.elf: $(BUILD)/k/objects
-$(BUILD)/k/objects: FORCE
+$K/pass1.elf: $K/objects
+$K/objects: FORCE
 	$(Q)mkdir -p $(@D); echo '$(KOBJ)' | cmp -s - $@ || echo '$(KOBJ)' >$@
 FORCE:
+
+# For the tests, which want both.
+ifeq ($(DEBUG_SUFFIX),)
+$(BUILD)/dax64-debug.elf: FORCE
+	$(Q)+$(MAKE) --no-print-directory DEBUG=1 DEPS=no kernel
+endif
 
 # ---- User programs: static musl, the same binaries run on Linux ----------------------------------
 
@@ -197,21 +212,22 @@ $(BUILD)/initrd.cpio: $(UPROG) $(HTOOL) $(BUSYBOX) Makefile
 
 # ---- Bootable ISO: GRUB, for BIOS and UEFI -------------------------------------------------------
 
-iso: $(BUILD)/dax64.iso ## the hybrid ISO
+iso: $(DAX64_ISO) ## the hybrid ISO
 
 # Only what the ISO needs, and the partition types that GRUB for UEFI asks for.
 GRUB_MODULES := multiboot2 normal iso9660 boot all_video $(addprefix part_,acorn amiga apple bsd \
 	dfly dvh gpt msdos plan sun sunpc)
 
-$(BUILD)/%.iso: $(BUILD)/%.cfg $(BUILD)/dax64.elf $(BUILD)/initrd.cpio
+$(BUILD)/%.iso: $(BUILD)/%.cfg $(DAX64_KERNEL) $(BUILD)/initrd.cpio
 	$(call say,ISO)
 	$(Q)rm -rf $@.d; mkdir -p $@.d/boot/grub
-	$(Q)cp $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $@.d/boot/; cp $< $@.d/boot/grub/grub.cfg
+	$(Q)cp $(DAX64_KERNEL) $@.d/boot/dax64.elf; cp $(BUILD)/initrd.cpio $@.d/boot/
+	$(Q)cp $< $@.d/boot/grub/grub.cfg
 	$(Q)grub-mkrescue --install-modules="$(GRUB_MODULES)" --locales= --fonts= --themes= \
 		-o $@ $@.d 2>$@.log || { cat $@.log >&2; exit 1; }
 
 # Rewritten when the kernel parameters are others than last time. Bochs has no NVDIMM.
-$(BUILD)/dax64.cfg: PARAMETERS = $(APPEND)
+$(DAX64_ISO:.iso=.cfg): PARAMETERS = $(APPEND)
 $(BUILD)/bochs.cfg: PARAMETERS = pmem=64M@0x10000000 $(APPEND)
 $(BUILD)/bochs-ktest.cfg: PARAMETERS = pmem=64M@0x10000000 testexit ktest=*
 $(BUILD)/%.cfg: FORCE
@@ -234,7 +250,7 @@ RUN_OPTIONS = $(if $(SMP),--smp $(SMP)) $(if $(MEM),--mem $(MEM)) $(IMAGE:%=--im
 	$(if $(BASE),--base $(BASE)) $(if $(ACCEL),--accel $(ACCEL)) --append='$(APPEND)'
 NEEDED_IMAGE = $(filter $(BUILD)/pmem.img,$(IMAGE))
 
-run: $(BUILD)/dax64.iso $(NEEDED_IMAGE) ## boot the ISO; the console is this terminal
+run: $(DAX64_ISO) $(NEEDED_IMAGE) ## boot the ISO; the console is this terminal
 	$(Q)tests/run console $(RUN_OPTIONS)
 
 # GNU make answers 2 to any failure. What the user asks for is the guest's status: a function loaded
@@ -250,14 +266,14 @@ exec: exec-run ## run CMD='...' in the guest's shell: its output, its status
 	$(Q)$(exit-with $(file <$(BUILD)/exec.status))
 
 exec-run: export DAX64_CMD = $(value CMD)
-exec-run: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE)
+exec-run: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(NEEDED_IMAGE)
 	$(Q)tests/run exec $(RUN_OPTIONS) $(if $(ICOUNT),--icount) $(PUT:%=--put %); \
 	echo $$? >$(BUILD)/exec.status
 
 gdb: export DAX64_CMD = $(value CMD)
-gdb: $(BUILD)/dax64.elf $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## GDB on a stopped guest that will run CMD; GDBFLAGS=
+gdb: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(NEEDED_IMAGE) ## GDB on a stopped guest that will run CMD; GDBFLAGS=
 	$(Q)gdb -q -x tools/gdb/dax64.gdb -ex 'target remote | tests/run gdb $(RUN_OPTIONS)' \
-		$(value GDBFLAGS) $(BUILD)/dax64.elf
+		$(value GDBFLAGS) $(DAX64_KERNEL)
 
 bochs: $(BUILD)/bochs.iso ## boot in Bochs, with persistent memory carved out of RAM
 	$(Q)tools/bochs $(if $(SMP),--smp $(SMP)) $(if $(UNTIL),--until "$(UNTIL)") $<
@@ -270,7 +286,9 @@ bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
 check-host: $(HTEST) ## host tests only
 	$(Q)tests/prove $(HTEST)
 
-test: $(HTEST) $(ABITEST) $(BUILD)/dax64.iso $(HTOOL) ## all suites
+# Machines that boot by PVH run the debug kernel, those that boot the ISO run the release kernel.
+test test-long: export DAX64_KERNEL = $(BUILD)/dax64-debug.elf
+test: $(HTEST) $(ABITEST) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) ## all suites
 	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t)
 
 test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
@@ -299,8 +317,17 @@ fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
 		echo "fuzzing $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=$$f. $$f.corpus tests/fuzz/corpus/$$name; done
 
-bench: $(BUILD)/dax64.iso $(NEEDED_IMAGE) ## instructions per operation
+bench: $(DAX64_ISO) $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
+
+profile: export DAX64_CMD = $(value CMD)
+profile: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(BUILD)/profile-count.so $(NEEDED_IMAGE) ## instructions of CMD by kernel function; OPS= divides, LESS= is taken off
+	$(Q)tools/profile/profile $(if $(OPS),--ops $(OPS)) $(if $(TOP),--top $(TOP)) \
+		$(if $(LESS),--less "$(LESS)") $(IMAGE:%=--image %)
+
+$(BUILD)/profile-count.so: tools/profile/count.c
+	$(call say,HOSTCC)
+	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -O2 $(WARN) -o $@ $<
 
 # ---- Style: what a machine can judge -------------------------------------------------------------
 

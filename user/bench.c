@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the cost of the ways to a file's bytes, in ticks of the time-stamp counter, as CSV on
-// stdout: operation, file, ticks, page faults. Under `make bench` a tick is exactly one
-// instruction. Runs on Linux too.
+// What: the cost of the ways to a file's bytes and of the calls around them, in ticks of the
+// time-stamp counter, as CSV on stdout: operation, file, ticks, page faults. Under `make bench` a
+// tick is exactly one instruction. Runs on Linux too.
+//
+//     bench FILE...            all operations, on these files and in the folder of the first
+//     bench -n N OPERATION FILE   one operation N times, nothing measured: for a profiler
 //
 // Each operation is done once to warm up (page tables of the program, caches of the kernel) and
 // then measured; the smallest of a few repetitions counts.
 #include <fcntl.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -16,8 +21,10 @@
 
 #include "user/daxvm.h"
 
-#define PAGE   4096
-#define REPEAT 3
+#define PAGE    4096
+#define REPEAT  3
+#define APPENDS 512    // so that the growth of tables is in the average
+#define NAMES   100000 // in the folder that names come to and go from
 
 struct result {
 	uint64_t ticks;
@@ -30,12 +37,55 @@ struct target {
 	size_t size;
 };
 
+// A file for writing and a folder full of names, beside the first file.
+static char scratch_file[PATH_MAX], full_folder[PATH_MAX], new_name[PATH_MAX];
+static int scratch = -1;
+static char page[PAGE];
+static volatile char *mapped; // of what the operation works on, by its preparation
+
 // ---- Operations: false if not available ---------------------------------------------------------
 
 static bool call(const struct target *t)
 {
 	(void)t;
 	return syscall(SYS_getppid) >= 0;
+}
+
+static bool open_close(const struct target *t)
+{
+	int fd = open(t->name, O_RDONLY);
+
+	return fd >= 0 && close(fd) == 0;
+}
+
+static bool read_byte(const struct target *t)
+{
+	return pread(t->fd, page, 1, 0) == 1;
+}
+
+static bool read_page(const struct target *t)
+{
+	return pread(t->fd, page, PAGE, 0) == PAGE;
+}
+
+static bool overwrite(const struct target *t)
+{
+	(void)t;
+	return pwrite(scratch, page, PAGE, 0) == PAGE;
+}
+
+static bool append(const struct target *t)
+{
+	(void)t;
+	return write(scratch, page, PAGE) == PAGE;
+}
+
+static bool create_unlink(const struct target *t)
+{
+	int fd = open(new_name, O_RDWR | O_CREAT | O_EXCL, 0644);
+
+	(void)t;
+	return fd >= 0 && close(fd) == 0 && unlink(new_name) == 0;
 }
 
 static bool map_unmap(const struct target *t, int flags, bool touch)
@@ -69,6 +119,13 @@ static bool map_touch(const struct target *t)
 	return map_unmap(t, MAP_SHARED, true);
 }
 
+static bool fault(const struct target *t)
+{
+	(void)t;
+	(void)mapped[0];
+	return true;
+}
+
 static bool read_all(const struct target *t)
 {
 	static char buffer[65536];
@@ -84,65 +141,191 @@ static bool read_all(const struct target *t)
 	return true;
 }
 
-static const struct {
-	const char *name;
-	bool (*fn)(const struct target *);
-} operations[] = {
-	{ "attach+unmap", attach }, { "attach+touch+unmap", attach_touch },
-	{ "mmap+unmap", map },      { "mmap+touch+unmap", map_touch },
-	{ "read", read_all },
-};
+// ---- Preparations: before each repetition, not measured -----------------------------------------
 
-// ---- Measuring ----------------------------------------------------------------------------------
-
-static bool measure(bool (*fn)(const struct target *), const struct target *t, struct result *best)
+static bool map_for_fault(const struct target *t)
 {
-	if (!fn(t))
+	if (mapped)
+		munmap((void *)(uintptr_t)mapped, t->size);
+	mapped = mmap(NULL, t->size, PROT_READ, MAP_SHARED, t->fd, 0);
+	if (mapped == MAP_FAILED || t->size <= PAGE)
 		return false;
-	best->ticks = UINT64_MAX;
-	for (int i = 0; i < REPEAT; i++) {
-		long faults_before = faults();
-		uint64_t start = ticks(), used;
-
-		fn(t);
-		used = ticks() - start;
-		if (used >= best->ticks)
-			continue;
-		best->ticks = used;
-		best->faults = faults() - faults_before;
-	}
+	(void)mapped[PAGE]; // builds the tables that the fault on the first page needs
 	return true;
 }
 
-static void report(const char *operation, const struct target *t, bool (*fn)(const struct target *))
+static bool open_scratch(const struct target *t)
 {
-	struct result best = { 0 };
+	(void)t;
+	if (scratch < 0)
+		scratch = open(scratch_file, O_RDWR | O_CREAT | O_TRUNC, 0644);
+	return scratch >= 0 && lseek(scratch, 0, SEEK_SET) == 0 && ftruncate(scratch, 0) == 0;
+}
 
-	if (measure(fn, t, &best))
-		printf("%s,%s,%llu,%ld\n", operation, t->name, (unsigned long long)best.ticks,
+static bool fill_scratch(const struct target *t)
+{
+	return open_scratch(t) && pwrite(scratch, page, PAGE, 0) == PAGE;
+}
+
+static bool fill_folder(const struct target *t)
+{
+	static bool done;
+
+	(void)t;
+	if (done)
+		return true;
+	mkdir(full_folder, 0755);
+	for (int i = 0; i < NAMES; i++) {
+		char name[PATH_MAX + 16];
+		int fd;
+
+		snprintf(name, sizeof(name), "%s/%d", full_folder, i);
+		fd = open(name, O_RDWR | O_CREAT, 0644);
+		if (fd < 0)
+			return false;
+		close(fd);
+	}
+	done = true;
+	return true;
+}
+
+struct operation {
+	const char *name;
+	bool (*fn)(const struct target *);
+	bool (*prepare)(const struct target *); // may be NULL
+	int times;                              // between two looks at the counter; 0: 1
+};
+
+// Once, on the first file. Then those of each file.
+static const struct operation calls[] = {
+	{ "getppid", call, NULL, 0 },
+	{ "open+close", open_close, NULL, 0 },
+	{ "pread 1 B", read_byte, NULL, 0 },
+	{ "pread 4 KiB", read_page, NULL, 0 },
+	{ "pwrite 4 KiB", overwrite, fill_scratch, 0 },
+	{ "append 4 KiB", append, open_scratch, APPENDS },
+	{ "create+unlink", create_unlink, fill_folder, 0 },
+	{ "plain fault", fault, map_for_fault, 0 },
+};
+static const struct operation ways[] = {
+	{ "attach+unmap", attach, NULL, 0 }, { "attach+touch+unmap", attach_touch, NULL, 0 },
+	{ "mmap+unmap", map, NULL, 0 },      { "mmap+touch+unmap", map_touch, NULL, 0 },
+	{ "read", read_all, NULL, 0 },
+};
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+// ---- Measuring ----------------------------------------------------------------------------------
+
+static bool once(const struct operation *o, const struct target *t, struct result *r)
+{
+	int times = o->times ? o->times : 1;
+	long faults_before;
+	uint64_t start;
+
+	if (o->prepare && !o->prepare(t))
+		return false;
+	faults_before = faults();
+	start = ticks();
+	for (int i = 0; i < times; i++)
+		if (!o->fn(t))
+			return false;
+	r->ticks = (ticks() - start) / (unsigned)times;
+	r->faults = (faults() - faults_before) / times;
+	return true;
+}
+
+static void report(const struct operation *o, const struct target *t)
+{
+	struct result best = { UINT64_MAX, 0 }, r;
+	bool available = once(o, t, &r);
+
+	for (int i = 0; available && i < REPEAT; i++) {
+		available = once(o, t, &r);
+		if (r.ticks < best.ticks)
+			best = r;
+	}
+	if (available)
+		printf("%s,%s,%llu,%ld\n", o->name, t->name, (unsigned long long)best.ticks,
 		       best.faults);
 	else
-		printf("%s,%s,not available,\n", operation, t->name);
+		printf("%s,%s,not available,\n", o->name, t->name);
 	fflush(stdout);
+}
+
+static bool open_target(struct target *t, const char *name)
+{
+	struct stat st;
+
+	*t = (struct target){ name, open(name, O_RDONLY), 0 };
+	if (t->fd < 0 || fstat(t->fd, &st) != 0) {
+		perror(name);
+		return false;
+	}
+	t->size = (size_t)st.st_size;
+	return true;
+}
+
+static void choose_scratch(const char *beside)
+{
+	const char *slash = strrchr(beside, '/');
+	int length = slash ? (int)(slash - beside) + 1 : 0;
+
+	snprintf(scratch_file, sizeof(scratch_file), "%.*sbench.file", length, beside);
+	snprintf(full_folder, sizeof(full_folder), "%.*sbench.names", length, beside);
+	snprintf(new_name, sizeof(new_name), "%.*sbench.names/new", length, beside);
+}
+
+static const struct operation *find(const char *name)
+{
+	for (size_t i = 0; i < COUNT(calls); i++)
+		if (strcmp(calls[i].name, name) == 0)
+			return &calls[i];
+	for (size_t i = 0; i < COUNT(ways); i++)
+		if (strcmp(ways[i].name, name) == 0)
+			return &ways[i];
+	return NULL;
+}
+
+static int repeat(long n, const char *name, const char *file)
+{
+	const struct operation *o = find(name);
+	struct target t;
+
+	if (!o || !open_target(&t, file))
+		return 2;
+	choose_scratch(file);
+	if (o->prepare && n && !o->prepare(&t))
+		return 1;
+	for (long i = 0; i < n; i++) {
+		// A page faults once; its preparation is in the profile.
+		if (o->fn == fault && !o->prepare(&t))
+			return 1;
+		if (!o->fn(&t))
+			return 1;
+	}
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct target none = { "-", -1, 0 };
+	struct target t;
 
+	if (argc == 5 && strcmp(argv[1], "-n") == 0)
+		return repeat(strtol(argv[2], NULL, 10), argv[3], argv[4]);
+	if (argc < 2) {
+		fprintf(stderr, "usage: bench FILE... | bench -n N OPERATION FILE\n");
+		return 2;
+	}
 	printf("operation,file,ticks,faults\n");
-	report("getppid", &none, call);
+	choose_scratch(argv[1]);
 	for (int i = 1; i < argc; i++) {
-		struct target t = { argv[i], open(argv[i], O_RDONLY), 0 };
-		struct stat st;
-
-		if (t.fd < 0 || fstat(t.fd, &st) != 0) {
-			perror(argv[i]);
+		if (!open_target(&t, argv[i]))
 			return 1;
-		}
-		t.size = (size_t)st.st_size;
-		for (size_t o = 0; o < sizeof(operations) / sizeof(operations[0]); o++)
-			report(operations[o].name, &t, operations[o].fn);
+		for (size_t o = 0; i == 1 && o < COUNT(calls); o++)
+			report(&calls[o], &t);
+		for (size_t o = 0; o < COUNT(ways); o++)
+			report(&ways[o], &t);
 		close(t.fd);
 	}
 	return 0;

@@ -9,9 +9,11 @@
 //       they interrupt anywhere, and give back what they took before they return.
 //   I3  A lock that an interrupt handler ever took is never taken with interrupts on: the handler
 //       would wait for the code that it interrupted.
+//   Only the debug build checks I2 and I3. That the holder releases is checked always.
 // Locking: `held` belongs to its CPU, interrupts off or on, as handlers leave it alone (I2).
 #include "kernel/sched/lock.h"
 
+#include "kernel/debug.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched_internal.h"
 #include "kernel/x86/asm.h"
@@ -55,8 +57,6 @@ bool preemptible(void)
 
 static void check_order(struct spinlock *l, struct cpu *c, bool nested)
 {
-	if (unlikely(READ_ONCE(l->holder) == c->index + 1))
-		panic("spinlock %p of rank %u taken twice", (void *)l, l->rank);
 	if (c->irq_depth) {
 		l->in_irq = 1;
 		return;
@@ -74,7 +74,7 @@ static void check_order(struct spinlock *l, struct cpu *c, bool nested)
 static void note_taken(struct spinlock *l, struct cpu *c)
 {
 	WRITE_ONCE(l->holder, c->index + 1);
-	if (c->irq_depth)
+	if (!DEBUG_BUILD || c->irq_depth)
 		return;
 	lock_cpu[c->index].held[l->rank]++;
 	c->lock_ranks |= BIT(l->rank);
@@ -86,26 +86,37 @@ static void note_released(struct spinlock *l, struct cpu *c)
 		panic("spinlock %p of rank %u released by CPU %u, holder is %d", (void *)l, l->rank,
 		      c->index, (int)l->holder - 1);
 	WRITE_ONCE(l->holder, 0);
-	if (c->irq_depth)
+	if (!DEBUG_BUILD || c->irq_depth)
 		return;
 	if (--lock_cpu[c->index].held[l->rank] == 0)
 		c->lock_ranks &= ~BIT(l->rank);
+}
+
+static void wait_turn(const struct spinlock *l, u32 ticket)
+{
+	u32 spins = 0;
+
+	if (unlikely(READ_ONCE(l->holder) == this_cpu()->index + 1))
+		panic("spinlock %p of rank %u taken twice", (const void *)l, l->rank);
+	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket) {
+		asm_pause();
+		if (unlikely(++spins == SPIN_LIMIT))
+			panic("spinlock %p of rank %u stuck, holder CPU %d", (const void *)l,
+			      l->rank, (int)READ_ONCE(l->holder) - 1);
+	}
 }
 
 // Preemption is off: the CPU stays the same throughout.
 static void acquire(struct spinlock *l, bool nested)
 {
 	struct cpu *c = this_cpu();
-	u32 ticket, spins = 0;
+	u32 ticket;
 
-	check_order(l, c, nested);
+	if (DEBUG_BUILD)
+		check_order(l, c, nested);
 	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-	while (__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket) {
-		asm_pause();
-		if (unlikely(++spins == SPIN_LIMIT))
-			panic("spinlock %p of rank %u stuck, holder CPU %d", (void *)l, l->rank,
-			      (int)READ_ONCE(l->holder) - 1);
-	}
+	if (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
+		wait_turn(l, ticket);
 	note_taken(l, c);
 }
 

@@ -3,7 +3,8 @@
 // Locks: ranks (the documented order), ticket spinlocks, sleeping mutexes and reader-writer locks.
 //
 // Order: a thread takes locks in rising rank only. Two locks of one rank may be held together only
-// where the rank's comment says in which order. Checked at run time.
+// where the rank's comment says in which order. Checked at run time by the debug build
+// (kernel/debug.h).
 //
 // They work from the first instruction of main() on: GS must point at cpus[0] by then.
 //

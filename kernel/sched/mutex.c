@@ -17,6 +17,7 @@
 // Locking: the inner spinlock of each lock (RANK_WAITQ), then run queue locks.
 #include "kernel/sched/lock.h"
 
+#include "kernel/debug.h"
 #include "kernel/panic.h"
 #include "kernel/sched/sched_internal.h"
 #include "kernel/sched/wait.h"
@@ -28,7 +29,7 @@ void lock_rank_check_sleeping(unsigned rank, const void *lock)
 {
 	const struct thread *t = thread_current();
 
-	if (!t)
+	if (!DEBUG_BUILD || !t)
 		return;
 	if (unlikely(rank == RANK_NONE || rank >= RANK_SLEEPING_LAST))
 		panic("sleeping lock %p has rank %u", lock, rank);
@@ -45,7 +46,7 @@ void lock_rank_take_sleeping(unsigned rank)
 {
 	struct thread *t = thread_current();
 
-	if (!t)
+	if (!DEBUG_BUILD || !t)
 		return;
 	t->locks_held++;
 	t->sleep_held[rank]++;
@@ -56,7 +57,7 @@ void lock_rank_drop_sleeping(unsigned rank)
 {
 	struct thread *t = thread_current();
 
-	if (!t)
+	if (!DEBUG_BUILD || !t)
 		return;
 	t->locks_held--;
 	if (--t->sleep_held[rank] == 0)

@@ -32,7 +32,8 @@ void thread_free(struct thread *t);
 void timer_init_cpu(void);
 void timer_run(void); // from the tick
 
-// Run-time check of the order of sleeping locks (lock.h). No-ops before the scheduler runs.
+// Run-time check of the order of sleeping locks (lock.h). No-ops before the scheduler
+// runs, and outside of the debug build.
 void lock_rank_check_sleeping(unsigned rank, const void *lock);
 void lock_rank_take_sleeping(unsigned rank);
 void lock_rank_drop_sleeping(unsigned rank);

@@ -25,7 +25,7 @@ struct cpu {
 	u32 online;    // set by the CPU itself when it can take interrupts
 	u64 idle_since_ns;
 	struct aspace *loaded_as; // whose tables CR3 holds; NULL: the kernel's own
-	u64 lock_ranks;           // bit set of spinlock ranks held, debug check
+	u64 lock_ranks;           // bit set of spinlock ranks held (debug build)
 	void *arch;               // GDT, TSS and the like (kernel/x86/gdt.c)
 } __cacheline;
 

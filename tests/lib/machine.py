@@ -22,6 +22,8 @@ import time
 from lib import cpio
 
 BUILD = pathlib.Path(os.environ.get("BUILD", "build"))
+KERNEL = os.environ.get("DAX64_KERNEL", str(BUILD / "dax64.elf"))
+ISO = os.environ.get("DAX64_ISO", str(BUILD / "dax64.iso"))
 QEMU = os.environ.get("QEMU", "qemu-system-x86_64")
 OVMF = pathlib.Path("/usr/share/OVMF")
 
@@ -107,9 +109,9 @@ class Config:
 
     def _boot(self, scratch):
         if self.boot == "pvh":
-            return ["-kernel", self.kernel or str(BUILD / "dax64.elf"), "-initrd",
+            return ["-kernel", self.kernel or KERNEL, "-initrd",
                     self._initrd(scratch), "-append", self.append]
-        args = ["-cdrom", self.iso or str(BUILD / "dax64.iso")]
+        args = ["-cdrom", self.iso or ISO]
         if self.boot == "uefi":
             variables = scratch / "OVMF_VARS.fd"
             shutil.copy(OVMF / "OVMF_VARS_4M.fd", variables)
