@@ -98,6 +98,23 @@ static u64 page_find(const struct ramfs_data *d, u64 index)
 	return pa;
 }
 
+// The first page at or behind `from` below `pa` that is there (`hole`: is not); ~0: none.
+static u64 page_seek(u64 pa, unsigned height, u64 base, u64 from, bool hole)
+{
+	u64 step, found = ~0ull;
+
+	if (from >= base + span(height))
+		return ~0ull;
+	if (!pa)
+		return hole ? max(from, base) : ~0ull;
+	if (!height)
+		return hole ? ~0ull : base;
+	step = span(height - 1);
+	for (u64 k = from > base ? (from - base) / step : 0; k < NODE_SLOTS && found == ~0ull; k++)
+		found = page_seek(node_of(pa)[k], height - 1, base + k * step, from, hole);
+	return found;
+}
+
 static int grow_tree(struct ramfs_data *d, u64 index)
 {
 	while (index >= span(d->height)) {
@@ -375,6 +392,30 @@ static int ramfs_fallocate(struct file *f, unsigned mode, u64 off, u64 len)
 	return err;
 }
 
+static s64 ramfs_lseek(struct file *f, s64 off, int whence)
+{
+	struct ramfs_inode *r = ramfs_i(f->inode);
+	const struct ramfs_data *d = &r->data;
+	bool hole = whence == SEEK_HOLE;
+	s64 pos = -ENXIO;
+	u64 page;
+
+	if (whence != SEEK_DATA && !hole)
+		return file_seek_by_size(f, off, whence);
+	mutex_lock(&r->inode.lock);
+	if (off >= 0 && (u64)off < r->size) {
+		page = page_seek(d->root, d->height, 0, (u64)off >> PAGE_SHIFT, hole);
+		if (page == ~0ull && hole) // behind the tree
+			page = span(d->height);
+		if (page != ~0ull && page << PAGE_SHIFT < r->size)
+			pos = max(off, (s64)(page << PAGE_SHIFT));
+		else if (hole)
+			pos = (s64)r->size;
+	}
+	mutex_unlock(&r->inode.lock);
+	return pos;
+}
+
 static int ramfs_mmap(struct file *f, struct vm_object **out)
 {
 	*out = &ramfs_i(f->inode)->object;
@@ -384,6 +425,7 @@ static int ramfs_mmap(struct file *f, struct vm_object **out)
 const struct file_ops ramfs_file_ops = {
 	.read = ramfs_read,
 	.write = ramfs_write,
+	.lseek = ramfs_lseek,
 	.fallocate = ramfs_fallocate,
 	.mmap = ramfs_mmap,
 };

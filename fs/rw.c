@@ -134,7 +134,7 @@ ssize file_write_kernel(struct file *f, const void *buf, size_t bytes, u64 off)
 }
 
 // lseek(2) for files whose holes are nobody's business: all is data up to the size.
-static s64 seek_by_size(struct file *f, s64 off, int whence)
+s64 file_seek_by_size(struct file *f, s64 off, int whence)
 {
 	struct inode_attr attr;
 	s64 base = 0;
@@ -169,7 +169,7 @@ s64 file_lseek(struct file *f, s64 off, int whence)
 	if (whence < SEEK_SET || whence > SEEK_HOLE)
 		return -EINVAL;
 	mutex_lock(&f->pos_lock);
-	pos = f->ops->lseek ? f->ops->lseek(f, off, whence) : seek_by_size(f, off, whence);
+	pos = f->ops->lseek ? f->ops->lseek(f, off, whence) : file_seek_by_size(f, off, whence);
 	if (pos >= 0)
 		f->pos = (u64)pos;
 	mutex_unlock(&f->pos_lock);

@@ -69,6 +69,9 @@ int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **
 void inode_drop_set_id(struct inode *i);
 int inode_may_setattr(const struct inode *i); // owner or root: 0 or -EPERM
 
+// fs/rw.c: lseek(2) of a file that knows no holes
+s64 file_seek_by_size(struct file *f, s64 off, int whence);
+
 // fs/super.c: /proc/mounts, /proc/filesystems
 struct seq;
 void mounts_show(struct seq *out, void *arg);

@@ -75,14 +75,16 @@ static void test_allocate(int fd)
 	fails(fallocate(fd, 0, LLONG_MAX - 5, 10), EFBIG, "beyond all bounds");
 	fails(fallocate(fd, 0x100, 0, 10), EOPNOTSUPP, "an unknown mode");
 	fails(fallocate(fd, FALLOC_FL_PUNCH_HOLE, 0, 10), EOPNOTSUPP, "PUNCH without KEEP_SIZE");
-	fails(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0, 1),
+	fails(fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, 0,
+			1),
 	      EOPNOTSUPP, "PUNCH and ZERO");
 	fails(fallocate(77, 0, 0, 10), EBADF, "no descriptor");
 }
 
 static void test_kinds_of_files(void)
 {
-	int fd[2], dir = open(".", O_RDONLY), ro = open("f", O_RDONLY), null = open("/dev/null", O_RDWR);
+	int fd[2], dir = open(".", O_RDONLY), ro = open("f", O_RDONLY),
+		   null = open("/dev/null", O_RDWR);
 
 	pipe(fd);
 	fails(fallocate(ro, 0, 0, 10), EBADF, "a read-only descriptor");
@@ -167,7 +169,8 @@ static void test_collapse(int fd)
 		for (unsigned k = 0; k < 3; k++) {
 			off_t off = cut[k][0], len = cut[k][1];
 
-			if (fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, off, len) && errno == EOPNOTSUPP) {
+			if (fallocate(fd, FALLOC_FL_COLLAPSE_RANGE, off, len) &&
+			    errno == EOPNOTSUPP) {
 				skip("COLLAPSE_RANGE", "not supported here");
 				return;
 			}
