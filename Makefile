@@ -195,6 +195,13 @@ $(BUILD)/abi/%: tests/abi/%.c Makefile
 	$(call say,UCC)
 	$(Q)mkdir -p $(@D); $(MUSL_CC) $(UCFLAGS) -o $@ $<
 
+# Stress programs, for the guest; they run on Linux too.
+STRESS := $(patsubst tests/stress/%.c,$(BUILD)/stress/%,$(wildcard tests/stress/*.c))
+
+$(BUILD)/stress/%: tests/stress/%.c Makefile
+	$(call say,UCC)
+	$(Q)mkdir -p $(@D); $(MUSL_CC) $(UCFLAGS) -o $@ $<
+
 # ---- Initial RAM disk: busybox and our programs --------------------------------------------------
 
 initrd: $(BUILD)/initrd.cpio
@@ -288,8 +295,8 @@ check-host: $(HTEST) ## host tests only
 
 # Machines that boot by PVH run the debug kernel, those that boot the ISO run the release kernel.
 test test-long: export DAX64_KERNEL = $(BUILD)/dax64-debug.elf
-test: $(HTEST) $(ABITEST) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) ## all suites
-	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t)
+test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) ## all suites
+	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t tests/stress/*.t)
 
 test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
 	$(Q)tests/prove $(wildcard tests/long/*.t)
@@ -363,5 +370,5 @@ format: ## apply the house style's layout
 docs: ## docs/abi.md from the table of system calls
 	$(Q)tools/abi-table docs/abi.md
 
--include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
+-include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(STRESS:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
 	$(HSRC:%.c=$(BUILD)/u/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d)

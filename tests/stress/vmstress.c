@@ -44,7 +44,8 @@ struct page {
 };
 
 static struct page shadow[WINDOW_PAGES];
-static char *const window = (char *)0x10000000000; // far below what the kernel gives out by itself
+// Far below what the kernel gives out by itself, and where no unit of 1 GiB can be attached.
+static char *const window = (char *)0x10020000000;
 static struct floating {
 	char *at;
 	unsigned pages, offset;
