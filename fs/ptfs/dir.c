@@ -101,21 +101,6 @@ static int record_at(struct ptfs_inode *dir, u64 pos, u64 *off, struct ptfs_reco
 	return why ? dir_refuse(dir, *off, why) : 0;
 }
 
-// The longest run of free units of a block that is sound. Neighbouring free records count as one.
-static unsigned longest_run(const void *block)
-{
-	struct ptfs_record r;
-	unsigned run = 0, longest = 0;
-
-	for (unsigned u = 0; u < PTFS_DIR_UNITS; u += r.units) {
-		if (ptfs_record_read(block, u, &r))
-			break;
-		run = r.ino ? 0 : run + r.units;
-		longest = max(longest, run);
-	}
-	return longest;
-}
-
 static int index_block(struct ptfs_inode *dir, struct ptfs_dir_index *x, u32 block)
 {
 	struct ptfs_record r;
@@ -139,8 +124,8 @@ static int index_block(struct ptfs_inode *dir, struct ptfs_dir_index *x, u32 blo
 		if (err)
 			return err;
 		ptfs_index_add(x, PTFS_DE_HASH(r.head), block * (u32)PTFS_DIR_UNITS + u);
+		ptfs_index_use(x, block * (u32)PTFS_DIR_UNITS + u, r.units);
 	}
-	ptfs_index_run_set(x, block, longest_run(data));
 	return 0;
 }
 
@@ -157,9 +142,7 @@ int ptfs_dir_open(struct ptfs_inode *dir)
 	err = ptfs_index_create(&x);
 	if (err)
 		return err;
-	x->blocks = blocks;
-	for (unsigned u = 0; u <= PTFS_DIR_UNITS; u++)
-		x->hint[u] = blocks;
+	x->blocks = blocks; // and each hint is 0
 	for (u32 b = 0; b < blocks && !err; b++)
 		err = index_block(dir, x, b);
 	if (err)
@@ -216,32 +199,23 @@ static int dir_grow(struct ptfs_inode *dir)
 	ptfs_mutex_lock(&dir->lock);
 	ptfs_size_set(dir, dir->size + PTFS_BLOCK);
 	ptfs_mutex_unlock(&dir->lock);
-	x->blocks++;
-	ptfs_index_run_set(x, x->blocks - 1, PTFS_DIR_UNITS);
+	x->blocks++; // all its units are free already, in the index
 	return 0;
 }
 
-// The first free run of `units` in a block; *merged: it consists of more than one record.
-static bool find_run(const void *block, unsigned units, unsigned *at, unsigned *run, bool *merged)
+// The free records from `at` on that together have `units`. *merged: more than one. False: the index
+// and the block do not agree.
+static bool run_measure(const void *block, unsigned units, unsigned at, unsigned *run, bool *merged)
 {
 	struct ptfs_record r;
 
-	*run = 0;
-	for (unsigned u = 0; u < PTFS_DIR_UNITS; u += r.units) {
-		if (ptfs_record_read(block, u, &r))
+	*merged = false;
+	for (*run = 0; *run < units; *run += r.units) {
+		if (at + *run >= PTFS_DIR_UNITS || ptfs_record_read(block, at + *run, &r) || r.ino)
 			return false;
-		if (r.ino) {
-			*run = 0;
-			continue;
-		}
-		if (!*run)
-			*at = u;
 		*merged = *run != 0;
-		*run += r.units;
-		if (*run >= units)
-			return true;
 	}
-	return false;
+	return true;
 }
 
 // Steps 1 and 2 of the picture above.
@@ -281,16 +255,17 @@ int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsig
 	err = ptfs_index_reserve(x);
 	if (err)
 		return err;
-	block = ptfs_index_run_find(x, units);
+	block = ptfs_index_run_find(x, units, &at);
 	if (block == x->blocks) {
 		err = dir_grow(dir);
 		if (err)
 			return err;
+		at = 0;
 	}
 	err = block_off(dir, block, &off);
 	if (err)
 		return err;
-	if (!find_run(ptfs_at(dir->fs, off, PTFS_BLOCK), units, &at, &run, &merged))
+	if (!run_measure(ptfs_at(dir->fs, off, PTFS_BLOCK), units, at, &run, &merged))
 		return dir_refuse(dir, off, "free space has gone");
 	slot->off = off + (u64)at * PTFS_DIRENT_UNIT;
 	slot->pos = (u64)block * PTFS_DIR_UNITS + at;
@@ -298,34 +273,33 @@ int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsig
 	return 0;
 }
 
-static void run_update(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+// The head of the record in the slot: its hash and its length.
+static u64 slot_head(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
 {
-	u64 block = ALIGN_DOWN(slot->off, PTFS_BLOCK);
-
-	ptfs_index_run_set(dir->index, (u32)(slot->pos / PTFS_DIR_UNITS),
-			   longest_run(ptfs_at(dir->fs, block, PTFS_BLOCK)));
+	return ptfs_word(dir->fs, slot->off + offsetof(struct ptfs_dirent, head));
 }
 
-static u32 slot_hash(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
+static unsigned slot_units(const struct ptfs_dir_slot *slot, u64 head)
 {
-	return PTFS_DE_HASH(ptfs_word(dir->fs, slot->off + offsetof(struct ptfs_dirent, head)));
+	unsigned units = PTFS_DE_UNITS(head);
+
+	return units ? units : (unsigned)(PTFS_DIR_UNITS - slot->pos % PTFS_DIR_UNITS);
 }
 
 void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
 {
-	ptfs_index_add(dir->index, slot_hash(dir, slot), (u32)slot->pos);
-	run_update(dir, slot);
-}
+	u64 head = slot_head(dir, slot);
 
-void ptfs_dir_unadd(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
-{
-	run_update(dir, slot);
+	ptfs_index_add(dir->index, PTFS_DE_HASH(head), (u32)slot->pos);
+	ptfs_index_use(dir->index, (u32)slot->pos, slot_units(slot, head));
 }
 
 void ptfs_dir_removed(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
 {
-	ptfs_index_del(dir->index, slot_hash(dir, slot), (u32)slot->pos);
-	run_update(dir, slot);
+	u64 head = slot_head(dir, slot);
+
+	ptfs_index_del(dir->index, PTFS_DE_HASH(head), (u32)slot->pos);
+	ptfs_index_unuse(dir->index, (u32)slot->pos, slot_units(slot, head));
 }
 
 bool ptfs_dir_is_empty(struct ptfs_inode *dir)

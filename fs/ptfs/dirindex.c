@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the DRAM index of a directory: hash -> positions of names, and per block the longest free
-// run, so that neither a lookup nor an insertion reads the whole directory.
+// What: the DRAM index of a directory: hash -> positions of names, and per block which units live
+// records have, so that neither a lookup nor an insertion nor a removal reads records it does not
+// want.
 // Not here: records on the medium (dir.c).
 //
 // Invariants
 //   I1  each live name has exactly one node, in the chain of its hash
-//   I2  runs[b] is the longest run of free units of block b; no block below hint[u] has one of u
-//       units
+//   I2  bit u of used[b] is set exactly if a live record has unit u of block b; no block below
+//       hint[u] has a run of u free units
 // Locking: the directory lock.
 // Failure: memory for a node is reserved before anything on the medium changes.
 #include "fs/ptfs/ptfs_internal.h"
@@ -47,7 +48,7 @@ void ptfs_index_free(struct ptfs_dir_index *x)
 		return;
 	ptfs_segs_free(&x->heads);
 	ptfs_segs_free(&x->nodes);
-	ptfs_segs_free(&x->runs);
+	ptfs_segs_free(&x->used);
 	ptfs_free(x);
 }
 
@@ -148,22 +149,59 @@ bool ptfs_index_next(const struct ptfs_dir_index *x, u32 hash, u32 *it, u32 *pos
 
 int ptfs_index_blocks(struct ptfs_dir_index *x, u32 blocks)
 {
-	return ptfs_segs_grow(&x->runs, (u32)DIV_ROUND_UP(blocks, PTFS_SEG_BYTES));
+	return ptfs_segs_grow(&x->used,
+			      (u32)DIV_ROUND_UP((u64)blocks * sizeof(u64), PTFS_SEG_BYTES));
 }
 
-void ptfs_index_run_set(struct ptfs_dir_index *x, u32 block, unsigned run)
+static u64 *used_map(const struct ptfs_dir_index *x, u32 block)
 {
-	*(u8 *)ptfs_segs_at(&x->runs, block, 1) = (u8)run;
-	for (unsigned u = 1; u <= run; u++)
+	return ptfs_segs_at(&x->used, block, sizeof(u64));
+}
+
+// `nr` bits from bit `at` on.
+static u64 bits(unsigned at, unsigned nr)
+{
+	return (nr == 64 ? ~0ull : BIT(nr) - 1) << at;
+}
+
+// The bits at which a run of `nr` set bits begins. Each step doubles the runs that are known.
+static u64 run_starts(u64 map, unsigned nr)
+{
+	unsigned have = 1;
+
+	while (map && have < nr) {
+		unsigned step = min(have, nr - have);
+
+		map &= map >> step;
+		have += step;
+	}
+	return map;
+}
+
+void ptfs_index_use(struct ptfs_dir_index *x, u32 pos, unsigned units)
+{
+	*used_map(x, pos / PTFS_DIR_UNITS) |= bits(pos % PTFS_DIR_UNITS, units);
+}
+
+void ptfs_index_unuse(struct ptfs_dir_index *x, u32 pos, unsigned units)
+{
+	u32 block = pos / (u32)PTFS_DIR_UNITS;
+	u64 *used = used_map(x, block);
+
+	*used &= ~bits(pos % PTFS_DIR_UNITS, units);
+	for (unsigned u = 1; u <= PTFS_DIR_UNITS && run_starts(~*used, u); u++)
 		x->hint[u] = min(x->hint[u], block);
 }
 
-u32 ptfs_index_run_find(struct ptfs_dir_index *x, unsigned units)
+u32 ptfs_index_run_find(struct ptfs_dir_index *x, unsigned units, unsigned *unit)
 {
 	u32 block = x->hint[units];
+	u64 starts = 0;
 
-	while (block < x->blocks && *(const u8 *)ptfs_segs_at(&x->runs, block, 1) < units)
+	while (block < x->blocks && !(starts = run_starts(~*used_map(x, block), units)))
 		block++;
 	x->hint[units] = block;
+	if (starts)
+		*unit = (unsigned)__builtin_ctzll(starts);
 	return block;
 }

@@ -128,10 +128,8 @@ int ptfs_create(struct ptfs_inode *dir, const char *name, size_t len,
 	if (err)
 		return err;
 	err = ptfs_inode_new(dir->fs, a, dir->ino, &ip);
-	if (err) {
-		ptfs_dir_unadd(dir, &slot);
+	if (err)
 		return err;
-	}
 	ptfs_tx_begin(&tx, dir->fs);
 	ptfs_tx_set(&tx, ino_word(&slot), ip->ino);
 	links_set(&tx, ip, 0);

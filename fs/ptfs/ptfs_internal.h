@@ -381,11 +381,10 @@ void ptfs_dir_forget(struct ptfs_inode *dir);
 int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,
 		  u64 *ino) __must_check;
 // A free record with this name in it: the caller's transaction stores the ino. All memory and space
-// is taken here; afterwards call _added, or _unadd if it is not used.
+// is taken here. Afterwards call _added; without that the record stays free.
 int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsigned type,
 		     struct ptfs_dir_slot *slot) __must_check;
 void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);
-void ptfs_dir_unadd(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);
 // The record's ino has become 0.
 void ptfs_dir_removed(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);
 bool ptfs_dir_is_empty(struct ptfs_inode *dir);
@@ -411,7 +410,7 @@ struct ptfs_index_node {
 struct ptfs_dir_index {
 	struct ptfs_segs heads;       // u32 node number + 1, a power of two of pages
 	struct ptfs_segs nodes;       // struct ptfs_index_node
-	struct ptfs_segs runs;        // u8 per block: longest run of free units
+	struct ptfs_segs used;        // u64 per block: a bit for each unit that a live record has
 	u32 nr_nodes;                 // nodes made
 	u32 free_node;                // node number + 1
 	u32 live;                     // names
@@ -426,6 +425,10 @@ void ptfs_index_add(struct ptfs_dir_index *x, u32 hash, u32 pos); // uses the re
 void ptfs_index_del(struct ptfs_dir_index *x, u32 hash, u32 pos);
 // First and following positions with that hash; false: no more. *it starts at 0.
 bool ptfs_index_next(const struct ptfs_dir_index *x, u32 hash, u32 *it, u32 *pos);
-int ptfs_index_blocks(struct ptfs_dir_index *x, u32 blocks) __must_check; // room for run lengths
-void ptfs_index_run_set(struct ptfs_dir_index *x, u32 block, unsigned run);
-u32 ptfs_index_run_find(struct ptfs_dir_index *x, unsigned units); // block, or x->blocks: none
+int ptfs_index_blocks(struct ptfs_dir_index *x, u32 blocks) __must_check; // room for their units
+// The record of `units` at `pos` has come to life, or is dead.
+void ptfs_index_use(struct ptfs_dir_index *x, u32 pos, unsigned units);
+void ptfs_index_unuse(struct ptfs_dir_index *x, u32 pos, unsigned units);
+// The first block with a run of `units` free units, *unit: where the run begins, which is where a
+// record begins. x->blocks: there is none.
+u32 ptfs_index_run_find(struct ptfs_dir_index *x, unsigned units, unsigned *unit);
