@@ -62,10 +62,11 @@ clean: ## remove build/ except the persistent-memory images
 # ---- Packages: included files are made before anything else, so nothing is built without them -----
 
 deps: ## install the packages that are missing (done by itself before all targets; DEPS=no: never)
-	$(Q)tools/deps build lint bochs
+	$(Q)tools/deps build lint bochs cross fuse
 
 DEPS_GROUPS := $(if $(filter-out help clean deps,$(call goal,%)),build) $(if $(call goal,lint format fuzz),lint) \
-	$(if $(call goal,bochs bochs-debug test-long),bochs)
+	$(if $(call goal,bochs bochs-debug test-long),bochs) \
+	$(if $(call goal,test test-long),cross fuse)
 ifneq ($(DEPS),no)
 -include $(patsubst %,$(BUILD)/deps-%.stamp,$(DEPS_GROUPS))
 endif
@@ -188,6 +189,21 @@ $(BUILD)/bin/%.ptfs $(BUILD)/bin/%: $(BUILD)/u/user/ptfs/%.o $(BUILD)/u/lib.a
 	$(call say,ULD)
 	$(Q)mkdir -p $(@D); $(MUSL_CC) -static -pthread -o $@ $^
 
+# The same for a big-endian machine, if its compiler is there (tools/deps cross).
+BIGCC   := $(shell command -v s390x-linux-gnu-gcc)
+BIGTOOL := $(if $(BIGCC),$(HTOOL:$(BUILD)/bin/%=$(BUILD)/s390x/%))
+
+$(BUILD)/s390x/o/%.o: %.c Makefile
+	$(call say,S390X)
+	$(Q)mkdir -p $(@D); $(BIGCC) $(HCFLAGS) -O1 -c -o $@ $<
+
+$(BUILD)/s390x/lib.a: $(HLIB:%.c=$(BUILD)/s390x/o/%.o)
+	$(Q)rm -f $@; ar rcs $@ $^
+
+$(BUILD)/s390x/%.ptfs $(BUILD)/s390x/%: $(BUILD)/s390x/o/user/ptfs/%.o $(BUILD)/s390x/lib.a
+	$(call say,S390X)
+	$(Q)mkdir -p $(@D); $(BIGCC) -static -pthread -o $@ $^
+
 # Tests of the system calls: on Linux first, which is the oracle, then in the guest.
 ABITEST := $(patsubst tests/abi/%.c,$(BUILD)/abi/%,$(wildcard tests/abi/*_test.c))
 
@@ -295,7 +311,7 @@ check-host: $(HTEST) ## host tests only
 
 # Machines that boot by PVH run the debug kernel, those that boot the ISO run the release kernel.
 test test-long: export DAX64_KERNEL = $(BUILD)/dax64-debug.elf
-test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) ## all suites
+test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) ## all suites
 	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t tests/stress/*.t)
 
 test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes

@@ -222,6 +222,7 @@ int main(int argc, char **argv)
 		return USAGE;
 	}
 	f.path = argv[optind];
+	host_clock_from_environment();
 	host_log_to(log_line, &f);
 	return check(&f);
 }

@@ -161,6 +161,14 @@ void host_clock_set(u64 ns)
 	home.clock_ns = ns;
 }
 
+void host_clock_from_environment(void)
+{
+	const char *epoch = getenv("SOURCE_DATE_EPOCH");
+
+	if (epoch)
+		host_clock_set(strtoull(epoch, NULL, 10) * 1000000000ull);
+}
+
 u64 ptfs_time_ns(void)
 {
 	struct timespec t;

@@ -68,5 +68,8 @@ u64 host_allocs_live(void);
 
 // A fixed clock for tests; 0: the real one.
 void host_clock_set(u64 ns);
+// Equal changes make equal images if the environment fixes the clock
+// (https://reproducible-builds.org/specs/source-date-epoch/).
+void host_clock_from_environment(void);
 
 struct ptfs_iter host_iter(void *p, u64 bytes);

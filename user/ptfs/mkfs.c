@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
 // mkfs.ptfs: makes an image, and fills it from a directory of the host.
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/sysmacros.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "user/ptfs/tool.h"
@@ -17,50 +15,75 @@
 
 static const char usage[] =
 	"usage: mkfs.ptfs [options] IMAGE\n"
-	"  -d DIR                 copy the contents of DIR into it; everything belongs to root\n"
+	"  -d DIR                 copy the contents of DIR into it\n"
+	"  --root-owner           everything in it belongs to root\n"
 	"  -s SIZE                size (512M, 1G; default 1G); the file is sparse\n"
 	"  -L LABEL               up to 32 bytes\n"
-	"  -f                     although IMAGE holds a ptfs already\n"
+	"  -U UUID                default: a random one\n"
+	"  -f                     although IMAGE holds something already, or is in use\n"
 	"  --base ADDR            address at which the image will be mapped (default 0x100000000)\n"
 	"  --fallocate PATH:SIZE  a file of zeros with all its blocks; may be repeated\n";
 
 struct options {
 	const char *dir, *image;
 	u64 bytes, base;
-	bool force;
+	bool force, root_owner, have_uuid;
 	struct ptfs_format_options format;
 	const char *fallocate[FALLOCATE_MAX];
 	unsigned nr_fallocate;
 };
 
-// Files with several names: what they became.
-struct hard_link {
-	dev_t dev;
-	ino_t host;
-	u64 ino;
-	struct hard_link *next;
-};
+// "01234567-89ab-...": 32 hexadecimal digits; dashes are for the eye.
+static void parse_uuid(u8 *uuid, const char *text)
+{
+	unsigned n = 0;
 
-struct copy {
-	struct ptfs_fs *fs;
-	struct hard_link *links;
-};
+	memset(uuid, 0, 16);
+	for (; *text && n < 33; text++) {
+		const char *digits = "0123456789abcdef";
+		const char *d = strchr(digits, *text | 0x20);
+
+		if (*text == '-')
+			continue;
+		if (!d || n == 32)
+			n = 33;
+		else
+			uuid[n / 2] |= (u8)((d - digits) << (n % 2 ? 0 : 4));
+		n++;
+	}
+	if (n != 32) {
+		fprintf(stderr, "not a UUID\n");
+		exit(2);
+	}
+}
 
 static void parse(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = { { "base", 1, NULL, 'B' },
 					       { "fallocate", 1, NULL, 'F' },
+					       { "root-owner", 0, NULL, 'R' },
 					       { "help", 0, NULL, 'h' },
 					       { NULL, 0, NULL, 0 } };
 	int c;
 
 	*o = (struct options){ .bytes = GIB(1), .base = HOST_DEFAULT_BASE };
-	while ((c = getopt_long(argc, argv, "d:s:L:fh", longs, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "d:s:L:U:fh", longs, NULL)) != -1) {
 		switch (c) {
 		case 'd': o->dir = optarg; break;
 		case 's': o->bytes = tool_number(optarg); break;
-		case 'L': strncpy(o->format.label, optarg, sizeof(o->format.label) - 1); break;
+		case 'L':
+			if (strlen(optarg) > sizeof(o->format.label) - 1) {
+				fprintf(stderr, "a label has at most 32 bytes\n");
+				exit(2);
+			}
+			strcpy(o->format.label, optarg);
+			break;
 		case 'f': o->force = true; break;
+		case 'R': o->root_owner = true; break;
+		case 'U':
+			parse_uuid(o->format.uuid, optarg);
+			o->have_uuid = true;
+			break;
 		case 'B': o->base = tool_number(optarg); break;
 		case 'F':
 			if (o->nr_fallocate < FALLOCATE_MAX)
@@ -91,171 +114,36 @@ static void random_uuid(u8 *uuid)
 	uuid[8] = (uuid[8] & 0x3f) | 0x80;
 }
 
+// What stands in the way: bytes that may be somebody's, or somebody who has the file open as an
+// image.
+static const char *in_the_way(int fd)
+{
+	static u8 head[KIB(128)];
+	ssize_t n = pread(fd, head, sizeof(head), 0);
+	le64_t magic;
+
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return "is in use (mounted, or another program works on it)";
+	memcpy(&magic, head, sizeof(magic));
+	if (n >= (ssize_t)sizeof(magic) && le64(magic) == PTFS_MAGIC)
+		return "holds a ptfs already";
+	for (ssize_t i = 0; i < n; i++)
+		if (head[i])
+			return "holds data that is not a ptfs";
+	return NULL;
+}
+
 static void refuse_existing(const struct options *o)
 {
-	u64 magic = 0;
 	int fd = open(o->image, O_RDONLY);
+	const char *why = fd < 0 || o->force ? NULL : in_the_way(fd);
 
-	if (fd < 0)
-		return;
-	if (read(fd, &magic, sizeof(magic)) == sizeof(magic) && LE_ORDER64(magic) == PTFS_MAGIC &&
-	    !o->force) {
-		fprintf(stderr, "%s holds a ptfs already; -f makes a new one over it\n", o->image);
+	if (why) {
+		fprintf(stderr, "%s: %s; -f makes a new one over it\n", o->image, why);
 		exit(1);
 	}
-	close(fd);
-}
-
-static u64 nanoseconds(struct timespec t)
-{
-	return (u64)t.tv_sec * 1000000000ull + (u64)t.tv_nsec;
-}
-
-static void set_times(struct ptfs_inode *ip, const struct stat *st)
-{
-	struct ptfs_attr a = { .atime_ns = nanoseconds(st->st_mtim),
-			       .mtime_ns = nanoseconds(st->st_mtim) };
-	int err = ptfs_setattr(ip, PTFS_ATTR_ATIME | PTFS_ATTR_MTIME, &a);
-
-	if (err)
-		tool_fail("setattr", err);
-}
-
-static bool link_again(struct copy *c, struct ptfs_inode *dir, const char *name,
-		       const struct stat *st)
-{
-	struct ptfs_inode *ip;
-	int err;
-
-	for (struct hard_link *l = c->links; l; l = l->next) {
-		if (l->dev != st->st_dev || l->host != st->st_ino)
-			continue;
-		err = ptfs_iget(c->fs, l->ino, &ip);
-		if (!err)
-			err = ptfs_link(dir, name, strlen(name), ip);
-		if (err)
-			tool_fail(name, err);
-		ptfs_iput(ip);
-		return true;
-	}
-	return false;
-}
-
-static void link_remember(struct copy *c, const struct stat *st, u64 ino)
-{
-	struct hard_link *l = malloc(sizeof(*l));
-
-	if (!l)
-		tool_fail("memory", ENOMEM);
-	*l = (struct hard_link){ st->st_dev, st->st_ino, ino, c->links };
-	c->links = l;
-}
-
-static void copy_dir(struct copy *c, struct ptfs_inode *to, int fd);
-
-static void copy_contents(struct copy *c, struct ptfs_inode *ip, int dirfd, const char *name)
-{
-	int fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW);
-	int err = 0;
-
-	if (fd < 0)
-		tool_fail(name, errno);
-	if ((ip->mode & PTFS_S_IFMT) == PTFS_S_IFDIR)
-		copy_dir(c, ip, fd);
-	else
-		err = tool_copy_in(ip, fd);
-	if (err)
-		tool_fail(name, err);
-	close(fd);
-}
-
-static void copy_entry(struct copy *c, struct ptfs_inode *to, int dirfd, const char *name)
-{
-	char target[4097] = "";
-	struct ptfs_create_args a = { .target = target };
-	struct ptfs_inode *ip;
-	struct stat st;
-	int err;
-
-	if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW))
-		tool_fail(name, errno);
-	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1 && link_again(c, to, name, &st))
-		return;
-	if (S_ISLNK(st.st_mode) && readlinkat(dirfd, name, target, sizeof(target) - 1) < 0)
-		tool_fail(name, errno);
-	a.mode = st.st_mode;
-	a.rdev = st.st_rdev;
-	err = ptfs_create(to, name, strlen(name), &a, &ip);
-	if (err)
-		tool_fail(name, err);
-	if (!S_ISDIR(st.st_mode) && st.st_nlink > 1)
-		link_remember(c, &st, ip->ino);
-	if (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode))
-		copy_contents(c, ip, dirfd, name);
-	set_times(ip, &st);
-	ptfs_iput(ip);
-}
-
-struct names {
-	char **name;
-	size_t n;
-};
-
-static int by_name(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void names_read(struct names *names, int fd)
-{
-	DIR *d = fdopendir(dup(fd));
-	struct dirent *e;
-
-	*names = (struct names){ 0 };
-	if (!d)
-		tool_fail("directory", errno);
-	while ((e = readdir(d))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		names->name = realloc(names->name, (names->n + 1) * sizeof(*names->name));
-		if (!names->name || !(names->name[names->n++] = strdup(e->d_name)))
-			tool_fail("memory", ENOMEM);
-	}
-	closedir(d);
-	if (names->n)
-		qsort(names->name, names->n, sizeof(*names->name), by_name);
-}
-
-// In order of names, so that equal trees make equal images.
-static void copy_dir(struct copy *c, struct ptfs_inode *to, int fd)
-{
-	struct names names;
-
-	names_read(&names, fd);
-	for (size_t i = 0; i < names.n; i++) {
-		copy_entry(c, to, fd, names.name[i]);
-		free(names.name[i]);
-	}
-	free(names.name);
-}
-
-static void copy_tree(struct ptfs_fs *fs, const char *dir)
-{
-	struct copy c = { .fs = fs };
-	struct ptfs_inode *root = tool_get(fs, "/");
-	int fd = open(dir, O_RDONLY | O_DIRECTORY);
-
-	if (fd < 0)
-		tool_fail(dir, errno);
-	copy_dir(&c, root, fd);
-	close(fd);
-	ptfs_iput(root);
-	while (c.links) {
-		struct hard_link *l = c.links;
-
-		c.links = l->next;
-		free(l);
-	}
+	if (fd >= 0)
+		close(fd);
 }
 
 static void fallocate_file(struct ptfs_fs *fs, const char *arg)
@@ -294,7 +182,9 @@ int main(int argc, char **argv)
 
 	parse(argc, argv, &o);
 	refuse_existing(&o);
-	random_uuid(o.format.uuid);
+	host_clock_from_environment();
+	if (!o.have_uuid)
+		random_uuid(o.format.uuid);
 	if (host_image_create(&t.image, o.image, o.bytes, o.base))
 		return 1;
 	err = ptfs_format(&t.image.region, &o.format);
@@ -305,8 +195,12 @@ int main(int argc, char **argv)
 		err = ptfs_mount(&t.image.region, o.image, 0, &t.fs);
 	if (err)
 		tool_fail(o.image, err);
-	if (o.dir)
-		copy_tree(t.fs, o.dir);
+	if (o.dir) {
+		struct ptfs_inode *root = tool_get(t.fs, "/");
+
+		tool_dir_in(t.fs, root, o.dir, o.root_owner);
+		ptfs_iput(root);
+	}
 	for (unsigned i = 0; i < o.nr_fallocate; i++)
 		fallocate_file(t.fs, o.fallocate[i]);
 	tool_close(&t);

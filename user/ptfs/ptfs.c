@@ -2,11 +2,13 @@
 //
 // ptfs: look into an image and change it, without mounting it. Commands that only look work on a
 // private copy, so they change nothing even where the image needs recovery.
+#define _GNU_SOURCE // asprintf
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "user/ptfs/tool.h"
@@ -27,6 +29,12 @@ static void mode_text(u32 mode, char *out)
 	out[0] = types[(mode & PTFS_S_IFMT) >> 12];
 	for (int i = 0; i < 9; i++)
 		out[1 + i] = mode >> (8 - i) & 1 ? rwx[i] : '-';
+	if (mode & 04000)
+		out[3] = out[3] == 'x' ? 's' : 'S';
+	if (mode & 02000)
+		out[6] = out[6] == 'x' ? 's' : 'S';
+	if (mode & 01000)
+		out[9] = out[9] == 'x' ? 't' : 'T';
 	out[10] = 0;
 }
 
@@ -52,12 +60,23 @@ static void line(struct ptfs_inode *ip, const char *name, size_t len)
 
 struct listing {
 	struct ptfs_fs *fs;
-	int depth;
-	bool recurse;
-	int errors;
+	bool all_of_it, recurse, tree;
+	const char *path;
+	int depth, errors;
 };
 
-static void list_dir(struct listing *l, struct ptfs_inode *dir);
+static void list_dir(struct listing *l, struct ptfs_inode *dir, const char *path);
+
+static void list_one(struct listing *l, struct ptfs_inode *ip, const char *name, size_t len)
+{
+	if (l->tree)
+		printf("%*s%.*s%s\n", 2 * l->depth, "", (int)len, name,
+		       (ip->mode & PTFS_S_IFMT) == PTFS_S_IFDIR ? "/" : "");
+	else if (l->all_of_it)
+		line(ip, name, len);
+	else
+		printf("%.*s\n", (int)len, name);
+}
 
 static bool list_entry_emit(void *ctx, const char *name, size_t len, u64 ino, unsigned type,
 			    u64 next)
@@ -76,20 +95,43 @@ static bool list_entry_emit(void *ctx, const char *name, size_t len, u64 ino, un
 		l->errors++;
 		return true;
 	}
-	if (l->recurse) {
-		printf("%*s%.*s%s\n", 2 * l->depth, "", (int)len, name,
-		       (ip->mode & PTFS_S_IFMT) == PTFS_S_IFDIR ? "/" : "");
+	list_one(l, ip, name, len);
+	if (l->tree) {
 		l->depth++;
-		list_dir(l, ip);
+		list_dir(l, ip, "");
 		l->depth--;
-	} else {
-		line(ip, name, len);
 	}
 	ptfs_iput(ip);
 	return true;
 }
 
-static void list_dir(struct listing *l, struct ptfs_inode *dir)
+// For ls -R: the directories of one, after its listing.
+static bool list_below_emit(void *ctx, const char *name, size_t len, u64 ino, unsigned type,
+			    u64 next)
+{
+	struct listing *l = ctx;
+	const char *path = l->path;
+	struct ptfs_inode *ip;
+	char *below;
+
+	(void)next;
+	if (type != PTFS_S_IFDIR >> 12 ||
+	    (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.'))))
+		return true;
+	if (ptfs_iget(l->fs, ino, &ip))
+		return true;
+	if (asprintf(&below, "%s%s%.*s", path, strcmp(path, "/") != 0 ? "/" : "", (int)len, name) <
+	    0)
+		tool_fail("memory", ENOMEM);
+	printf("\n%s:\n", below);
+	list_dir(l, ip, below);
+	l->path = path;
+	free(below);
+	ptfs_iput(ip);
+	return true;
+}
+
+static void list_dir(struct listing *l, struct ptfs_inode *dir, const char *path)
 {
 	u64 pos = 0;
 	int err;
@@ -101,35 +143,50 @@ static void list_dir(struct listing *l, struct ptfs_inode *dir)
 		fprintf(stderr, "inode %llu: %s\n", (unsigned long long)dir->ino, strerror(-err));
 		l->errors++;
 	}
+	l->path = path;
+	pos = 0;
+	if (l->recurse && !l->tree && ptfs_readdir(dir, &pos, list_below_emit, l))
+		l->errors++;
 }
 
-static int list(int argc, char **argv, bool recurse)
+static int list(char **argv, struct listing *l, const char *path)
 {
-	const char *path = argc > 1 ? argv[1] : "/";
-	struct listing l = { .recurse = recurse };
 	struct ptfs_inode *ip;
 	struct tool t;
 
 	tool_open(&t, argv[0], HOST_PRIVATE);
-	l.fs = t.fs;
+	l->fs = t.fs;
 	ip = tool_get(t.fs, path);
 	if ((ip->mode & PTFS_S_IFMT) == PTFS_S_IFDIR)
-		list_dir(&l, ip);
+		list_dir(l, ip, path);
 	else
-		line(ip, path, strlen(path));
+		list_one(l, ip, path, strlen(path));
 	ptfs_iput(ip);
 	tool_close(&t);
-	return l.errors ? 1 : 0;
+	return l->errors ? 1 : 0;
 }
 
 static int cmd_ls(int argc, char **argv)
 {
-	return list(argc, argv, false);
+	struct listing l = { 0 };
+	const char *path = "/";
+
+	for (int i = 1; i < argc; i++) {
+		if (argv[i][0] != '-') {
+			path = argv[i];
+			continue;
+		}
+		l.all_of_it |= strchr(argv[i], 'l') != NULL;
+		l.recurse |= strchr(argv[i], 'R') != NULL;
+	}
+	return list(argv, &l, path);
 }
 
 static int cmd_tree(int argc, char **argv)
 {
-	return list(argc, argv, true);
+	struct listing l = { .tree = true };
+
+	return list(argv, &l, argc > 1 ? argv[1] : "/");
 }
 
 static int cmd_cat(int argc, char **argv)
@@ -266,54 +323,72 @@ static struct ptfs_inode *make(struct ptfs_fs *fs, const char *path, u32 mode)
 	return ip;
 }
 
-static int copy_in(struct tool *t, const char *from, const char *to)
+static const char *base_name(const char *path)
 {
-	struct ptfs_inode *ip = make(t->fs, to, PTFS_S_IFREG | 0644);
-	int fd = open(from, O_RDONLY);
-	int err;
+	const char *slash = strrchr(path, '/');
 
-	if (fd < 0)
-		tool_fail(from, errno);
-	err = ptfs_truncate(ip, 0);
-	if (!err)
-		err = tool_copy_in(ip, fd);
-	if (err)
-		tool_fail(to, err);
-	close(fd);
-	ptfs_iput(ip);
-	return 0;
+	return slash && slash[1] ? slash + 1 : path;
 }
 
-static int copy_out(struct tool *t, const char *from, const char *to)
+// To a directory that is there: into it, under the old name.
+static void copy_in(struct tool *t, const char *from, const char *to)
+{
+	struct ptfs_inode *dir;
+	const char *name = base_name(from);
+	char *as;
+	size_t len = strlen(name);
+	int err = tool_resolve(t->fs, to, &dir);
+
+	if (!err && (dir->mode & PTFS_S_IFMT) != PTFS_S_IFDIR) {
+		ptfs_iput(dir);
+		err = -ENOENT;
+	}
+	if (err == -ENOENT)
+		err = tool_resolve_parent(t->fs, to, &dir, &name, &len);
+	if (err)
+		tool_fail(to, err);
+	as = strndup(name, len);
+	while (len && as[len - 1] == '/')
+		as[--len] = 0;
+	tool_path_in(t->fs, dir, as, from);
+	free(as);
+	ptfs_iput(dir);
+}
+
+static void copy_out(struct tool *t, const char *from, const char *to)
 {
 	struct ptfs_inode *ip = tool_get(t->fs, from);
-	int fd = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0644);
-	int err;
+	struct stat st;
+	char *path = NULL;
 
-	if (fd < 0)
-		tool_fail(to, errno);
-	err = tool_copy_out(ip, fd);
-	if (err || close(fd))
-		tool_fail(to, err ? err : errno);
+	if (!stat(to, &st) && S_ISDIR(st.st_mode) && base_name(from)[0] != '/' && from[0] &&
+	    asprintf(&path, "%s/%s", to, base_name(from)) < 0)
+		tool_fail("memory", ENOMEM);
+	tool_path_out(ip, path ? path : to);
+	free(path);
 	ptfs_iput(ip);
-	return 0;
 }
 
 static int cmd_cp(int argc, char **argv)
 {
-	bool in = argv[2][0] == ':';
+	const char *to = argv[argc - 1];
+	bool in = to[0] == ':';
 	struct tool t;
 
-	(void)argc;
-	if (in == (argv[1][0] == ':')) {
-		fprintf(stderr, "one of the two paths begins with ':', the one in the image\n");
+	for (int i = 1; i < argc - 1; i++) {
+		if (in != (argv[i][0] == ':'))
+			continue;
+		fprintf(stderr,
+			"paths in the image begin with ':', either the last or all others\n");
 		return 2;
 	}
 	tool_open(&t, argv[0], in ? HOST_SHARED : HOST_PRIVATE);
-	if (in)
-		copy_in(&t, argv[1], argv[2] + 1);
-	else
-		copy_out(&t, argv[1] + 1, argv[2]);
+	for (int i = 1; i < argc - 1; i++) {
+		if (in)
+			copy_in(&t, argv[i], to + 1);
+		else
+			copy_out(&t, argv[i] + 1, to);
+	}
 	tool_close(&t);
 	return 0;
 }
@@ -387,14 +462,16 @@ static int cmd_truncate(int argc, char **argv)
 }
 
 static const struct command commands[] = {
-	{ "ls", "[PATH]", "list a directory", cmd_ls, 1, 2 },
+	{ "ls", "[-l] [-R] [PATH]", "list a directory", cmd_ls, 1, 4 },
 	{ "tree", "[PATH]", "list everything below", cmd_tree, 1, 2 },
 	{ "cat", "PATH...", "print files", cmd_cat, 2, 64 },
 	{ "stat", "PATH", "what an inode says, and how it is mapped", cmd_stat, 2, 2 },
 	{ "df", "", "space by type of chunk", cmd_df, 1, 1 },
 	{ "check", "", "check all invariants; status 1 if one is broken", cmd_check, 1, 1 },
-	{ "cp", ":PATH FILE | FILE :PATH", "copy a file out of the image or into it", cmd_cp, 3,
-	  3 },
+	{ "cp", ":PATH... TO | FILE... :TO", "copy files and trees out of the image or into it",
+	  cmd_cp, 3, 64 },
+	{ "show", "[--dot | --svg] PATH", "a file's tables as text, or as a picture (graphviz)",
+	  tool_show, 2, 3 },
 	{ "mkdir", "PATH", "make a directory", cmd_mkdir, 2, 2 },
 	{ "rm", "PATH", "remove a file or an empty directory", cmd_rm, 2, 2 },
 	{ "fallocate", "PATH SIZE", "give a file blocks of zeros", cmd_fallocate, 3, 3 },
@@ -416,6 +493,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
+	host_clock_from_environment();
 	for (unsigned i = 0; argc > 2 && i < ARRAY_SIZE(commands); i++) {
 		const struct command *c = &commands[i];
 

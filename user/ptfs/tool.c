@@ -166,14 +166,24 @@ int tool_copy_in(struct ptfs_inode *ip, int fd)
 int tool_copy_out(struct ptfs_inode *ip, int fd)
 {
 	u8 *buf = malloc(COPY_BYTES);
+	bool holes = lseek(fd, 0, SEEK_CUR) == 0; // not into a pipe
 	u64 pos = 0;
 	int err = buf ? 0 : -ENOMEM;
 
 	while (!err && pos < ip->size) {
-		struct ptfs_iter it = { .at = buf, .left = COPY_BYTES };
-		ssize n = ptfs_read(ip, &it, pos, COPY_BYTES);
+		s64 data = holes ? ptfs_seek(ip, pos, false) : (s64)pos;
 
-		if (n <= 0)
+		if (data < 0 && data != -ENXIO)
+			err = (int)data;
+		if (data < 0)
+			break;
+		if (holes && lseek(fd, data, SEEK_SET) < 0)
+			err = -errno;
+		pos = (u64)data;
+		struct ptfs_iter it = { .at = buf, .left = COPY_BYTES };
+		ssize n = err ? 0 : ptfs_read(ip, &it, pos, COPY_BYTES);
+
+		if (n < 0)
 			err = (int)n;
 		for (ssize done = 0; !err && done < n;) {
 			ssize_t w = write(fd, buf + done, (size_t)(n - done));
@@ -187,6 +197,8 @@ int tool_copy_out(struct ptfs_inode *ip, int fd)
 			break;
 		pos += (u64)n;
 	}
+	if (!err && holes && ftruncate(fd, (off_t)ip->size))
+		err = -errno;
 	free(buf);
 	return err;
 }

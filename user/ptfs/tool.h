@@ -36,6 +36,17 @@ int tool_write(struct ptfs_inode *ip, const void *data, u64 bytes, u64 pos) __mu
 int tool_copy_in(struct ptfs_inode *ip, int fd) __must_check;
 int tool_copy_out(struct ptfs_inode *ip, int fd) __must_check;
 
+// Whole trees, with everything that an inode says. They end the program if something fails.
+// The contents of the host's directory into `to`. `root_owner`: all of it belongs to root.
+void tool_dir_in(struct ptfs_fs *fs, struct ptfs_inode *to, const char *dir, bool root_owner);
+// The host's file or directory as `to`/`as`.
+void tool_path_in(struct ptfs_fs *fs, struct ptfs_inode *to, const char *as, const char *path);
+// An inode, and what is below it, as `path` on the host.
+void tool_path_out(struct ptfs_inode *ip, const char *path);
+
+// Status of `ptfs show` (show.c).
+int tool_show(int argc, char **argv);
+
 // Debugging aids of `ptfs` (poke.c): show and damage entries. Return the program's status.
 int tool_peek(int argc, char **argv);
 int tool_poke(int argc, char **argv);
