@@ -226,6 +226,7 @@ static void inode_evict(struct ptfs_inode *ip)
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	ptfs_inode_number_free(fs, ip->ino);
 	inode_destroy(ip);
+	__atomic_fetch_sub(&fs->evicting, 1, __ATOMIC_RELEASE);
 }
 
 void ptfs_iput(struct ptfs_inode *ip)
@@ -242,6 +243,7 @@ void ptfs_iput(struct ptfs_inode *ip)
 	}
 	if (ip->orphan) {
 		evict = true;
+		__atomic_fetch_add(&fs->evicting, 1, __ATOMIC_RELAXED);
 		list_del(&ip->hash_node);
 	} else {
 		list_add_tail(&fs->lru, &ip->lru_node);

@@ -7,8 +7,8 @@
 // Invariants
 //   I1  nothing outside [0, fs->region.bytes) is read or written
 //   I2  the medium changes only while the clean mark is cleared (fs->dirty) or during recovery; the
-//       one exception is compare-and-swap, which verification uses to set P and to rebase: neither
-//       changes what is allocated
+//       exceptions are compare-and-swap, which verification uses to set P and to rebase, and the
+//       base table: neither changes what is allocated
 #include "fs/ptfs/ptfs_internal.h"
 
 #define LINE 64u
@@ -110,6 +110,14 @@ void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len)
 		pmem_memset_nt(ptfs_pa(fs, last), 0, end - last);
 }
 
+void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value)
+{
+	check_range(fs, off, 8);
+	ptfs_assert(!fs->read_only);
+	pmem_store8(ptfs_pa(fs, off), value);
+	pmem_flush(ptfs_pa(fs, off), 8);
+}
+
 static u32 base_crc(u64 base, unsigned t)
 {
 	le64_t words[2] = { LE64(base), LE64(t) };
@@ -131,15 +139,21 @@ u64 ptfs_base_encode(u64 base, unsigned t)
 	return base | base_crc(base, t);
 }
 
+// Address and tag. The base is that of the tag, and not the region's: a pass that makes room in the
+// base table works at the newest base, wherever the region is.
+static u64 entry_base(const struct ptfs_fs *fs, u64 off)
+{
+	return (fs->base[fs->tag] + off) | (u64)fs->tag << PTFS_E_TAG_SHIFT;
+}
+
 u64 ptfs_entry_table(const struct ptfs_fs *fs, u64 off)
 {
-	return ptfs_pa(fs, off).pa | PTFS_E_TABLE | PTFS_E_P | (u64)fs->tag << PTFS_E_TAG_SHIFT;
+	return entry_base(fs, off) | PTFS_E_TABLE | PTFS_E_P;
 }
 
 u64 ptfs_entry_leaf(const struct ptfs_fs *fs, u64 off, int level)
 {
-	return ptfs_pa(fs, off).pa | (level == PT_PTE ? PTFS_E_LEAF : PTFS_E_HUGE) | PTFS_E_P |
-	       (u64)fs->tag << PTFS_E_TAG_SHIFT;
+	return entry_base(fs, off) | (level == PT_PTE ? PTFS_E_LEAF : PTFS_E_HUGE) | PTFS_E_P;
 }
 
 const char *ptfs_entry_decode(const struct ptfs_fs *fs, u64 e, int level, struct ptfs_ref *out)
@@ -149,17 +163,18 @@ const char *ptfs_entry_decode(const struct ptfs_fs *fs, u64 e, int level, struct
 	u64 want = level == PT_PTE ? PTFS_E_LEAF : huge ? PTFS_E_HUGE : PTFS_E_TABLE;
 	u64 span = huge ? PTFS_CHUNK : PTFS_BLOCK;
 	u64 address = e & PTE_ADDR;
+	u64 base = __atomic_load_n(&fs->base[tag], __ATOMIC_RELAXED);
 
 	if ((e & ~(PTE_ADDR | PTFS_E_TAG | PTFS_E_P)) != want)
 		return "reserved or wrong bits";
-	if (!fs->base[tag])
+	if (!base)
 		return "unknown base tag";
 	if (!IS_ALIGNED(address, span))
 		return "address not aligned";
-	if (address < fs->base[tag] || address - fs->base[tag] >= fs->region.bytes)
+	if (address < base || address - base >= fs->region.bytes)
 		return "outside the region";
 	*out = (struct ptfs_ref){
-		.off = address - fs->base[tag],
+		.off = address - base,
 		.leaf = level == PT_PTE || huge,
 		.soft = !(e & PTFS_E_P) || tag != fs->tag,
 	};

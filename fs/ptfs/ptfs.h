@@ -63,7 +63,7 @@ struct ptfs_inode {
 // ---- Images: looking at one, making one ----
 
 struct ptfs_probe {
-	u64 base;  // address that the image's entries are written for
+	u64 base;  // address of its last writable mount
 	u64 bytes; // size of the file system
 	u64 generation;
 	bool clean; // mounts without a scan
@@ -91,9 +91,9 @@ int ptfs_format(const struct ptfs_region *r, const struct ptfs_format_options *o
 // `name` is for the log ("pmem0"). Errors, each with a log line that tells why:
 //   -EUCLEAN  not ptfs, or damaged beyond mounting     -EINVAL  base not 2 MiB aligned, region too
 //             small
-//   -ENXIO    the image was written for another base address (both are named)
 //   -EROFS    read-only, and the image needs recovery   -ENOMEM
 // A writable region may be mounted read-only; a read-only region is never written.
+// The region may lie elsewhere than when the image was written last: ptfs_rebase.
 int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, struct ptfs_fs **out)
 	__must_check;
 // -EBUSY: an inode is still referenced; nothing happened. Otherwise the image is clean afterwards.
@@ -101,6 +101,13 @@ int ptfs_unmount(struct ptfs_fs *fs) __must_check;
 // Forget the mount and write nothing, as after a crash. Inodes may still be referenced; they are
 // gone.
 void ptfs_abandon(struct ptfs_fs *fs);
+
+// After a move, entries are rewritten when their table page is verified. This verifies all the rest
+// and then gives the tags of other base addresses back: at most `budget` inodes of that, one caller at
+// a time. 1: call again (let others run first); 0: nothing is left to do; -EUCLEAN: damage keeps the
+// tags in use; -ENOMEM.
+int ptfs_rebase(struct ptfs_fs *fs, unsigned budget) __must_check;
+bool ptfs_rebase_pending(const struct ptfs_fs *fs);
 
 struct ptfs_statfs {
 	u64 blocks;                   // of 4 KiB, all
@@ -230,7 +237,7 @@ struct ptfs_page {
 int ptfs_map_page(struct ptfs_inode *ip, u64 off, bool write, struct ptfs_page *out) __must_check;
 
 enum ptfs_map_kind {
-	PTFS_MAP_NONE,   // not ready, or the mount must not write (foreign base): use ptfs_map_page
+	PTFS_MAP_NONE,   // not ready, or read-only and of another base: use ptfs_map_page
 	PTFS_MAP_ROOT,   // `entry` of `level`
 	PTFS_MAP_DIRECT, // `direct`
 };

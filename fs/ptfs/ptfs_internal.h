@@ -6,7 +6,8 @@
 //      dir.c dirindex.c   shrink.c            directories; taking blocks away
 //      inode.c ialloc.c   table.c             in-core inodes; the tree: look up, publish, grow
 //      journal.c          verify.c            transactions; trust
-//      super.c snapshot.c scan.c  alloc.c     mounting; space
+//      super.c reloc.c snapshot.c scan.c      mounting; another address
+//      alloc.c                                space
 //      medium.c                               reading and writing the medium, entries
 //      mkfs.c  check.c                        whole images
 //
@@ -42,6 +43,7 @@ struct ptfs_chunk {
 #define PTFS_TP_READY    BIT(2) // and so is all below it: the MMU may walk it
 #define PTFS_TP_BAD      BIT(3) // refused, for the rest of this mount
 #define PTFS_TP_SOFT     BIT(4) // holds entries that only software can follow (read-only mounts)
+#define PTFS_TP_DONE     BIT(5) // all below is verified, and will not become ready for that reason
 struct ptfs_tpage {
 	u64 owner;    // inode number
 	u32 index;    // 2 MiB units from the start of the file to what it maps
@@ -79,7 +81,11 @@ struct ptfs_fs {
 	u64 chunks, system_bytes;
 	u64 journal_off, chunk_map_off, snapshot_off, super_copy_off;
 	u64 base[PTFS_TAGS]; // 0: free tag
-	unsigned tag;        // the current one
+	unsigned tag;        // of new entries; 0: read-only at an address without a tag
+	unsigned tag_stored; // the current one on the medium
+	bool tag_fresh;      // `tag` was free and is not entered yet
+	u64 rebase_ino;      // where the pass over all entries is; one caller at a time
+	bool rebase_refused; // it met entries that cannot be rebased
 
 	struct ptfs_mutex dirty_lock;
 	bool dirty;      // the clean mark is cleared: the medium may change [dirty_lock; atomic]
@@ -103,6 +109,7 @@ struct ptfs_fs {
 	struct list hash[PTFS_HASH_HEADS]; // in-core inodes [cache_lock]
 	struct list lru;                   // those without a reference, oldest first [cache_lock]
 	u32 lru_count;                     // [cache_lock]
+	u32 evicting; // inodes without links whose blocks are being freed [cache_lock; atomic]
 
 	struct ptfs_mutex ialloc_lock;
 	u64 inode_cursor;             // block of the inode table to be searched next [ialloc_lock]
@@ -173,6 +180,10 @@ static inline u64 ptfs_root_make(u64 e, int level)
 // broken.
 u64 ptfs_base_decode(u64 word, unsigned t);
 u64 ptfs_base_encode(u64 base, unsigned t);
+
+// A word of the base table, or its current tag, in the superblock: these change also while the image
+// is clean. Flushed.
+void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value);
 
 // One log line about something impossible on the medium; counts it. Returns -EUCLEAN.
 int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
@@ -308,6 +319,13 @@ void ptfs_tx_commit(struct ptfs_tx *tx);
 bool ptfs_journal_open(const struct ptfs_fs *fs); // some transaction needs to be rolled back
 void ptfs_journal_recover(struct ptfs_fs *fs);
 void ptfs_journal_init(struct ptfs_fs *fs); // finds the next transaction number
+
+// ---- reloc.c ----
+
+// Choose the tag for the address of the region. False: a writable mount, and all tags are taken.
+bool ptfs_tag_find(struct ptfs_fs *fs);
+// Make it current on the medium, durably. After the rollback of transactions, before anything else.
+void ptfs_tag_enter(struct ptfs_fs *fs);
 
 // ---- super.c, snapshot.c, scan.c, mkfs.c ----
 

@@ -11,6 +11,7 @@
 #include "fs/ptfs/ptfs_internal.h"
 
 #define SUPER(field) offsetof(struct ptfs_super, field)
+#define ADDRESS_MAX  (PTE_ADDR + PTFS_BLOCK) // what an entry can hold
 
 void ptfs_layout(struct ptfs_super *s, u64 chunks)
 {
@@ -87,9 +88,12 @@ static int super_read(const struct ptfs_region *r, const char *name, struct ptfs
 
 static int bases_read(struct ptfs_super *s, const char *name, u64 *base, unsigned *tag)
 {
+	u64 bytes = le64(s->chunks) << PTFS_CHUNK_SHIFT;
+
 	for (unsigned t = 0; t < PTFS_TAGS; t++) {
 		base[t] = ptfs_base_decode(le64(s->base[t]), t);
-		if (base[t] == PTFS_NOTHING || (!t && base[t]))
+		// PTFS_NOTHING is too large, too.
+		if ((!t && base[t]) || base[t] > ADDRESS_MAX - bytes)
 			return super_wrong(name, "broken base table");
 	}
 	if (le64(s->base_current) >= PTFS_TAGS || !base[le64(s->base_current)])
@@ -120,23 +124,15 @@ int ptfs_probe(const struct ptfs_region *r, struct ptfs_probe *out)
 	return 0;
 }
 
-static int base_check(const struct ptfs_fs *fs, const struct ptfs_region *r)
+static int region_check(const struct ptfs_region *r, const char *name)
 {
-	if (!IS_ALIGNED(r->base.pa, PTFS_CHUNK)) {
-		ptfs_log(PTFS_LOG_ERROR,
-			 "ptfs %s: the region begins at %#llx, which is not a multiple of 2 MiB",
-			 fs->name, (unsigned long long)r->base.pa);
-		return -EINVAL;
-	}
-	if (r->base.pa != fs->base[fs->tag]) {
-		ptfs_log(PTFS_LOG_ERROR,
-			 "ptfs %s: the image was written for base address %#llx, the region is at "
-			 "%#llx: moving an image is not supported yet",
-			 fs->name, (unsigned long long)fs->base[fs->tag],
-			 (unsigned long long)r->base.pa);
-		return -ENXIO;
-	}
-	return 0;
+	if (IS_ALIGNED(r->base.pa, PTFS_CHUNK) && r->base.pa <= ADDRESS_MAX - r->bytes)
+		return 0;
+	ptfs_log(PTFS_LOG_ERROR,
+		 "ptfs %s: the region begins at %#llx, which is not a multiple of 2 MiB that page "
+		 "tables can name",
+		 name, (unsigned long long)r->base.pa);
+	return -EINVAL;
 }
 
 static void locks_init(struct ptfs_fs *fs)
@@ -213,19 +209,27 @@ int ptfs_dirty(struct ptfs_fs *fs)
 	return 0;
 }
 
-static int recover(struct ptfs_fs *fs)
+// Open transactions come first: what they roll back may be entries of any base.
+static int roll_back(struct ptfs_fs *fs)
 {
-	int err;
-
 	if (fs->read_only) {
 		ptfs_log(PTFS_LOG_ERROR,
-			 "ptfs %s: read-only, and the image was not unmounted: it needs recovery",
-			 fs->name);
+			 "ptfs %s: read-only, and the image needs recovery: %s", fs->name,
+			 ptfs_journal_open(fs) ? "a transaction is open" : "it was not unmounted");
 		return -EROFS;
 	}
 	ptfs_log(PTFS_LOG_INFO, "ptfs %s: was not unmounted cleanly, scanning", fs->name);
 	fs->recovering = true;
 	ptfs_journal_recover(fs);
+	fs->recovering = false;
+	return 0;
+}
+
+static int rebuild(struct ptfs_fs *fs)
+{
+	int err;
+
+	fs->recovering = true;
 	// Whatever the snapshot says, recovery makes it wrong.
 	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean), 0);
 	ptfs_fence(fs);
@@ -259,15 +263,21 @@ static int root_check(struct ptfs_fs *fs)
 static int fs_load(struct ptfs_fs *fs, unsigned flags)
 {
 	int err = ptfs_alloc_init(fs);
+	bool clean;
 
 	if (err)
 		return err;
-	if (!(flags & PTFS_MOUNT_SCAN) && ptfs_snapshot_valid(fs) && !ptfs_journal_open(fs)) {
+	clean = !(flags & PTFS_MOUNT_SCAN) && ptfs_snapshot_valid(fs) && !ptfs_journal_open(fs);
+	err = clean ? 0 : roll_back(fs);
+	if (err)
+		return err;
+	ptfs_tag_enter(fs);
+	if (clean) {
 		ptfs_snapshot_load(fs);
 		ptfs_alloc_settle(fs);
 		err = ptfs_verify_inode(&fs->itable);
 	} else {
-		err = recover(fs);
+		err = rebuild(fs);
 	}
 	if (err)
 		return err;
@@ -289,13 +299,40 @@ static int fs_open(const struct ptfs_region *r, const char *name, unsigned flags
 	if (!fs)
 		return -ENOMEM;
 	fs_setup(fs, r, name, &s, r->read_only || (flags & PTFS_MOUNT_RDONLY) || le64(s.ro_compat));
-	err = bases_read(&s, name, fs->base, &fs->tag);
+	err = bases_read(&s, name, fs->base, &fs->tag_stored);
+	fs->tag = fs->tag_stored;
 	if (!err)
-		err = base_check(fs, r);
+		err = region_check(&fs->region, name);
 	if (err)
 		fs_destroy(fs, true);
 	else
 		*out = fs;
+	return err;
+}
+
+// All tags are taken. A mount of its own, which shows nothing to anybody, rewrites all entries for the
+// newest base in the table; then the other tags are free.
+static int make_room(const struct ptfs_region *r, const char *name, unsigned flags)
+{
+	struct ptfs_fs *fs;
+	int err = fs_open(r, name, flags, &fs);
+
+	if (err)
+		return err;
+	ptfs_log(PTFS_LOG_INFO, "ptfs %s: all base tags are in use, rewriting entries", name);
+	err = fs_load(fs, flags);
+	while (!err && ptfs_rebase_pending(fs)) {
+		err = ptfs_rebase(fs, ~0u);
+		if (err == 1)
+			err = 0;
+	}
+	if (!err)
+		return ptfs_unmount(fs);
+	ptfs_log(PTFS_LOG_ERROR,
+		 "ptfs %s: no base tag is free for address %#llx, and none can be freed: run "
+		 "fsck.ptfs",
+		 name, (unsigned long long)r->base.pa);
+	fs_destroy(fs, true);
 	return err;
 }
 
@@ -304,6 +341,14 @@ int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, st
 	struct ptfs_fs *fs;
 	int err = fs_open(r, name, flags, &fs);
 
+	if (!err && !ptfs_tag_find(fs)) {
+		fs_destroy(fs, true);
+		err = make_room(r, name, flags);
+		if (!err)
+			err = fs_open(r, name, flags, &fs);
+		if (!err && !ptfs_tag_find(fs))
+			ptfs_bug(__FILE__, __LINE__, "no base tag after a full pass");
+	}
 	if (err)
 		return err;
 	err = fs_load(fs, flags);

@@ -12,7 +12,8 @@
 // Invariants
 //   I1  a page is verified or refused as a whole: a refusal gives back the claims it had made
 //   I2  a table page's state names the one place (owner, level, index) that may lead to it
-//   I3  READY implies VERIFIED, P set and the current tag in all entries, and READY children
+//   I3  READY implies VERIFIED, P set and the current tag in all entries, and READY children; on a
+//       writable mount VERIFIED implies that the current tags are durable
 //   I4  what the kernel itself publishes is claimed by allocation and ready
 // Locking: alloc_lock from the first claim of a page to the last.
 // Persistence: verification changes entries only by compare-and-swap to their own meaning (P, tag).
@@ -152,21 +153,31 @@ static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 
 // Bring an entry to what the MMU may follow: P set, current base. By compare-and-swap: a plain
 // store would resurrect an entry that a truncate has just cleared.
-static void harden(struct ptfs_fs *fs, u64 off, u64 e, u64 level_bits, int level)
+// True: it has another tag now, and is to be written back.
+static bool harden(struct ptfs_fs *fs, u64 off, u64 e, u64 level_bits, int level)
 {
 	struct ptfs_ref ref;
 	u64 hard;
 
 	if (!e || ptfs_entry_decode(fs, e, level, &ref) || !ref.soft)
-		return;
+		return false;
 	hard = ref.leaf ? ptfs_entry_leaf(fs, ref.off, level) : ptfs_entry_table(fs, ref.off);
 	ptfs_cas8(fs, off, e | level_bits, hard | level_bits);
+	return (e ^ hard) & PTFS_E_TAG;
 }
 
+// What was rebased is durable before the run counts as verified: the pass that frees the old tags
+// looks at nothing but that.
 static void run_harden(struct ptfs_fs *fs, const struct run *r)
 {
+	bool rebased = false;
+
 	for (unsigned i = 0; i < r->nr; i++)
-		harden(fs, r->off + 8 * i, run_entry(fs, r, i), 0, r->level);
+		rebased |= harden(fs, r->off + 8 * i, run_entry(fs, r, i), 0, r->level);
+	if (!rebased)
+		return;
+	ptfs_flush(fs, r->off, 8 * r->nr);
+	ptfs_fence(fs);
 }
 
 // What a refused page names stays out of use: it may be the data that someone wants to rescue, and
@@ -212,8 +223,8 @@ static int verify_table_locked(struct ptfs_inode *ip, struct ptfs_tpage *tp, u64
 		state |= PTFS_TP_SOFT;
 	else if (!err && soft)
 		run_harden(fs, &r);
-	if (!err && r.level == PT_PTE && !(state & PTFS_TP_SOFT))
-		state |= PTFS_TP_READY;
+	if (!err && r.level == PT_PTE)
+		state |= state & PTFS_TP_SOFT ? PTFS_TP_DONE : PTFS_TP_READY;
 	__atomic_store_n(&tp->state, state, __ATOMIC_RELEASE);
 	return err;
 }
@@ -243,10 +254,16 @@ int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va)
 	return err;
 }
 
+static bool page_is(const struct ptfs_fs *fs, u64 off, u8 states)
+{
+	struct ptfs_tpage *tp = ptfs_tpage(fs, off);
+
+	return tp && (__atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) & states);
+}
+
 bool ptfs_entry_ready(const struct ptfs_fs *fs, u64 e, int level)
 {
 	struct ptfs_ref ref;
-	struct ptfs_tpage *tp;
 
 	if (!e)
 		return true;
@@ -254,8 +271,27 @@ bool ptfs_entry_ready(const struct ptfs_fs *fs, u64 e, int level)
 		return false;
 	if (ref.leaf)
 		return true;
-	tp = ptfs_tpage(fs, ref.off);
-	return tp && (__atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) & PTFS_TP_READY);
+	return page_is(fs, ref.off, PTFS_TP_READY);
+}
+
+// Of one page that is verified: what can be said about it and all below.
+static u8 state_below(const struct ptfs_fs *fs, const struct run *r)
+{
+	u8 state = page_is(fs, r->off, PTFS_TP_SOFT) ? PTFS_TP_DONE : PTFS_TP_READY;
+
+	for (unsigned i = 0; i < r->nr && state; i++) {
+		u64 e = run_entry(fs, r, i);
+		struct ptfs_ref ref;
+
+		if (ptfs_entry_ready(fs, e, r->level))
+			continue;
+		if (!fs->read_only || ptfs_entry_decode(fs, e, r->level, &ref))
+			return 0;
+		if (!ref.leaf && !page_is(fs, ref.off, PTFS_TP_READY | PTFS_TP_DONE))
+			return 0;
+		state = PTFS_TP_DONE;
+	}
+	return state;
 }
 
 // The pages below that map part of [from, end).
@@ -288,11 +324,10 @@ int ptfs_ready_table(struct ptfs_inode *ip, u64 off, int level, u64 va, u64 from
 {
 	struct ptfs_fs *fs = ip->fs;
 	struct run r = { .off = off, .nr = PT_ENTRIES, .level = level, .va = va };
-	struct ptfs_tpage *tp = ptfs_tpage(fs, off);
-	bool ready = true;
+	u8 state;
 	int err;
 
-	if (tp && (__atomic_load_n(&tp->state, __ATOMIC_ACQUIRE) & PTFS_TP_READY))
+	if (page_is(fs, off, PTFS_TP_READY | PTFS_TP_DONE))
 		return 0;
 	if (!*budget)
 		return 1;
@@ -303,12 +338,9 @@ int ptfs_ready_table(struct ptfs_inode *ip, u64 off, int level, u64 va, u64 from
 	err = ready_children(ip, &r, from, end, budget);
 	if (err)
 		return err;
-	for (unsigned i = 0; ready && i < r.nr; i++)
-		ready = ptfs_entry_ready(fs, run_entry(fs, &r, i), level);
+	state = state_below(fs, &r);
 	ptfs_mutex_lock(&fs->alloc_lock);
-	tp = ptfs_tpage(fs, off);
-	if (ready && !(tp->state & PTFS_TP_SOFT))
-		__atomic_fetch_or(&tp->state, PTFS_TP_READY, __ATOMIC_RELEASE);
+	__atomic_fetch_or(&ptfs_tpage(fs, off)->state, state, __ATOMIC_RELEASE);
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	return 0;
 }
@@ -328,8 +360,10 @@ static int verify_root_locked(struct ptfs_inode *ip, u64 root)
 		err = claim(ip, &ref, level, 0, &why);
 	if (err == -EUCLEAN)
 		return ptfs_refuse(fs, ip, why, ip->root_off, level, 0, root);
-	if (!err && !fs->read_only)
-		harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level);
+	if (!err && !fs->read_only && harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level)) {
+		ptfs_flush(fs, ip->root_off, 8);
+		ptfs_fence(fs);
+	}
 	return err;
 }
 

@@ -25,6 +25,7 @@ struct glue_super {
 	struct spinlock ready_lock; // RANK_FS_SPIN
 	u64 ready_ino[GLUE_READY_QUEUE];
 	unsigned ready_head, ready_count;
+	bool rebasing; // the region has moved: the thread rewrites entries when it has nothing else
 	bool ready_stop;
 	bool ready_running;
 	struct wait_queue ready_wait;

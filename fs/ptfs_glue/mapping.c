@@ -23,6 +23,8 @@
 #define READY_INLINE 8
 // Table pages that the thread verifies in one hold of the mapping lock.
 #define READY_BUDGET 64
+// Inodes that the thread looks at after a move before it asks for other work.
+#define REBASE_BUDGET 64
 
 static struct ptfs_inode *object_ip(struct vm_object *o)
 {
@@ -268,15 +270,17 @@ void glue_ready_queue(struct glue_super *g, u64 ino)
 	wait_wake_all(&g->ready_wait);
 }
 
-// The next file to ready; false: the thread shall end.
+// The next file to ready, 0: there is none, but entries to rebase; false: the thread shall end.
 static bool ready_next(struct glue_super *g, u64 *ino)
 {
 	bool go_on;
 
-	wait_event(&g->ready_wait, READ_ONCE(g->ready_count) || READ_ONCE(g->ready_stop));
+	wait_event(&g->ready_wait, READ_ONCE(g->ready_count) || READ_ONCE(g->ready_stop) ||
+					   g->rebasing);
 	spin_lock(&g->ready_lock);
 	go_on = !g->ready_stop;
-	if (go_on) {
+	*ino = 0;
+	if (go_on && g->ready_count) {
 		*ino = g->ready_ino[g->ready_head];
 		g->ready_head = (g->ready_head + 1) % GLUE_READY_QUEUE;
 		g->ready_count--;
@@ -303,13 +307,24 @@ static void ready_file(struct glue_super *g, u64 ino)
 	} while (err == 1 && !READ_ONCE(g->ready_stop));
 }
 
+// Damage and lack of memory end the pass; the next mount begins it anew.
+static void rebase_some(struct glue_super *g)
+{
+	g->rebasing = ptfs_rebase(g->fs, REBASE_BUDGET) == 1;
+	thread_yield();
+}
+
 static void ready_thread(void *arg)
 {
 	struct glue_super *g = arg;
 	u64 ino;
 
-	while (ready_next(g, &ino))
-		ready_file(g, ino);
+	while (ready_next(g, &ino)) {
+		if (ino)
+			ready_file(g, ino);
+		else
+			rebase_some(g);
+	}
 	spin_lock(&g->ready_lock);
 	g->ready_running = false;
 	wait_wake_all(&g->ready_wait);
@@ -319,6 +334,7 @@ static void ready_thread(void *arg)
 int glue_ready_start(struct glue_super *g)
 {
 	g->ready_running = true;
+	g->rebasing = ptfs_rebase_pending(g->fs);
 	if (thread_create("ptfs-ready", ready_thread, g))
 		return 0;
 	g->ready_running = false;

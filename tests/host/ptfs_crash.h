@@ -28,7 +28,11 @@ struct explorer {
 	struct view before, *seen;
 	unsigned nr_seen, states;
 	unsigned random; // random subsets per fence
+	bool stay;       // mount states where they were written
 };
+
+// Each state is mounted at another address than it was written at, and each at another one.
+static const u64 elsewhere[] = { 0x140000000, 0x143e00000, 0x200000000, 0x7fffe00000, 0x200000 };
 
 // ---- Views ----
 
@@ -157,6 +161,8 @@ static void try_state(struct explorer *x,
 	struct ptfs_fs *fs;
 	struct view v;
 
+	if (!x->stay)
+		region->base = PHYS(elsewhere[x->states % ARRAY_SIZE(elsewhere)]);
 	x->states++;
 	if (getenv("V"))
 		print_message("%s fence %llu words %llu %s\n", x->op,
