@@ -15,7 +15,8 @@
 //   I1  until the commit nothing that the old root word leads to has changed
 //   I2  blocks and old pages are freed after the revoke that follows the commit
 // Locking: mapping lock exclusively, inode lock.
-// Persistence: new pages, flush, fence; one transaction {root or direct words, size, times}.
+// Persistence: new pages, flush; one transaction {root or direct words, size, times}, whose first fence
+// makes the pages durable, too, before the root word is stored.
 // Failure: -ENOSPC, -ENOMEM, -EUCLEAN give the new pages back.
 #include "fs/ptfs/ptfs_internal.h"
 
@@ -221,7 +222,6 @@ static void commit(struct collapse *c, u64 root, u64 e)
 
 	if (!e) // the direct words begin to mean something
 		ptfs_zero(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
-	ptfs_fence(ip->fs);
 	ptfs_revoke_begin(&ip->home);
 	ptfs_tx_begin(&tx, ip->fs);
 	ptfs_tx_set(&tx, ip->root_off, ptfs_root_make(e, level));

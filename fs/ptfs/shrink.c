@@ -61,8 +61,8 @@ static void cut_begin(struct cut *c, struct ptfs_inode *ip, u64 from, u64 end)
 	ptfs_revoke_begin(&ip->home);
 }
 
-// Behind EOF recovery would trim an entry that survived; a hole punched below EOF has no such net,
-// so the entries are durably gone before a block may serve others.
+// The entries are durably gone before a block may serve others. To one thread the call's last fence
+// would do; but another CPU may take a freed block, fill it and lose power before that comes.
 static void cut_finish(struct cut *c)
 {
 	ptfs_fence(c->ip->fs);
