@@ -24,9 +24,11 @@
 #define GATE_CH2         0x01
 #define GATE_SPEAKER     0x02
 #define GATE_CH2_OUT     0x20
-#define CALIBRATE_HZ     500 // 2 ms each time
-#define CALIBRATE_TIMES  3
-#define CALIBRATE_SPINS  10000000
+#define PIT_CH2_LATCH    0x80 // keep the count of this moment for the next two reads
+#define CALIBRATE_HZ     500  // 2 ms each time
+#define CALIBRATE_TIMES  20
+#define CALIBRATE_ENOUGH 500 // good enough: off by a part in 500 at most
+#define CALIBRATE_SPINS  1000000
 
 #define PORT_CMOS_INDEX 0x70
 #define PORT_CMOS_DATA  0x71
@@ -74,41 +76,73 @@ void udelay(u64 us)
 		asm_pause();
 }
 
-// TSC ticks per second from one countdown of 1/CALIBRATE_HZ s; 0 if the PIT does not count.
-// Whatever delays us (an emulator's host is busy) makes the result larger, never smaller.
-static u64 calibrate_once(void)
+// A reading of the PIT's counter, and when it was taken: in the middle of `width` TSC ticks.
+struct reading {
+	unsigned count;
+	u64 tsc, width;
+};
+
+static struct reading read_pit(void)
 {
-	unsigned count = PIT_HZ / CALIBRATE_HZ, spins = 0;
+	u64 before = asm_rdtsc_ordered(), after;
+	unsigned low;
+
+	asm_outb(PORT_PIT_COMMAND, PIT_CH2_LATCH);
+	after = asm_rdtsc_ordered();
+	low = asm_inb(PORT_PIT_CH2);
+	return (struct reading){ low | (unsigned)asm_inb(PORT_PIT_CH2) << 8,
+				 before + (after - before) / 2, after - before };
+}
+
+// TSC ticks per second from two readings at least 1/CALIBRATE_HZ s apart, and how far it may be off.
+// Whatever delays us between them (an emulator's host is busy) makes the distance longer, not the
+// result wrong, unless the counter comes to its end: then it answers ~0. 0: the PIT does not count.
+static u64 calibrate_once(u64 *error_hz)
+{
 	u8 gate = asm_inb(PORT_GATE) & (u8) ~(GATE_CH2 | GATE_SPEAKER);
-	u64 start, end;
+	struct reading first, last;
+	unsigned spins = 0, ticks;
+	bool ended;
 
 	asm_outb(PORT_GATE, gate);
 	asm_outb(PORT_PIT_COMMAND, PIT_CH2_ONESHOT);
-	asm_outb(PORT_PIT_CH2, (u8)count);
-	asm_outb(PORT_PIT_CH2, (u8)(count >> 8));
-	start = asm_rdtsc_ordered();
+	asm_outb(PORT_PIT_CH2, 0xff);
+	asm_outb(PORT_PIT_CH2, 0xff);
 	asm_outb(PORT_GATE, gate | GATE_CH2);
-	while (!(asm_inb(PORT_GATE) & GATE_CH2_OUT))
-		if (++spins == CALIBRATE_SPINS)
-			return 0;
-	end = asm_rdtsc_ordered();
+	first = read_pit();
+	do {
+		last = read_pit();
+		ticks = first.count - last.count;
+		ended = asm_inb(PORT_GATE) & GATE_CH2_OUT;
+	} while (!ended && ticks < PIT_HZ / CALIBRATE_HZ && ++spins < CALIBRATE_SPINS);
 	asm_outb(PORT_GATE, gate);
-	return (end - start) * PIT_HZ / count;
+	*error_hz = ~0ull;
+	if (ended)
+		return ~0ull;
+	if (spins == CALIBRATE_SPINS)
+		return 0;
+	*error_hz = (first.width + last.width) * PIT_HZ / ticks;
+	return (last.tsc - first.tsc) * PIT_HZ / ticks;
 }
 
-// The smallest of a few. Without a PIT a guess of 1 GHz makes clocks wrong, but nothing hangs.
+// The most exact of a few. Without a PIT a guess of 1 GHz makes clocks wrong, but nothing hangs.
 static u64 calibrate(void)
 {
-	u64 best = ~0ull;
+	u64 best = ~0ull, best_error = ~0ull;
 
-	for (unsigned i = 0; i < CALIBRATE_TIMES; i++) {
-		u64 hz = calibrate_once();
+	for (unsigned i = 0; i < CALIBRATE_TIMES && best_error > best / CALIBRATE_ENOUGH; i++) {
+		u64 error, hz = calibrate_once(&error);
 
-		if (!hz) {
-			log_warn("time: the PIT does not count; taking the TSC for 1 GHz");
-			return NS_PER_SEC;
+		if (!hz)
+			break;
+		if (error < best_error) {
+			best = hz;
+			best_error = error;
 		}
-		best = min(best, hz);
+	}
+	if (best == ~0ull) {
+		log_warn("time: the PIT does not count; taking the TSC for 1 GHz");
+		return NS_PER_SEC;
 	}
 	return best;
 }
