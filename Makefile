@@ -244,7 +244,7 @@ GRUB_MODULES := multiboot2 normal iso9660 boot all_video $(addprefix part_,acorn
 $(BUILD)/%.iso: $(BUILD)/%.cfg $(DAX64_KERNEL) $(BUILD)/initrd.cpio
 	$(call say,ISO)
 	$(Q)rm -rf $@.d; mkdir -p $@.d/boot/grub
-	$(Q)cp $(DAX64_KERNEL) $@.d/boot/dax64.elf; cp $(BUILD)/initrd.cpio $@.d/boot/
+	$(Q)cp $(DAX64_KERNEL) $@.d/boot/dax64.elf && cp $(BUILD)/initrd.cpio $@.d/boot/
 	$(Q)cp $< $@.d/boot/grub/grub.cfg
 	$(Q)grub-mkrescue --install-modules="$(GRUB_MODULES)" --locales= --fonts= --themes= \
 		-o $@ $@.d 2>$@.log || { cat $@.log >&2; exit 1; }
@@ -309,13 +309,15 @@ bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
 check-host: $(HTEST) ## host tests only
 	$(Q)tests/prove $(HTEST)
 
-# Machines that boot by PVH run the debug kernel, those that boot the ISO run the release kernel.
-test test-long: export DAX64_KERNEL = $(BUILD)/dax64-debug.elf
+# Machines that boot by PVH run the debug kernel, those that boot the ISO run the release kernel. The
+# variable is set in the recipe: set for the target it would hold for the making of the ISO, too.
+PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
+
 test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) ## all suites
-	$(Q)tests/prove $(HTEST) $(ABITEST) $(wildcard tests/system/*.t tests/stress/*.t)
+	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(wildcard tests/system/*.t tests/stress/*.t)
 
 test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
-	$(Q)tests/prove $(wildcard tests/long/*.t)
+	$(Q)$(PROVE) $(wildcard tests/long/*.t)
 
 # What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is
 # worth keeping goes to tests/fuzz/corpus/.
