@@ -243,6 +243,7 @@ int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len)
 	if (err)
 		return err;
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	ptfs_map_forget(ip);
 	if (!root) {
 		collapse_direct(&c);
 		return 0;

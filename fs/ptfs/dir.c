@@ -79,7 +79,7 @@ static int dir_refuse(struct ptfs_inode *dir, u64 off, const char *why)
 static int block_off(struct ptfs_inode *dir, u64 block, u64 *off)
 {
 	struct ptfs_extent x;
-	int err = ptfs_map_extent(dir, block, 1, &x);
+	int err = ptfs_map_find(dir, block, 1, &x);
 
 	if (err)
 		return err;

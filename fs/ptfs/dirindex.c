@@ -186,10 +186,16 @@ void ptfs_index_use(struct ptfs_dir_index *x, u32 pos, unsigned units)
 void ptfs_index_unuse(struct ptfs_dir_index *x, u32 pos, unsigned units)
 {
 	u32 block = pos / (u32)PTFS_DIR_UNITS;
+	unsigned at = pos % PTFS_DIR_UNITS;
 	u64 *used = used_map(x, block);
+	// Free units on both sides. Runs that either side had alone were counted before (I2).
+	u64 below = *used & (BIT(at) - 1), above = *used & ~(bits(at, units) | (BIT(at) - 1));
+	unsigned left = below ? at - 64 + (unsigned)__builtin_clzll(below) : at;
+	unsigned end = above ? (unsigned)__builtin_ctzll(above) : (unsigned)PTFS_DIR_UNITS;
+	unsigned right = end - at - units;
 
-	*used &= ~bits(pos % PTFS_DIR_UNITS, units);
-	for (unsigned u = 1; u <= PTFS_DIR_UNITS && run_starts(~*used, u); u++)
+	*used &= ~bits(at, units);
+	for (unsigned u = max(left, right) + 1; u <= left + units + right; u++)
 		x->hint[u] = min(x->hint[u], block);
 }
 

@@ -26,7 +26,7 @@ static int read_some(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 l
 {
 	u64 skip = pos & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
-	int err = ptfs_map_extent(ip, pos >> PTFS_BLOCK_SHIFT, ptfs_blocks_touched(skip, left), &x);
+	int err = ptfs_map_find(ip, pos >> PTFS_BLOCK_SHIFT, ptfs_blocks_touched(skip, left), &x);
 
 	if (err)
 		return err;
@@ -97,7 +97,7 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 	u64 block = pos >> PTFS_BLOCK_SHIFT;
 	u64 skip = pos & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
-	int err = ptfs_map_extent(ip, block, ptfs_blocks_touched(skip, left), &x);
+	int err = ptfs_map_find(ip, block, ptfs_blocks_touched(skip, left), &x);
 
 	if (err)
 		return err;

@@ -52,7 +52,7 @@ int ptfs_inode_locate(struct ptfs_fs *fs, u64 ino, u64 *off)
 
 	if (ino == PTFS_INO_ITABLE || ino >= PTFS_FILE_MAX / PTFS_INODE_BYTES)
 		return -ENOENT;
-	err = ptfs_map_extent(&fs->itable, at >> PTFS_BLOCK_SHIFT, 1, &x);
+	err = ptfs_map_find(&fs->itable, at >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (err)
 		return err;
 	if (x.hole)

@@ -48,6 +48,7 @@ struct ptfs_inode {
 	bool bad;          // direct entries or root were refused: data calls give -EUCLEAN [const]
 	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
 	u64 blocks;        // leaf blocks when they were counted last
+	u64 pte_page;      // the PTE page found last (table.c, I4) [atomic]
 	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
 	bool linkable;     // made without a name, and may get one [tx]
 	u32 refs;          // [cache]

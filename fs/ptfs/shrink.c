@@ -179,6 +179,7 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 	if (ip->bad)
 		return -EUCLEAN;
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	ptfs_map_forget(ip);
 	if (!ptfs_walk_init(&w, ip)) {
 		if (from < PTFS_DIRECT * PTFS_BLOCK)
 			cut_direct(ip, from, PTFS_FILE_MAX);
@@ -256,6 +257,7 @@ void ptfs_map_tidy(struct ptfs_inode *ip)
 {
 	u64 reach;
 
+	ptfs_map_forget(ip);
 	do
 		reach = top_reach(ip);
 	while (reach != PTFS_NOTHING && shrink_once(ip, reach));
@@ -290,6 +292,7 @@ int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end)
 	if (err)
 		return err;
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	ptfs_map_forget(ip);
 	if (!ptfs_walk_init(&w, ip)) {
 		if (from < PTFS_DIRECT * PTFS_BLOCK)
 			cut_direct(ip, from, end);
@@ -314,6 +317,7 @@ void ptfs_map_release(struct ptfs_inode *ip)
 
 	if (!ip->leaf_type || ip->bad)
 		return;
+	ptfs_map_forget(ip);
 	ptfs_revoke_begin(&ip->home);
 	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
 	if (root) {

@@ -11,6 +11,10 @@
 //       nobody ever waits
 //   I3  direct words mean nothing while the root word is nonzero; the step between the two worlds
 //       is made under grow_lock, and so is publishing in a direct word
+//   I4  ip->pte_page is 0 or names a verified PTE page of the file, to which settled entries lead. A
+//       tree that grows keeps its PTE pages where they are. Who takes one away or moves it has the
+//       mapping lock exclusively and forgets it first; ptfs_map_find, which alone looks and
+//       remembers, is not called until that lock is dropped
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.
 // Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.
@@ -104,7 +108,26 @@ static int extent_of_words(struct ptfs_inode *ip, u64 slot, u64 max, struct ptfs
 	return 0;
 }
 
-static int extent_of_walk(struct ptfs_walk *w, u64 block, u64 most, struct ptfs_extent *x)
+// One word says which page: its number on the medium above, its place in the file below.
+#define PTE_PAGE_PLACE_BITS 18
+_Static_assert(PTFS_FILE_MAX >> PMD_SHIFT == BIT(PTE_PAGE_PLACE_BITS), "every place fits");
+
+static u64 pte_page_word(u64 off, u64 place)
+{
+	return off >> PTFS_BLOCK_SHIFT << PTE_PAGE_PLACE_BITS | place;
+}
+
+static bool pte_page_get(const struct ptfs_inode *ip, u64 place, u64 *off)
+{
+	u64 word = __atomic_load_n(&ip->pte_page, __ATOMIC_ACQUIRE);
+
+	*off = word >> PTE_PAGE_PLACE_BITS << PTFS_BLOCK_SHIFT;
+	return *off && (word & (BIT(PTE_PAGE_PLACE_BITS) - 1)) == place;
+}
+
+// `page` gets the offset of the PTE page, if there is one on the way.
+static int extent_of_walk(struct ptfs_walk *w, u64 block, u64 most, struct ptfs_extent *x,
+			  u64 *page)
 {
 	u64 va = block << PTFS_BLOCK_SHIFT;
 	u64 slot, e;
@@ -114,9 +137,11 @@ static int extent_of_walk(struct ptfs_walk *w, u64 block, u64 most, struct ptfs_
 	if (w->err)
 		return w->err;
 	slot = ptfs_walk_slot(w);
-	if (w->c.level == PT_PTE)
+	if (w->c.level == PT_PTE) {
+		*page = ALIGN_DOWN(slot, PTFS_BLOCK);
 		return extent_of_words(w->ip, slot,
 				       min(most, PT_ENTRIES - (u64)pt_index(va, PT_PTE)), x);
+	}
 	e = leaf_value(w->ip, slot);
 	*x = (struct ptfs_extent){ .blocks = (pt_cursor_end(&w->c) - va) >> PTFS_BLOCK_SHIFT,
 				   .level = w->c.level,
@@ -141,7 +166,7 @@ static int extent_of_direct(struct ptfs_inode *ip, u64 block, u64 most, struct p
 	return err;
 }
 
-int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x)
+static int look_up(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x, u64 *page)
 {
 	struct ptfs_walk w;
 	bool tree;
@@ -157,10 +182,37 @@ int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_exte
 			*x = (struct ptfs_extent){ .blocks = FILE_BLOCKS - block, .hole = true };
 			return 0;
 		}
-		err = extent_of_walk(&w, block, most, x);
+		err = extent_of_walk(&w, block, most, x, page);
 		// -EAGAIN: between descending and looking, a hole became a table
 	} while (err == -EAGAIN);
 	return err;
+}
+
+int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x)
+{
+	u64 page = 0;
+
+	return look_up(ip, block, most, x, &page);
+}
+
+int ptfs_map_find(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x)
+{
+	u64 place = block / PT_ENTRIES, i = block % PT_ENTRIES;
+	u64 page = 0;
+	int err;
+
+	if (pte_page_get(ip, place, &page))
+		return extent_of_words(ip, page + 8 * i, min(most, PT_ENTRIES - i), x);
+	page = 0;
+	err = look_up(ip, block, most, x, &page);
+	if (!err && page && place < BIT(PTE_PAGE_PLACE_BITS))
+		__atomic_store_n(&ip->pte_page, pte_page_word(page, place), __ATOMIC_RELEASE);
+	return err;
+}
+
+void ptfs_map_forget(struct ptfs_inode *ip)
+{
+	__atomic_store_n(&ip->pte_page, 0, __ATOMIC_RELEASE);
 }
 
 u64 ptfs_map_count(struct ptfs_inode *ip)
