@@ -27,9 +27,10 @@
 struct spinlock proc_lock = SPINLOCK_INIT(RANK_PROC);
 struct list process_list = LIST_INIT(process_list);
 
-static struct list table[HASH_SIZE]; // by pid [proc_lock]
-static unsigned nr_processes;        // [proc_lock]
-static u32 last_pid;                 // [proc_lock]
+static struct list table[HASH_SIZE];   // by pid [proc_lock]
+static unsigned nr_processes;          // [proc_lock]
+static u32 last_pid;                   // [proc_lock]
+static u64 numbers_used[PID_MAX / 64]; // bit per number, while one is looked for [proc_lock]
 
 static const struct rlimit default_rlimits[RLIMIT_COUNT] = {
 	[RLIMIT_CPU] = { RLIM_INFINITY, RLIM_INFINITY },
@@ -114,21 +115,26 @@ u32 process_last_pid(void)
 	return READ_ONCE(last_pid);
 }
 
-static bool number_in_use(u32 nr) // I2
+static void mark_used(u32 nr)
+{
+	numbers_used[nr / 64] |= BIT(nr % 64);
+}
+
+// One pass over the processes, however many numbers in a row are taken: a fork bomb makes long rows,
+// and everybody waits for proc_lock.
+static REQUIRES(proc_lock) u32 next_number(void)
 {
 	struct process *p;
 
-	process_for_each(p)
-		if (p->pid == nr || p->pgid == nr || p->sid == nr)
-			return true;
-	return false;
-}
-
-static REQUIRES(proc_lock) u32 next_number(void)
-{
+	memset(numbers_used, 0, sizeof(numbers_used));
+	process_for_each(p) { // I2
+		mark_used(p->pid);
+		mark_used(p->pgid);
+		mark_used(p->sid);
+	}
 	do
 		last_pid = last_pid + 1 < PID_MAX ? last_pid + 1 : 2;
-	while (number_in_use(last_pid));
+	while (numbers_used[last_pid / 64] & BIT(last_pid % 64));
 	return last_pid;
 }
 
