@@ -304,7 +304,24 @@ bochs: $(BUILD)/bochs.iso ## boot in Bochs, with persistent memory carved out of
 bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
 	$(Q)tools/bochs --debug $<
 
+# The crash explorer: fast, and without inlining, so that each flush and fence has an address.
+CRASH       := $(BUILD)/crash/explore
+CRASH_SRC   := $(wildcard tests/crash/*.c) $(filter fs/ptfs/% kernel/lib/%,$(HLIB)) \
+	user/ptfs/host_home.c user/ptfs/host_pmem.c
+CRASH_FLAGS := -O1 -fno-inline -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-pie
+
+$(BUILD)/crash/o/%.o: %.c Makefile
+	$(call say,CRASHCC)
+	$(Q)mkdir -p $(@D); gcc $(HCFLAGS) $(CRASH_FLAGS) -c -o $@ $<
+
+$(CRASH): $(CRASH_SRC:%.c=$(BUILD)/crash/o/%.o)
+	$(call say,HOSTLD)
+	$(Q)gcc -no-pie -pthread -o $@ $^
+
 # ---- Tests: all of them speak TAP and are run by prove -------------------------------------------
+
+crash: $(CRASH) ## the crash explorer: all single calls and pairs, ten minutes
+	$(Q)$(CRASH) --full
 
 check-host: $(HTEST) ## host tests only
 	$(Q)tests/prove $(HTEST)
@@ -313,8 +330,9 @@ check-host: $(HTEST) ## host tests only
 # variable is set in the recipe: set for the target it would hold for the making of the ISO, too.
 PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
-test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) ## all suites
-	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(wildcard tests/system/*.t tests/stress/*.t)
+test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
+	$(CRASH) ## all suites
+	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(wildcard tests/crash/*.t tests/system/*.t tests/stress/*.t)
 
 test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
 	$(Q)$(PROVE) $(wildcard tests/long/*.t)
@@ -389,4 +407,4 @@ docs: ## docs/abi.md from the table of system calls
 	$(Q)tools/abi-table docs/abi.md
 
 -include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(STRESS:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
-	$(HSRC:%.c=$(BUILD)/u/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d)
+	$(HSRC:%.c=$(BUILD)/u/%.d) $(CRASH_SRC:%.c=$(BUILD)/crash/o/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d)

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+//
+// The crash explorer of ptfs (docs/crash-testing.md): runs sequences of operations on a live image,
+// builds what a power failure could leave at each fence and each return, and puts every such image
+// through recovery, check, comparison and use.
+//
+//      workload.c   which operations, in which sequences
+//      medium.c     two images, what is stored to them, and how to take it back
+//      state.c      which words may be missing at a crash point, and the images that follow
+//      view.c       what can be seen of a file system
+//      judge.c      what must hold in an image
+//      mutate.c     flushes and fences that are switched off in turn
+//      explore.c    the program
+#pragma once
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "fs/ptfs/ptfs_internal.h"
+#include "user/ptfs/host_home.h"
+
+#define IMAGE_BYTES MIB(24)
+#define LINE_BYTES  64u
+
+// Free space holds this where nothing was ever written: no file may show it.
+#define STALE 0xa5
+
+// ---- Media ----
+
+// Old lines of an image, newest last.
+struct undo {
+	struct {
+		u64 off;
+		u8 old[LINE_BYTES];
+	} * line;
+	u64 n, room;
+};
+
+struct event {
+	enum host_pm_kind kind;
+	u32 site; // flushes and fences: number of the place in the source
+	u64 off, len;
+	u64 data; // stores: index of the new bytes in trace.bytes
+};
+
+// What was done to an image, in program order.
+struct trace {
+	struct event *event;
+	u64 n, room;
+	u8 *bytes;
+	u64 used, bytes_room;
+};
+
+struct medium {
+	struct host_image image;
+	struct undo undo;
+	struct trace *trace; // NULL: only undone
+};
+
+extern struct medium live, scratch;
+
+// The live image, clean, at its own base; scratch is the same bytes at `scratch_base`.
+void media_init(void (*populate)(struct host_image *im), u64 scratch_base);
+// Stores go to this medium from now on; trace may be NULL.
+void medium_use(struct medium *m, struct trace *t);
+// Change scratch as the hardware would, undoable.
+void medium_poke(struct medium *m, u64 off, u64 value);
+u64 medium_word(const struct medium *m, u64 off);
+void medium_rollback(struct medium *m, u64 mark);
+
+// ---- Places in the source that flush or fence ----
+
+#define SITES_MAX 512u
+
+struct site {
+	u64 address;
+	bool fence;
+};
+
+u32 site_count(void);
+struct site site_get(u32 nr);
+void site_name(u32 nr, char *out, size_t bytes);
+// This site does nothing (SITES_MAX: all do).
+void site_switch_off(u32 nr);
+// Number of the place that called the pmem function, found by the return addresses.
+u32 site_here(bool fence);
+bool site_is_off(u32 nr);
+void sites_init(void);
+
+// ---- Views ----
+
+#define VIEW_FILES  40u
+#define VIEW_BLOCKS 8192u
+
+struct view_block {
+	u64 index;
+	const u8 *bytes; // NULL: zeros
+};
+
+struct view_file {
+	char path[320];
+	u64 ino, size, time[3];
+	u32 mode, nlink, uid, gid;
+	u32 first, blocks; // in view.block; blocks that exist, by index
+};
+
+struct view {
+	u32 files, blocks;
+	struct view_file file[VIEW_FILES];
+	struct view_block block[VIEW_BLOCKS];
+	u64 hash;
+	u8 *copies; // the blocks' bytes, for views that outlive the medium's state
+	u64 used;
+};
+
+void view_init(struct view *v);
+// NULL, or what is wrong. `copy`: bytes are copied, else they stay where they are.
+const char *view_take(struct view *v, struct ptfs_fs *fs, bool copy);
+const struct view_file *view_find(const struct view *v, const char *path);
+// The bytes of a block; a page of zeros for holes.
+const u8 *view_bytes(const struct view *v, const struct view_file *f, u64 index);
+bool view_same_file(const struct view *a, const struct view_file *f, const struct view *b,
+		    const struct view_file *g);
+bool view_same(const struct view *a, const struct view *b);
+void view_print(const struct view *v, const char *title);
+
+// ---- Judging ----
+
+// What a call promises (ptfs.md, "What is atomic").
+enum promise {
+	PROMISE_ATOMIC,     // wholly or not at all; times of what it touches may lag
+	PROMISE_ATTRIBUTES, // the same, times included
+	PROMISE_MIXED,      // one file: words of existing blocks, and whole holes, old or new; the
+			    // size, and what lies behind the old one, as a whole
+	PROMISE_MAPPED,     // MIXED, but stores of a program may tear a block that is new
+};
+
+struct oracle {
+	const struct view *before, *after;
+	enum promise promise;
+	const char *path; // MIXED: the file
+	bool returned;
+	u64 hash; // differs when the answers may
+};
+
+// Is scratch, as it is now, an image that may be there? NULL, or what is wrong. It is mounted,
+// recovered, compared, checked, used and emptied; all of that is undone again. With `recovery`,
+// the stores of the recovery are recorded there.
+const char *judge_image(const struct oracle *o, bool use, struct trace *recovery);
+
+// ---- Crash points ----
+
+struct effort {
+	unsigned exhaustive; // all subsets of up to so many words
+	unsigned lines, pairs, words, random;
+	unsigned second; // one image in so many is crashed again inside its recovery; 0: none
+	unsigned use;    // one image in so many is used and emptied
+};
+
+struct totals {
+	u64 points, states, images, second_points, second_images, failures, sequences, calls;
+};
+
+struct explorer {
+	struct effort effort;
+	struct totals *totals; // shared by all workers
+	bool quiet;            // mutation: say nothing, end at the first failure
+	const char *doing;     // for messages
+};
+
+extern struct explorer ex;
+
+void state_init(void);
+// Forget what is pending: scratch is as the medium before the first store.
+void state_reset(void);
+// Follow a call's trace on scratch; at each fence, and at the end, with oracle->returned.
+void state_follow(const struct trace *t, struct oracle *o);
+// The same without looking.
+void state_skip(const struct trace *t);
+
+// ---- Workloads ----
+
+struct op {
+	const char *name;
+	int (*run)(const struct op *op);
+	enum promise promise;
+	const char *path, *path2;
+	u64 a, b;
+};
+
+extern const struct op ops[];
+unsigned op_count(void);
+void workload_populate(struct host_image *im);
+// The n-th longer sequence: fills `list`, returns its length; 0: there are no more.
+unsigned workload_sequence(unsigned n, const struct op **list, unsigned max);
+void workload_mount(void);
+void workload_abandon(void);
+struct ptfs_fs *workload_fs(void);
+
+// ---- Mutation ----
+
+void mutate_all(void (*run)(void));

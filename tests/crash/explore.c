@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT
+//
+// The crash explorer (docs/crash-testing.md).
+//
+//      explore [--quick|--full|--long|--mutate] [--jobs N] [--base ADDRESS] [--only NAME[,NAME...]]
+//
+// Speaks TAP; the figures stand in comment lines.
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/crash/crash.h"
+
+#define SEQUENCE_MAX 8u
+#define OTHER_BASE   0x143e00000ull // a multiple of 2 MiB, not of 1 GiB
+
+struct explorer ex;
+
+static struct view views[2];
+static struct trace trace, looking;
+
+static const struct effort single_effort = { 10, 24, 300, 48, 64, 2, 2 };
+static const struct effort pair_effort = { 6, 6, 8, 6, 6, 64, 16 };
+static const struct effort quick_effort = { 5, 3, 3, 3, 3, 64, 32 };
+static const struct effort long_effort = { 10, 12, 40, 16, 24, 16, 8 };
+static const struct effort mutate_effort = { 6, 6, 4, 6, 4, 24, 16 };
+
+static void sequence_name(char *out, size_t bytes, const struct op *const *list, unsigned n)
+{
+	size_t at = 0;
+
+	out[0] = 0;
+	for (unsigned i = 0; i < n && at < bytes; i++)
+		at += (size_t)snprintf(out + at, bytes - at, "%s%s", i ? "; " : "", list[i]->name);
+}
+
+static void step(const struct op *op, unsigned i, bool look)
+{
+	struct view *before = &views[i % 2], *after = &views[(i + 1) % 2];
+	struct oracle o = {
+		.before = before, .after = after, .promise = op->promise, .path = op->path
+	};
+	const char *wrong;
+
+	trace.n = trace.used = looking.n = looking.used = 0;
+	host_clock_set(1000000 + i * 1000);
+	medium_use(&live, &trace);
+	(void)!op->run(op);
+	medium_use(&live, &looking); // looking may finish what was published
+	wrong = view_take(after, workload_fs(), true);
+	medium_use(&live, NULL);
+	if (wrong) {
+		printf("# FAILED: %s: live: %s\n", ex.doing, wrong);
+		__atomic_fetch_add(&ex.totals->failures, 1, __ATOMIC_RELAXED);
+	}
+	o.hash = before->hash * 3 + after->hash * 5 + op->promise;
+	__atomic_fetch_add(&ex.totals->calls, 1, __ATOMIC_RELAXED);
+	if (look)
+		state_follow(&trace, &o);
+	else
+		state_skip(&trace);
+	state_skip(&looking);
+}
+
+// Calls before `from` only prepare.
+static void sequence_run(const struct op *const *list, unsigned n, unsigned from)
+{
+	char name[512];
+
+	sequence_name(name, sizeof(name), list, n);
+	ex.doing = name;
+	state_reset();
+	workload_mount();
+	(void)!view_take(&views[0], workload_fs(), true);
+	for (unsigned i = 0; i < n; i++)
+		step(list[i], i, i >= from);
+	workload_abandon();
+	medium_rollback(&live, 0);
+	medium_rollback(&scratch, 0);
+	__atomic_fetch_add(&ex.totals->sequences, 1, __ATOMIC_RELAXED);
+}
+
+// ---- The runs ----
+
+static u64 *next_task; // shared by the workers
+
+static struct {
+	const char *only;
+	unsigned jobs, stride;
+	struct effort pair;
+} how = { .jobs = 2, .stride = 1 };
+
+static bool wanted(const struct op *const *list, unsigned n)
+{
+	char name[512];
+
+	sequence_name(name, sizeof(name), list, n);
+	return !how.only || !strcmp(how.only, name);
+}
+
+static bool single_run(u64 task)
+{
+	const struct op *list[1];
+
+	if (task >= op_count())
+		return false;
+	list[0] = &ops[task];
+	if (wanted(list, 1))
+		sequence_run(list, 1, 0);
+	return true;
+}
+
+static bool sequence_nr_run(u64 task)
+{
+	const struct op *list[SEQUENCE_MAX];
+	unsigned n = workload_sequence((unsigned)task, list, SEQUENCE_MAX);
+
+	if (n && wanted(list, n))
+		sequence_run(list, n, 0);
+	return n != 0;
+}
+
+// Alone, the first call has been looked at already.
+static bool pair_run(u64 task)
+{
+	const struct op *list[2];
+	u64 n = op_count();
+
+	task *= how.stride;
+	if (task >= n * n)
+		return false;
+	list[0] = &ops[task / n];
+	list[1] = &ops[task % n];
+	if (wanted(list, 2))
+		sequence_run(list, 2, 1);
+	return true;
+}
+
+static void workers_run(bool (*run)(u64 task), const struct effort *effort)
+{
+	*next_task = 0;
+	ex.effort = *effort;
+	fflush(stdout);
+	for (unsigned j = 0; j < how.jobs; j++) {
+		if (fork())
+			continue;
+		while (run(__atomic_fetch_add(next_task, 1, __ATOMIC_RELAXED)))
+			;
+		fflush(stdout);
+		_exit(0);
+	}
+	for (unsigned j = 0; j < how.jobs; j++) {
+		int status;
+
+		wait(&status);
+		if (status) {
+			printf("# FAILED: a worker ended with status %#x\n", status);
+			__atomic_fetch_add(&ex.totals->failures, 1, __ATOMIC_RELAXED);
+		}
+	}
+}
+
+static unsigned phases;
+
+static void phase(const char *name, bool (*run)(u64 task), const struct effort *effort)
+{
+	struct totals was = *ex.totals;
+	struct timespec t0, t1;
+	struct totals *t = ex.totals;
+
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	workers_run(run, effort);
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	printf("# %s: %llu sequences, %llu crash points, %llu images tried, %llu distinct; in "
+	       "recovery %llu points, %llu distinct; %llu failures; %.1f s\n",
+	       name, (unsigned long long)(t->sequences - was.sequences),
+	       (unsigned long long)(t->points - was.points),
+	       (unsigned long long)(t->states - was.states),
+	       (unsigned long long)(t->images - was.images),
+	       (unsigned long long)(t->second_points - was.second_points),
+	       (unsigned long long)(t->second_images - was.second_images),
+	       (unsigned long long)(t->failures - was.failures),
+	       (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9);
+	printf("%sok %u - %s\n", t->failures == was.failures ? "" : "not ", ++phases, name);
+	fflush(stdout);
+}
+
+// All single calls and sequences, up to the first failure.
+static void mutation_workload(void)
+{
+	for (u64 i = 0; !ex.totals->failures && sequence_nr_run(i); i++)
+		;
+	for (u64 i = 0; !ex.totals->failures && single_run(i); i++)
+		;
+}
+
+static void no_log(void *ctx, enum ptfs_log_level level, const char *line)
+{
+	(void)ctx;
+	(void)level;
+	(void)line;
+}
+
+static void start(u64 base)
+{
+	struct ptfs_fs *fs;
+
+	sites_init();
+	host_log_to(no_log, NULL);
+	media_init(workload_populate, base);
+	medium_use(&scratch, NULL);
+	if (ptfs_mount(&scratch.image.region, "moved", 0, &fs)) {
+		scratch.image.region.base = PHYS(HOST_DEFAULT_BASE);
+		printf("# images are mounted at the base they were written at\n");
+	} else {
+		ptfs_abandon(fs);
+		printf("# images are mounted at %#llx, written at %#llx\n",
+		       (unsigned long long)base, (unsigned long long)HOST_DEFAULT_BASE);
+	}
+	medium_rollback(&scratch, 0);
+	medium_use(&live, NULL);
+	ex.totals = mmap(NULL, sizeof(*ex.totals) + 8, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ptfs_assert(ex.totals != MAP_FAILED);
+	next_task = (u64 *)(ex.totals + 1);
+	state_init();
+	view_init(&views[0]);
+	view_init(&views[1]);
+}
+
+static void mutation(void)
+{
+	struct totals t;
+
+	ex.effort = mutate_effort;
+	mutation_workload();
+	t = *ex.totals;
+	printf("1..%u\n# without mutation: %llu sequences, %llu crash points, %llu distinct "
+	       "images, %llu failures\n",
+	       2u, (unsigned long long)t.sequences, (unsigned long long)t.points,
+	       (unsigned long long)t.images, (unsigned long long)t.failures);
+	ex.quiet = true;
+	mutate_all(mutation_workload);
+	printf("%sok 2 - none fails without mutation\n", t.failures ? "not " : "");
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = "--full";
+	u64 base = OTHER_BASE;
+
+	for (int i = 1; i < argc; i++) {
+		bool more = i + 1 < argc;
+
+		if (!strcmp(argv[i], "--jobs") && more)
+			how.jobs = (unsigned)strtoul(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--base") && more)
+			base = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--only") && more)
+			how.only = argv[++i];
+		else
+			mode = argv[i];
+	}
+	start(base);
+	if (!strcmp(mode, "--mutate")) {
+		mutation();
+		return 0;
+	}
+	how.stride = !strcmp(mode, "--quick") ? 7 : 1;
+	printf("1..3\n");
+	phase("single calls", single_run, strcmp(mode, "--quick") ? &single_effort : &pair_effort);
+	phase("sequences", sequence_nr_run, strcmp(mode, "--quick") ? &long_effort : &pair_effort);
+	phase("pairs of calls", pair_run,
+	      !strcmp(mode, "--quick")  ? &quick_effort
+	      : !strcmp(mode, "--long") ? &long_effort
+					: &pair_effort);
+	return ex.totals->failures ? 1 : 0;
+}

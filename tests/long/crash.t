@@ -1,0 +1,3 @@
+#!/bin/sh
+# Crash states of ptfs: all pairs of calls, with more states at each crash point.
+exec "${BUILD:-build}"/crash/explore --long
