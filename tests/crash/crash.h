@@ -132,6 +132,7 @@ enum promise {
 	PROMISE_ATTRIBUTES, // the same, times included
 	PROMISE_MIXED,      // one file: words of existing blocks, and whole holes, old or new; the
 			    // size, and what lies behind the old one, as a whole
+	PROMISE_ANY,        // prepares what follows, and is not looked at
 	PROMISE_MAPPED,     // MIXED, but stores of a program may tear a block that is new
 };
 

@@ -56,7 +56,7 @@ static void step(const struct op *op, unsigned i, bool look)
 	}
 	o.hash = before->hash * 3 + after->hash * 5 + op->promise;
 	__atomic_fetch_add(&ex.totals->calls, 1, __ATOMIC_RELAXED);
-	if (look)
+	if (look && op->promise != PROMISE_ANY)
 		state_follow(&trace, &o);
 	else
 		state_skip(&trace);

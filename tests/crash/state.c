@@ -423,8 +423,8 @@ void state_follow(const struct trace *t, struct oracle *o)
 	point_explore();
 }
 
-// The recovery of the image in scratch, whose hash this is, is an operation like any other: crash in
-// it, too. The choices at the outer point go on afterwards, so it gets lists of its own.
+// The recovery of the image in scratch, whose hash this is, is an operation like any other: crash
+// in it, too. The choices at the outer point go on afterwards, so it gets lists of its own.
 static void follow_recovery(u64 hash)
 {
 	struct trace t = st.recovery;

@@ -5,7 +5,8 @@
 // more than two steps to happen.
 // Not here: which pairs (explore.c).
 //
-// A new operation is one line of `ops`. It may fail (its name may be gone): then nothing may change.
+// A new operation is one line of `ops`. It may fail (its name may be gone): then nothing may
+// change.
 #include "tests/crash/crash.h"
 
 static struct ptfs_fs *fs;
@@ -283,6 +284,23 @@ static int op_touch(const struct op *op)
 	return err;
 }
 
+// A program zeroes its mapping and never writes it back; then the file goes. The zeros are in the
+// cache, and what lies below on the medium must not come up in the file that gets the block.
+static int op_zero_unlink(const struct op *op)
+{
+	struct ptfs_inode *ip;
+	struct ptfs_page page;
+	int err = namei(op->path, &ip);
+
+	if (err)
+		return err;
+	err = ptfs_map_page(ip, 0, true, &page);
+	for (u64 i = 0; !err && i < PTFS_BLOCK; i += 8)
+		pmem_store8(PHYS(page.pa.pa + i), 0);
+	ptfs_iput(ip);
+	return err ? err : remove_as(op->path, ptfs_unlink);
+}
+
 // The last name goes while the file is open; it is written to and cut once more.
 static int op_unlink_open(const struct op *op)
 {
@@ -400,6 +418,9 @@ const struct op ops[] = {
 	{ "setattr times", op_setattr, PROMISE_ATTRIBUTES, "/d", NULL, TIMES, 0 },
 	{ "touch", op_touch, A, "/b", NULL, 0, 0 },
 	{ "mmap store", op_mmap, PROMISE_MAPPED, "/b", NULL, 4000, 200 },
+	{ "zeros in the cache", op_zero_unlink, PROMISE_ANY, "/a", NULL, 0, 0 },
+	{ "truncate new", op_truncate, A, "/n", NULL, KIB(4), 0 },
+	{ "fallocate new", op_fallocate, M, "/n", NULL, 0, KIB(4) },
 	{ "mmap store into hole", op_mmap, PROMISE_MAPPED, "/z", NULL, KIB(8), 64 },
 	{ "remount", op_remount, A, NULL, NULL, 0, 0 },
 };
@@ -429,6 +450,7 @@ static const char *const sequences[][9] = {
 	{ "remount", "remount", "unlink symlink", "remount", "create" },
 	{ "fallocate leaf", "punch in leaf", "collapse leaf", "truncate sparse" },
 	{ "punch", "collapse", "append to tree", "exchange", "truncate to 0", "collapse" },
+	{ "zeros in the cache", "create", "fallocate new", "truncate new" },
 	{ "mmap store", "truncate tree", "mmap store", "unlink tree", "append" },
 };
 
