@@ -10,10 +10,11 @@
 // * open(O_RDONLY | O_TRUNC) of a program that runs. It does not open for writing, so nobody asked
 //   whether the file was busy, and the shell's text was gone from under it.
 //
-// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for them.
+// * MAP_POPULATE of gigabytes, and sendfile() of a file to its own end: SIGKILL had to wait for
+//   them.
 //
-// * A signal to a process group, while a member forks: it went to those that were there, and the child
-//   that came a moment later lived on.
+// * A signal to a process group, while a member forks: it went to those that were there, and the
+//   child that came a moment later lived on.
 //
 // * SIGKILL to the parent of a vfork waited for the child.
 #include <fcntl.h>

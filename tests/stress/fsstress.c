@@ -4,10 +4,10 @@
 //
 //      fsstress [-s SEED] [-t SECONDS] [-j WORKERS] [-k 1] FOLDER
 //
-// A worker's own names begin with its letter and nobody else touches them; besides, all of them work on
-// some shared names, with any result. Own files must be as the model says: there or not, in the listing
-// once, of the right size and content. With -k 1 what was made stays (the driver looks at it from
-// outside), else the tree is empty in the end.
+// A worker's own names begin with its letter and nobody else touches them; besides, all of them
+// work on some shared names, with any result. Own files must be as the model says: there or not, in
+// the listing once, of the right size and content. With -k 1 what was made stays (the driver looks
+// at it from outside), else the tree is empty in the end.
 
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -3,10 +3,11 @@
 // What: storms of processes, pipes and signals; each ends in a state that is known.
 //
 //      procstress [-s SEED] [-t SECONDS] [-j WORKERS]
-//      procstress -x CODE WORDS...     exits with CODE if WORDS are as many and as long as they should be
+//      procstress -x CODE WORDS...     exits with CODE if WORDS are as many and as long as they
+//   should be
 //
-// Fork, exec, vfork, pipelines, zombies, orphans, signals to processes that sleep, run or stop, timers
-// during calls. Afterwards no process and no memory may be left over.
+// Fork, exec, vfork, pipelines, zombies, orphans, signals to processes that sleep, run or stop,
+// timers during calls. Afterwards no process and no memory may be left over.
 
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -4,13 +4,14 @@
 //
 //      vmstress [-s SEED] [-t SECONDS] [-n ROUNDS] [-j WORKERS] FOLDER...
 //
-// A word of a file is 0 or says which file it belongs to and where in it; a word of private memory also
-// says whose it is. So a translation that leads to another file, another offset, another process or
-// memory that was given back is seen by the first look at it. Which file, which kind and which rights
-// are behind each page of a worker's window stands in `shadow`; SIGBUS and SIGSEGV where they may come
-// are counted, elsewhere they are failures.
+// A word of a file is 0 or says which file it belongs to and where in it; a word of private memory
+// also says whose it is. So a translation that leads to another file, another offset, another
+// process or memory that was given back is seen by the first look at it. Which file, which kind and
+// which rights are behind each page of a worker's window stands in `shadow`; SIGBUS and SIGSEGV
+// where they may come are counted, elsewhere they are failures.
 //
-// Not seen here: a stale word of the right file at the right place (tests/host and the crash tests).
+// Not seen here: a stale word of the right file at the right place (tests/host and the crash
+// tests).
 
 #define _GNU_SOURCE
 #include <fcntl.h>

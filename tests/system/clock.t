@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The clock's rate, found at boot, on a busy host.
 
-A stress test once ran for ten times as long as it was told to: the TSC had been taken for 26 GHz.
-The measurement waited for the PIT to come to its end, and the host's scheduler was elsewhere when it
+A stress test once ran ten times as long as it was told to: the TSC had been taken for 26 GHz. The
+measurement waited for the PIT to come to its end, and the host's scheduler was elsewhere when it
 did, three times in a row. Here machines that boot together disturb each other; all must find the
 same rate, as they have the same TSC.
 """
