@@ -202,9 +202,9 @@ static void without_a_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(punching),   cmocka_unit_test(splitting),
-		cmocka_unit_test(zeroing),    cmocka_unit_test(collapsing),
-		cmocka_unit_test(exchanging), cmocka_unit_test(collapsing_a_tree),
+		cmocka_unit_test(punching),       cmocka_unit_test(splitting),
+		cmocka_unit_test(zeroing),        cmocka_unit_test(collapsing),
+		cmocka_unit_test(exchanging),     cmocka_unit_test(collapsing_a_tree),
 		cmocka_unit_test(without_a_name),
 	};
 
