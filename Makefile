@@ -172,7 +172,7 @@ $(BUILD)/san/lib.a: $(HLIB:%.c=$(BUILD)/san/%.o)
 
 $(BUILD)/host/%: $(BUILD)/san/tests/host/%.o $(BUILD)/san/lib.a
 	$(call say,HOSTLD)
-	$(Q)mkdir -p $(@D); gcc $(SAN) -pthread -o $@ $^ -lcmocka
+	$(Q)mkdir -p $(@D); gcc $(SAN) -pthread -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka
 
 # The tools are static musl programs: the same binaries run here and in the guest.
 HTOOL := $(HMAIN:user/ptfs/%.c=$(BUILD)/bin/%.ptfs)
@@ -203,6 +203,26 @@ $(BUILD)/s390x/lib.a: $(HLIB:%.c=$(BUILD)/s390x/o/%.o)
 $(BUILD)/s390x/%.ptfs $(BUILD)/s390x/%: $(BUILD)/s390x/o/user/ptfs/%.o $(BUILD)/s390x/lib.a
 	$(call say,S390X)
 	$(Q)mkdir -p $(@D); $(BIGCC) -static -pthread -o $@ $^
+
+# The mount for Linux needs libfuse (tools/deps fuse); its operations are tested without a mount.
+FUSE     := $(shell pkg-config --exists fuse3 2>/dev/null && echo yes)
+FUSETOOL := $(if $(FUSE),$(BUILD)/bin/ptfs-fuse)
+HTEST    := $(if $(FUSE),$(HTEST),$(filter-out %/ptfs_fuse_test,$(HTEST)))
+
+$(BUILD)/san/tools/ptfs-fuse/%.o $(BUILD)/san/tests/host/ptfs_fuse_test.o: \
+	HCFLAGS += -D_FILE_OFFSET_BITS=64
+$(BUILD)/host/ptfs_fuse_test: $(BUILD)/san/tools/ptfs-fuse/ops.o
+
+$(BUILD)/bin/ptfs-fuse: $(wildcard tools/ptfs-fuse/*.[ch]) $(BUILD)/n/lib.a Makefile
+	$(call say,HOSTCC)
+	$(Q)mkdir -p $(@D); gcc $(HCFLAGS) -D_FILE_OFFSET_BITS=64 -O2 -o $@ \
+		$(filter %.c %.a,$^) -lfuse3
+
+$(BUILD)/n/%.o: %.c Makefile
+	$(Q)mkdir -p $(@D); gcc $(HCFLAGS) -O2 -c -o $@ $<
+
+$(BUILD)/n/lib.a: $(HLIB:%.c=$(BUILD)/n/%.o)
+	$(Q)rm -f $@; ar rcs $@ $^
 
 # Tests of the system calls: on Linux first, which is the oracle, then in the guest.
 ABITEST := $(patsubst tests/abi/%.c,$(BUILD)/abi/%,$(wildcard tests/abi/*_test.c))
@@ -325,6 +345,8 @@ crash: $(CRASH) ## the crash explorer: all single calls and pairs, ten minutes
 
 check-host: $(HTEST) ## host tests only
 	$(Q)tests/prove $(HTEST)
+
+test: $(BIGTOOL) $(FUSETOOL)
 
 # Machines that boot by PVH run the debug kernel, those that boot the ISO run the release kernel. The
 # variable is set in the recipe: set for the target it would hold for the making of the ISO, too.
