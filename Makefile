@@ -129,7 +129,7 @@ $K/ksyms.asm.o: $K/ksyms.asm
 $K/pass1.elf: $K/objects
 $K/objects: FORCE
 	$(Q)mkdir -p $(@D); echo '$(KOBJ)' | cmp -s - $@ || echo '$(KOBJ)' >$@
-FORCE:
+.PHONY: FORCE
 
 # For the tests, which want both.
 ifeq ($(DEBUG_SUFFIX),)

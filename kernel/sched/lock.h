@@ -108,10 +108,10 @@ bool mutex_is_held(const struct mutex *m); // by the current thread
 
 // Sleeping reader-writer lock, fair: a waiting writer holds back new readers. Not recursive.
 struct CAPABILITY("rwlock") rwlock {
-	struct spinlock lock;  // guards the rest
-	struct thread *writer; // NULL: none
-	u32 readers;
-	struct list waiters; // of struct wait_entry
+	struct spinlock lock;  // guards the list
+	u64 word;              // readers, and bits: a writer, somebody waits (mutex.c, I5) [atomic]
+	struct thread *writer; // NULL: none; for assertions [its own]
+	struct list waiters;   // of struct wait_entry [lock]
 	u16 rank;
 };
 void rwlock_init(struct rwlock *l, enum lock_rank rank);

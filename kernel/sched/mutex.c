@@ -14,6 +14,9 @@
 //   I4  mutex: its word is the owner, with MUTEX_WAITED set exactly while somebody is in the list;
 //       both change together under the inner lock. Without waiters the word alone is the mutex:
 //       one compare-and-swap takes it, one gives it back.
+//   I5  rwlock: its word counts the readers and says whether there is a writer; RW_WAITED is set
+//       exactly while somebody is in the list, and then the word changes under the inner lock only.
+//       Without waiters it changes by compare-and-swap, with or without the inner lock.
 // Locking: the inner spinlock of each lock (RANK_WAITQ), then run queue locks.
 #include "kernel/sched/lock.h"
 
@@ -187,77 +190,117 @@ bool mutex_is_held(const struct mutex *m)
 
 // ---- Reader-writer lock -------------------------------------------------------------------------
 
+#define RW_WRITER 1ull
+#define RW_WAITED 2ull
+#define RW_READER 4ull // one of them
+
 void rwlock_init(struct rwlock *l, enum lock_rank rank)
 {
 	*l = (struct rwlock){ .lock = SPINLOCK_INIT(RANK_WAITQ), .rank = rank };
 	list_init(&l->waiters);
 }
 
-// Let in who may enter now: the first writer alone, or all readers up to the next writer.
-static void rwlock_hand_over(struct rwlock *l)
+static bool word_change(struct rwlock *l, u64 old, u64 new)
 {
-	while (!list_empty(&l->waiters) && !l->writer) {
+	return __atomic_compare_exchange_n(&l->word, &old, new, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+static u64 word_read(const struct rwlock *l)
+{
+	return __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+}
+
+// Let in who may enter now: the first writer alone, or all readers up to the next writer. Inner
+// lock held; `word`: the lock's new one, with RW_WAITED, before anybody enters.
+static void rwlock_hand_over(struct rwlock *l, u64 word)
+{
+	while (!list_empty(&l->waiters) && !(word & RW_WRITER)) {
 		struct wait_entry *e = list_entry(l->waiters.next, struct wait_entry, node);
 
-		if (e->exclusive && l->readers)
+		if (e->exclusive && word >= RW_READER)
 			break;
-		if (e->exclusive)
-			l->writer = e->thread;
-		else
-			l->readers++;
+		word += e->exclusive ? RW_WRITER : RW_READER;
 		list_del(&e->node);
-		sched_wake(e->thread);
+		sched_wake(e->thread); // and it waits for the inner lock (I2)
 	}
+	if (list_empty(&l->waiters))
+		word &= ~RW_WAITED;
+	__atomic_store_n(&l->word, word, __ATOMIC_RELEASE); // I5: nobody else changes it now
+}
+
+// Takes the lock, which adds `mine` to its word, as soon as no bit of `against` is set.
+static NO_TSA void rwlock_lock_slowly(struct rwlock *l, u64 mine, u64 against)
+{
+	struct wait_entry e = { .thread = self(), .exclusive = mine == RW_WRITER };
+
+	spin_lock(&l->lock);
+	for (;;) {
+		u64 old = word_read(l);
+
+		if (!(old & against)) {
+			if (word_change(l, old, old + mine))
+				break;
+		} else if (word_change(l, old, old | RW_WAITED)) {
+			list_add_tail(&l->waiters, &e.node); // I5
+			wait_for_handover(&l->lock, &e);
+			break;
+		}
+	}
+	spin_unlock(&l->lock);
+}
+
+// Somebody waits, and will until the caller is out: its share of the lock keeps the first in the
+// list there. So whoever enters next takes the inner lock after this (I2), and only then may the
+// object that the lock is part of go away.
+static NO_TSA void rwlock_unlock_slowly(struct rwlock *l, u64 mine)
+{
+	u64 old;
+
+	spin_lock(&l->lock);
+	old = word_read(l);
+	ASSERT(old & RW_WAITED);
+	rwlock_hand_over(l, old - mine);
+	spin_unlock(&l->lock);
 }
 
 NO_TSA void rwlock_read_lock(struct rwlock *l)
 {
-	struct wait_entry e = { .thread = self() };
+	const u64 against = RW_WRITER | RW_WAITED; // I3
+	u64 old = word_read(l);
 
 	lock_rank_check_sleeping(l->rank, l);
-	spin_lock(&l->lock);
-	if (!l->writer && list_empty(&l->waiters)) { // I3
-		l->readers++;
-	} else {
-		list_add_tail(&l->waiters, &e.node);
-		wait_for_handover(&l->lock, &e);
-	}
-	spin_unlock(&l->lock);
+	if (unlikely(old & against || !word_change(l, old, old + RW_READER)))
+		rwlock_lock_slowly(l, RW_READER, against);
 	lock_rank_take_sleeping(l->rank);
 }
 
 NO_TSA void rwlock_read_unlock(struct rwlock *l)
 {
-	spin_lock(&l->lock);
-	ASSERT(l->readers > 0);
-	l->readers--;
-	rwlock_hand_over(l);
+	u64 old = word_read(l);
+
+	ASSERT(old >= RW_READER && !(old & RW_WRITER));
 	lock_rank_drop_sleeping(l->rank);
-	spin_unlock(&l->lock);
+	for (; !(old & RW_WAITED); old = word_read(l))
+		if (likely(word_change(l, old, old - RW_READER)))
+			return; // and the lock may be gone now
+	rwlock_unlock_slowly(l, RW_READER);
 }
 
 NO_TSA void rwlock_write_lock(struct rwlock *l)
 {
-	struct wait_entry e = { .thread = self(), .exclusive = true };
-
 	lock_rank_check_sleeping(l->rank, l);
-	spin_lock(&l->lock);
-	if (!l->writer && !l->readers) {
-		l->writer = e.thread;
-	} else {
-		list_add_tail(&l->waiters, &e.node);
-		wait_for_handover(&l->lock, &e);
-	}
-	spin_unlock(&l->lock);
+	if (unlikely(!word_change(l, 0, RW_WRITER)))
+		rwlock_lock_slowly(l, RW_WRITER, ~0ull);
+	l->writer = self();
 	lock_rank_take_sleeping(l->rank);
 }
 
 NO_TSA void rwlock_write_unlock(struct rwlock *l)
 {
-	spin_lock(&l->lock);
 	ASSERT(l->writer == self());
 	l->writer = NULL;
-	rwlock_hand_over(l);
 	lock_rank_drop_sleeping(l->rank);
-	spin_unlock(&l->lock);
+	if (unlikely(!word_change(l, RW_WRITER, 0)))
+		rwlock_unlock_slowly(l, RW_WRITER);
 }
