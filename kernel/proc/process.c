@@ -120,8 +120,8 @@ static void mark_used(u32 nr)
 	numbers_used[nr / 64] |= BIT(nr % 64);
 }
 
-// One pass over the processes, however many numbers in a row are taken: a fork bomb makes long rows,
-// and everybody waits for proc_lock.
+// One pass over the processes, however many numbers in a row are taken: a fork bomb makes long
+// rows, and everybody waits for proc_lock.
 static REQUIRES(proc_lock) u32 next_number(void)
 {
 	struct process *p;

@@ -94,9 +94,10 @@ static struct reading read_pit(void)
 				 before + (after - before) / 2, after - before };
 }
 
-// TSC ticks per second from two readings at least 1/CALIBRATE_HZ s apart, and how far it may be off.
-// Whatever delays us between them (an emulator's host is busy) makes the distance longer, not the
-// result wrong, unless the counter comes to its end: then it answers ~0. 0: the PIT does not count.
+// TSC ticks per second from two readings at least 1/CALIBRATE_HZ s apart, and how far it may be
+// off. Whatever delays us between them (an emulator's host is busy) makes the distance longer, not
+// the result wrong, unless the counter comes to its end: then it answers ~0. 0: the PIT does not
+// count.
 static u64 calibrate_once(u64 *error_hz)
 {
 	u8 gate = asm_inb(PORT_GATE) & (u8) ~(GATE_CH2 | GATE_SPEAKER);
