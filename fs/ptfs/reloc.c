@@ -153,8 +153,8 @@ static int tags_free(struct ptfs_fs *fs)
 		__atomic_store_n(&fs->base[t], 0, __ATOMIC_RELEASE);
 	}
 	ptfs_fence(fs);
-	ptfs_log(PTFS_LOG_INFO, "ptfs %s: all entries are written for base address %#llx",
-		 fs->name, (unsigned long long)fs->base[fs->tag]);
+	ptfs_log(PTFS_LOG_INFO, "ptfs %s: all entries are written for base address %#llx", fs->name,
+		 (unsigned long long)fs->base[fs->tag]);
 	return 0;
 }
 

@@ -213,8 +213,8 @@ int ptfs_dirty(struct ptfs_fs *fs)
 static int roll_back(struct ptfs_fs *fs)
 {
 	if (fs->read_only) {
-		ptfs_log(PTFS_LOG_ERROR,
-			 "ptfs %s: read-only, and the image needs recovery: %s", fs->name,
+		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: read-only, and the image needs recovery: %s",
+			 fs->name,
 			 ptfs_journal_open(fs) ? "a transaction is open" : "it was not unmounted");
 		return -EROFS;
 	}

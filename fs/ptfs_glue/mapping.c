@@ -275,8 +275,8 @@ static bool ready_next(struct glue_super *g, u64 *ino)
 {
 	bool go_on;
 
-	wait_event(&g->ready_wait, READ_ONCE(g->ready_count) || READ_ONCE(g->ready_stop) ||
-					   g->rebasing);
+	wait_event(&g->ready_wait,
+		   READ_ONCE(g->ready_count) || READ_ONCE(g->ready_stop) || g->rebasing);
 	spin_lock(&g->ready_lock);
 	go_on = !g->ready_stop;
 	*ino = 0;

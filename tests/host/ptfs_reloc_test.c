@@ -10,9 +10,9 @@
 #define SUPER(field) offsetof(struct ptfs_super, field)
 #define WIDE_TABLES  80u // more table pages than the passes take in one hold
 
-static const u64 places[] = { 0x140000000, 0x143e00000, 0x200000000,   0x7e00000,
+static const u64 places[] = { 0x140000000, 0x143e00000,  0x200000000,  0x7e00000,
 			      0x180000000, 0x1fffe00000, 0x1000000000, 0xffff00000000,
-			      0x280000000, 0x2c0000000, 0x100000000,   0x140000000 };
+			      0x280000000, 0x2c0000000,  0x100000000,  0x140000000 };
 
 static void put(struct ptfs_inode *ip, u64 bytes, u64 pos, u64 seed)
 {
@@ -294,9 +294,8 @@ static void crash_again(struct moving *m, const struct ptfs_region *region)
 
 static void outer_fence(void *ctx, struct crash_log *log)
 {
-	static bool (*const take[])(void *, u64, const struct crash_word *) = {
-		NULL, take_every, take_half
-	};
+	static bool (*const take[])(void *, u64, const struct crash_word *) = { NULL, take_every,
+										take_half };
 	struct moving *m = ctx;
 
 	for (unsigned i = 0; log->words && i < ARRAY_SIZE(take); i++) {
@@ -337,7 +336,6 @@ static void crash_while_moving(bool full, bool clean, unsigned inner)
 	assert_int_equal(pass(r.fs), 0);
 	rig_unmount(&r);
 	crash_log_stop(&m.log);
-	print_message("%u states, %llu fences\n", m.states, (unsigned long long)m.log.fences);
 	assert_true(m.states > 20);
 	rig_mount(&r);
 	rig_free(&r);
@@ -626,12 +624,18 @@ static void races(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(many_places),       cmocka_unit_test(tags_run_out),
-		cmocka_unit_test(copy_knows),        cmocka_unit_test(crash_moving),
-		cmocka_unit_test(crash_making_room), cmocka_unit_test(crash_twice),
-		cmocka_unit_test(rollback_first),    cmocka_unit_test(read_only),
-		cmocka_unit_test(cleared_meanwhile), cmocka_unit_test(refused_keeps_tags),
-		cmocka_unit_test(orphan),            cmocka_unit_test(races),
+		cmocka_unit_test(many_places),
+		cmocka_unit_test(tags_run_out),
+		cmocka_unit_test(copy_knows),
+		cmocka_unit_test(crash_moving),
+		cmocka_unit_test(crash_making_room),
+		cmocka_unit_test(crash_twice),
+		cmocka_unit_test(rollback_first),
+		cmocka_unit_test(read_only),
+		cmocka_unit_test(cleared_meanwhile),
+		cmocka_unit_test(refused_keeps_tags),
+		cmocka_unit_test(orphan),
+		cmocka_unit_test(races),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
