@@ -104,9 +104,9 @@ int ptfs_unmount(struct ptfs_fs *fs) __must_check;
 void ptfs_abandon(struct ptfs_fs *fs);
 
 // After a move, entries are rewritten when their table page is verified. This verifies all the rest
-// and then gives the tags of other base addresses back: at most `budget` inodes of that, one caller at
-// a time. 1: call again (let others run first); 0: nothing is left to do; -EUCLEAN: damage keeps the
-// tags in use; -ENOMEM.
+// and then gives the tags of other base addresses back: at most `budget` inodes of that, one caller
+// at a time. 1: call again (let others run first); 0: nothing is left to do; -EUCLEAN: damage keeps
+// the tags in use; -ENOMEM.
 int ptfs_rebase(struct ptfs_fs *fs, unsigned budget) __must_check;
 bool ptfs_rebase_pending(const struct ptfs_fs *fs);
 

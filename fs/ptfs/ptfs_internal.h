@@ -181,8 +181,8 @@ static inline u64 ptfs_root_make(u64 e, int level)
 u64 ptfs_base_decode(u64 word, unsigned t);
 u64 ptfs_base_encode(u64 base, unsigned t);
 
-// A word of the base table, or its current tag, in the superblock: these change also while the image
-// is clean. Flushed.
+// A word of the base table, or its current tag, in the superblock: these change also while the
+// image is clean. Flushed.
 void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value);
 
 // One log line about something impossible on the medium; counts it. Returns -EUCLEAN.

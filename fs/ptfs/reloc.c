@@ -14,12 +14,12 @@
 // Invariants
 //   I1  the base of a tag does not change while an entry that can be reached bears the tag
 //   I2  every entry made by this mount, and every undo record, bears the current tag
-//   I3  a table page that is verified on a writable mount has durably the current tag in all entries
+//   I3  a table page that is verified on a writable mount has the current tag everywhere, durably
 // Locking: one caller of ptfs_rebase at a time. base[] is cleared while others decode, but then no
 // reachable entry bears the tag: an inode that is being evicted is out of the pass's reach, so the
 // pass waits for evictions (`evicting`).
-// Persistence: base[t], fence; base_current, fence; only then an entry with tag t. The other way: all
-// entries, flush, fence (verify.c); only then base[t] := 0.
+// Persistence: base[t], fence; base_current, fence; only then an entry with tag t. The other way:
+// all entries, flush, fence (verify.c); only then base[t] := 0.
 // Failure: where an entry was refused the tags stay, because something may still be read by them.
 #include "fs/ptfs/ptfs_internal.h"
 

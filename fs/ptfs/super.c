@@ -310,8 +310,8 @@ static int fs_open(const struct ptfs_region *r, const char *name, unsigned flags
 	return err;
 }
 
-// All tags are taken. A mount of its own, which shows nothing to anybody, rewrites all entries for the
-// newest base in the table; then the other tags are free.
+// All tags are taken. A mount of its own, which shows nothing to anybody, rewrites all entries for
+// the newest base in the table; then the other tags are free.
 static int make_room(const struct ptfs_region *r, const char *name, unsigned flags)
 {
 	struct ptfs_fs *fs;

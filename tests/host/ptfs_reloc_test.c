@@ -1,90 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // An image that moves: more addresses than there are tags, with changes between, clean and unclean;
-// the pass that frees tags; crash states at every fence of a move, mounted at yet another address, and
-// crashes inside that; read-only mounts; what must not be rebased.
+// the pass that frees tags; read-only mounts; what must not be rebased, and what is in the way.
+// (Crashes on the way: ptfs_reloc_crash_test.)
 #include <pthread.h>
 
-#include "tests/host/ptfs_crash.h"
+#include "tests/host/ptfs_reloc.h"
 
-#define SUPER(field) offsetof(struct ptfs_super, field)
-#define WIDE_TABLES  80u // more table pages than the passes take in one hold
-
-static const u64 places[] = { 0x140000000, 0x143e00000,  0x200000000,  0x7e00000,
-			      0x180000000, 0x1fffe00000, 0x1000000000, 0xffff00000000,
-			      0x280000000, 0x2c0000000,  0x100000000,  0x140000000 };
-
-static void put(struct ptfs_inode *ip, u64 bytes, u64 pos, u64 seed)
-{
-	u8 *data = malloc(bytes);
-
-	fill_pattern(data, bytes, seed);
-	assert_int_equal(write_at(ip, data, bytes, pos), bytes);
-	free(data);
-}
-
-static void put_name(struct ptfs_inode *dir, const char *name, u64 bytes, u64 pos, u64 seed)
-{
-	struct ptfs_inode *ip = look_err(dir, name) ? make_file(dir, name) : look(dir, name);
-
-	put(ip, bytes, pos, seed);
-	ptfs_iput(ip);
-}
-
-// A file of every shape, and a short symlink whose bytes look like entries.
-static void fill(struct ptfs_inode *root)
-{
-	struct ptfs_create_args link = { .mode = PTFS_S_IFLNK | 0777 };
-	struct ptfs_inode *ip, *dir = make_dir(root, "dir");
-	char target[200];
-
-	put_name(root, "small", 100, 0, 1);
-	put_name(root, "direct", KIB(32), 0, 2);
-	put_name(root, "table", KIB(100), KIB(8), 3);
-	ip = make_file(root, "huge");
-	assert_int_equal(ptfs_fallocate(ip, 0, MIB(2), false), 0);
-	put(ip, KIB(70), MIB(1) - KIB(30), 4);
-	ptfs_iput(ip);
-	put_name(root, "sparse", 5000, MIB(2) - 2500, 5);
-	put_name(dir, "inner", KIB(40), 0, 6);
-	ptfs_iput(dir);
-	memset(target, 0x66, sizeof(target) - 1);
-	target[sizeof(target) - 1] = 0;
-	link.target = target;
-	assert_int_equal(ptfs_create(root, "long", 4, &link, &ip), 0);
-	ptfs_iput(ip);
-	link.target = target + sizeof(target) - 1 - 64;
-	assert_int_equal(ptfs_create(root, "short", 5, &link, &ip), 0);
-	ptfs_iput(ip);
-}
-
-static unsigned tags_used(const struct host_image *im)
-{
-	unsigned n = 0;
-	u64 word;
-
-	for (unsigned t = 0; t < PTFS_TAGS; t++) {
-		memcpy(&word, im->map + SUPER(base) + 8 * t, 8);
-		n += word != 0;
-	}
-	return n;
-}
-
-static int pass(struct ptfs_fs *fs)
-{
-	int err;
-
-	do
-		err = ptfs_rebase(fs, 1);
-	while (err == 1);
-	return err;
-}
-
-static void move(struct rig *r, u64 base)
-{
-	r->image.region.base = PHYS(base);
-	rig_mount(r);
-}
+#define WIDE_TABLES 80u // more table pages than the passes take in one hold
 
 // What the MMU would walk to from an entry lies in the region where it is now, to the last level.
 static void mmu_walk(struct ptfs_fs *fs, pte_t e, int level)
@@ -219,186 +142,6 @@ static void copy_knows(void **state)
 	rig_free(&r);
 }
 
-// ---- Crashes ----
-
-struct moving {
-	struct crash_log log;
-	struct view want;
-	u64 seed;
-	unsigned states, inner;
-};
-
-static bool take_half(void *ctx, u64 index, const struct crash_word *w)
-{
-	struct moving *m = ctx;
-
-	(void)index;
-	(void)w;
-	return rnd(&m->seed) & 1;
-}
-
-static bool take_every(void *ctx, u64 index, const struct crash_word *w)
-{
-	(void)ctx;
-	(void)index;
-	(void)w;
-	return true;
-}
-
-// Mounts at a place of its own, looks, lets the pass run.
-static void look_at(struct moving *m, struct ptfs_region *region)
-{
-	struct ptfs_check_result result;
-	struct ptfs_fs *fs;
-	struct view v;
-
-	region->base = PHYS(places[m->states++ % ARRAY_SIZE(places)]);
-	assert_int_equal(ptfs_mount(region, "state", 0, &fs), 0);
-	if (m->states & 1) { // else the pass is the first to look
-		view_fs(NULL, fs, &v);
-		assert_true(same(&v, &m->want));
-	}
-	assert_int_equal(pass(fs), 0);
-	view_fs(NULL, fs, &v);
-	assert_true(same(&v, &m->want));
-	assert_int_equal(ptfs_unmount(fs), 0);
-	assert_int_equal(ptfs_check(region, rig_report, NULL, &result), 0);
-	assert_int_equal(result.errors, 0);
-}
-
-static void inner_fence(void *ctx, struct crash_log *log)
-{
-	struct moving *m = ctx;
-
-	if (!log->words)
-		return;
-	look_at(m, crash_log_state(log, m->states & 1 ? take_half : NULL, m));
-	crash_log_back(log);
-}
-
-// A second crash: while the state of the first is mounted at another place, and while the pass runs.
-static void crash_again(struct moving *m, const struct ptfs_region *region)
-{
-	struct host_image image;
-	struct crash_log log;
-	struct ptfs_fs *fs;
-
-	host_image_copy(&image, region->view, region->bytes, places[(m->states + 5) % 10]);
-	crash_log_start(&log, &image, inner_fence, m);
-	assert_int_equal(ptfs_mount(&image.region, "again", 0, &fs), 0);
-	assert_int_equal(pass(fs), 0);
-	ptfs_abandon(fs);
-	crash_log_stop(&log);
-	host_image_close(&image);
-}
-
-static void outer_fence(void *ctx, struct crash_log *log)
-{
-	static bool (*const take[])(void *, u64, const struct crash_word *) = { NULL, take_every,
-										take_half };
-	struct moving *m = ctx;
-
-	for (unsigned i = 0; log->words && i < ARRAY_SIZE(take); i++) {
-		struct ptfs_region *region = crash_log_state(log, take[i], m);
-
-		if (m->inner && i == 2 && log->fences % m->inner == 0) {
-			crash_log_pause(log);
-			crash_again(m, region);
-			crash_log_resume(log);
-			host_image_activate(&log->scratch);
-		}
-		look_at(m, region);
-		crash_log_back(log);
-	}
-}
-
-// A move, the pass and another move under the recorder. `full`: the base table is full before.
-static void crash_while_moving(bool full, bool clean, unsigned inner)
-{
-	struct moving m = { .seed = 99, .inner = inner };
-	struct rig r;
-
-	rig_new(&r, MIB(24));
-	fill(r.root);
-	for (unsigned i = 0; full && i < PTFS_TAGS - 2; i++) {
-		rig_unmount(&r);
-		move(&r, places[i]);
-		put_name(r.root, "table", 1, KIB(4) * i, i);
-	}
-	view_fs(NULL, r.fs, &m.want);
-	if (clean)
-		rig_unmount(&r);
-	else
-		rig_crash(&r);
-	r.image.region.base = PHYS(places[8]);
-	crash_log_start(&m.log, &r.image, outer_fence, &m);
-	rig_mount(&r);
-	assert_int_equal(pass(r.fs), 0);
-	rig_unmount(&r);
-	crash_log_stop(&m.log);
-	assert_true(m.states > 20);
-	rig_mount(&r);
-	rig_free(&r);
-}
-
-static void crash_moving(void **state)
-{
-	(void)state;
-	crash_while_moving(false, true, 0);
-	crash_while_moving(false, false, 0);
-}
-
-static void crash_making_room(void **state)
-{
-	(void)state;
-	crash_while_moving(true, true, 0);
-	crash_while_moving(true, false, 0);
-}
-
-static void crash_twice(void **state)
-{
-	(void)state;
-	crash_while_moving(false, false, 3);
-	crash_while_moving(true, true, 5);
-}
-
-// An undo record holds an entry of the old base. It goes back before bases are touched, and means the
-// same afterwards.
-static void rollback_first(void **state)
-{
-	struct ptfs_undo u = { .txid = LE64(500) };
-	u64 head = 500 << PTFS_TX_COUNT_BITS | 1, off, old, zero = 0;
-	struct view want, got;
-	struct heard heard;
-	struct ptfs_inode *f;
-	struct rig r;
-
-	(void)state;
-	rig_new(&r, MIB(24));
-	fill(r.root);
-	view_fs(NULL, r.fs, &want);
-	f = look(r.root, "table");
-	off = f->root_off;
-	old = ptfs_word(r.fs, off);
-	u.off = LE64(off);
-	u.old = LE64(old);
-	u.crc = LE32(crc32c(0, &u, 24));
-	ptfs_iput(f);
-	rig_unmount(&r);
-	memcpy(r.image.map + KIB(4) + 64, &u, sizeof(u));
-	memcpy(r.image.map + KIB(4), &head, 8);
-	memcpy(r.image.map + off, &zero, 8);
-	r.image.region.base = PHYS(places[0]);
-	hear(&heard);
-	assert_int_equal(ptfs_mount(&r.image.region, "pmem0", PTFS_MOUNT_RDONLY, &r.fs), -EROFS);
-	host_log_to(NULL, NULL);
-	assert_non_null(strstr(heard.last, "a transaction is open"));
-	move(&r, places[0]);
-	view_fs(NULL, r.fs, &got);
-	assert_true(same(&want, &got));
-	rig_free(&r);
-}
-
 // ---- Read-only ----
 
 static void no_tables(struct ptfs_inode *ip, u64 off)
@@ -407,8 +150,8 @@ static void no_tables(struct ptfs_inode *ip, u64 off)
 	struct ptfs_map map;
 	u64 base = ip->fs->region.base.pa;
 
-	// Story: pages that can never become ready used up the budget of each call, and the kernel's
-	// thread called again for ever.
+	// Story: pages that can never become ready used up the budget of each call, and the
+	// kernel's thread called again for ever.
 	for (unsigned i = 0; ptfs_map_ready(ip, 0, PTFS_FILE_MAX, 64); i++)
 		assert_true(i < 8);
 	assert_int_equal(ptfs_map_table(ip, &map), 0);
@@ -504,8 +247,8 @@ static void cleared_meanwhile(void **state)
 	host_image_close(&r.image);
 }
 
-// An entry that is refused keeps all tags: what hangs below it may still be read by them. Once they run
-// out, fsck has to come first.
+// An entry that is refused keeps all tags: what hangs below it may still be read by them. Once they
+// run out, fsck has to come first.
 static void refused_keeps_tags(void **state)
 {
 	struct ptfs_inode *f;
@@ -627,10 +370,6 @@ int main(void)
 		cmocka_unit_test(many_places),
 		cmocka_unit_test(tags_run_out),
 		cmocka_unit_test(copy_knows),
-		cmocka_unit_test(crash_moving),
-		cmocka_unit_test(crash_making_room),
-		cmocka_unit_test(crash_twice),
-		cmocka_unit_test(rollback_first),
 		cmocka_unit_test(read_only),
 		cmocka_unit_test(cleared_meanwhile),
 		cmocka_unit_test(refused_keeps_tags),

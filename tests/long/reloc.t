@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A hundred rounds of one image at ever other addresses, with SIGKILL of QEMU at random moments: while
-it boots and mounts, while entries are rewritten, while files are written. What had been said before is
-the model."""
+"""A hundred rounds of one image at ever other addresses, with SIGKILL of QEMU at random moments:
+while it boots and mounts, while entries are rewritten, while files are written. What had been said
+before is the model."""
 
 import os
 import pathlib

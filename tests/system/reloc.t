@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""One image at nine addresses and back, with changes in between: contents stay, mappings are attached
-right after each move, and the image stays sound. Read-only at an address where it never was: read and
-mapped as well, and left as it is."""
+"""One image at nine addresses and back, with changes in between: contents stay, mappings are
+attached right after each move, and the image stays sound. Read-only at an address where it never
+was: read and mapped as well, and left as it is."""
 
 import hashlib
 import pathlib
@@ -15,7 +15,8 @@ from lib import guest, reloc, tap
 from lib.images import make_image, run_tool
 
 MIB = 1 << 20
-FILES = {"small": 100, "direct": 32768, "table": 300_000, "huge": 5 * MIB + 123, "dir/inner": 40_000}
+FILES = {"small": 100, "direct": 32768, "table": 300_000, "huge": 5 * MIB + 123,
+         "dir/inner": 40_000}
 
 
 def content(name, size):
