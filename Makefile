@@ -343,6 +343,10 @@ $(CRASH): $(CRASH_SRC:%.c=$(BUILD)/crash/o/%.o)
 crash: $(CRASH) ## the crash explorer: all single calls and pairs, ten minutes
 	$(Q)$(CRASH) --full
 
+# Traces all stores of a guest into its DIMM.
+$(BUILD)/pmtrace.so: tools/pmtrace.c
+	$(Q)mkdir -p $(@D); $(CC) -std=gnu17 -shared -fPIC -O2 $(WARN) -o $@ $<
+
 check-host: $(HTEST) ## host tests only
 	$(Q)tests/prove $(HTEST)
 
@@ -356,7 +360,7 @@ test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOO
 	$(CRASH) ## all suites
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(wildcard tests/crash/*.t tests/system/*.t tests/stress/*.t)
 
-test-long: test $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
+test-long: test $(BUILD)/pmtrace.so $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
 	$(Q)$(PROVE) $(wildcard tests/long/*.t)
 
 # What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is

@@ -145,8 +145,8 @@ struct oracle {
 };
 
 // Is scratch, as it is now, an image that may be there? NULL, or what is wrong. It is mounted,
-// recovered, compared, checked, used and emptied; all of that is undone again. With `recovery`,
-// the stores of the recovery are recorded there.
+// recovered, compared, checked, used and emptied; all of that is undone again. With `recovery`, it
+// is not used but unmounted at once, and all stores from the mount on are recorded there.
 const char *judge_image(const struct oracle *o, bool use, struct trace *recovery);
 
 // ---- Crash points ----
@@ -200,4 +200,5 @@ struct ptfs_fs *workload_fs(void);
 
 // ---- Mutation ----
 
-void mutate_all(void (*run)(void));
+// From place `first` on.
+void mutate_all(u32 first, void (*run)(void));

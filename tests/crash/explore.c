@@ -2,7 +2,8 @@
 //
 // The crash explorer (docs/crash-testing.md).
 //
-//      explore [--quick|--full|--long|--mutate] [--jobs N] [--base ADDRESS] [--only NAME[,NAME...]]
+//      explore [--quick|--full|--long|--mutate] [--jobs N] [--base ADDRESS] [--only 'CALL; CALL']
+//              [--site N]   (mutation: from place N on)
 //
 // Speaks TAP; the figures stand in comment lines.
 #include <sys/mman.h>
@@ -24,7 +25,7 @@ static const struct effort single_effort = { 10, 24, 300, 48, 64, 2, 2 };
 static const struct effort pair_effort = { 6, 6, 8, 6, 6, 64, 16 };
 static const struct effort quick_effort = { 5, 3, 3, 3, 3, 64, 32 };
 static const struct effort long_effort = { 10, 12, 40, 16, 24, 16, 8 };
-static const struct effort mutate_effort = { 6, 6, 4, 6, 4, 24, 16 };
+static const struct effort mutate_effort = { 6, 8, 6, 6, 6, 6, 16 };
 
 static void sequence_name(char *out, size_t bytes, const struct op *const *list, unsigned n)
 {
@@ -87,7 +88,7 @@ static u64 *next_task; // shared by the workers
 
 static struct {
 	const char *only;
-	unsigned jobs, stride;
+	unsigned jobs, stride, site;
 	struct effort pair;
 } how = { .jobs = 2, .stride = 1 };
 
@@ -241,7 +242,7 @@ static void mutation(void)
 	       2u, (unsigned long long)t.sequences, (unsigned long long)t.points,
 	       (unsigned long long)t.images, (unsigned long long)t.failures);
 	ex.quiet = true;
-	mutate_all(mutation_workload);
+	mutate_all(how.site, mutation_workload);
 	printf("%sok 2 - none fails without mutation\n", t.failures ? "not " : "");
 }
 
@@ -257,6 +258,8 @@ int main(int argc, char **argv)
 			how.jobs = (unsigned)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--base") && more)
 			base = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--site") && more)
+			how.site = (unsigned)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--only") && more)
 			how.only = argv[++i];
 		else

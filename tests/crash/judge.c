@@ -260,20 +260,20 @@ static const char *judge(const struct oracle *o, bool use, struct trace *recover
 	medium_use(&scratch, recovery);
 	if (ptfs_mount(&scratch.image.region, "state", 0, &fs))
 		return "it does not mount";
-	medium_use(&scratch, NULL);
 	why = view_take(&state, fs, false);
 	if (!why)
 		why = compare(o);
 	if (why && !ex.quiet && !ex.totals->failures)
 		view_print(&state, "state");
-	if (!why && use)
+	if (!why && use && !recovery)
 		why = use_all(fs);
-	if (why || !use) {
+	if (why || !(use || recovery)) {
 		ptfs_abandon(fs);
 		return why ? why : check();
 	}
 	if (ptfs_unmount(fs))
 		return "use: inodes stay busy";
+	medium_use(&scratch, NULL);
 	return check();
 }
 

@@ -439,6 +439,8 @@ static void follow_recovery(u64 hash)
 			point_explore();
 		event_apply(&t, &t.event[i]);
 	}
+	if (st.p.n)
+		point_explore(); // unmounted: what is still pending must not matter
 	st.second = false;
 	free(st.p.word);
 	free(st.p.pick);
