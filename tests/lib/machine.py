@@ -137,6 +137,11 @@ def bytes_of(size):
     return int(size[:-1]) << units[size[-1]] if size[-1] in units else int(size)
 
 
+def patience():
+    """What deadlines are multiplied with: a machine that is busy with other work takes longer."""
+    return max(1, os.getloadavg()[0] / os.cpu_count())
+
+
 def lock_images(dimms):
     """Two machines on one image would ruin it. The locks last as long as the returned files.
 
@@ -158,7 +163,8 @@ class Machine:
     """A running guest; use it as a context manager."""
 
     def __init__(self, config, name="machine", timeout=60):
-        self.config, self.name, self.timeout = config, name, timeout
+        self.config, self.name = config, name
+        self.timeout = timeout * patience()
         self.console = b""  # all that came from COM1, up to LOG_MAX
         self.unread = b""  # the part of it that no expect() has consumed
         self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="dax64-"))
@@ -207,13 +213,13 @@ class Machine:
     def expect(self, pattern, timeout=None):
         """Wait until `pattern` (regular expression) appears; the match. Consumes up to its end."""
         regex = re.compile(pattern.encode()) if isinstance(pattern, str) else pattern
-        deadline = time.time() + (timeout or self.timeout)
+        limit = timeout * patience() if timeout else self.timeout
+        deadline = time.time() + limit
         while not (match := regex.search(self.unread)):
             try:
                 data = self.receive(deadline)
             except GuestError:
-                limit = timeout or self.timeout
-                raise GuestError(f"no {regex.pattern!r} within {limit} s") from None
+                raise GuestError(f"no {regex.pattern!r} within {limit:.0f} s") from None
             if not data:
                 raise GuestError(f"the machine ended before {regex.pattern!r}")
             self.unread = self.unread[-LOG_MAX:] + data
