@@ -15,8 +15,8 @@
 //   I1  until the commit nothing that the old root word leads to has changed
 //   I2  blocks and old pages are freed after the revoke that follows the commit
 // Locking: mapping lock exclusively, inode lock.
-// Persistence: new pages, flush; one transaction {root or direct words, size, times}, whose first fence
-// makes the pages durable, too, before the root word is stored.
+// Persistence: new pages, flush; one transaction {root or direct words, size, times}, whose first
+// fence makes the pages durable, too, before the root word is stored.
 // Failure: -ENOSPC, -ENOMEM, -EUCLEAN give the new pages back.
 #include "fs/ptfs/ptfs_internal.h"
 

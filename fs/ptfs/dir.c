@@ -203,8 +203,8 @@ static int dir_grow(struct ptfs_inode *dir)
 	return 0;
 }
 
-// The free records from `at` on that together have `units`. *merged: more than one. False: the index
-// and the block do not agree.
+// The free records from `at` on that together have `units`. *merged: more than one. False: the
+// index and the block do not agree.
 static bool run_measure(const void *block, unsigned units, unsigned at, unsigned *run, bool *merged)
 {
 	struct ptfs_record r;

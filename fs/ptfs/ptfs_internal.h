@@ -253,7 +253,8 @@ struct ptfs_extent {
 // the file belongs to the caller alone.
 #define PTFS_WHOLE_RUN (~0ull)
 int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x) __must_check;
-// The same for those who come again and again: remembers the PTE page. Not for who takes blocks away.
+// The same for those who come again and again: remembers the PTE page. Not for who takes blocks
+// away.
 int ptfs_map_find(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x) __must_check;
 // Before a table page goes away or elsewhere. Mapping lock held exclusively, or the file belongs to
 // the caller alone.

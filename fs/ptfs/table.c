@@ -11,9 +11,9 @@
 //       nobody ever waits
 //   I3  direct words mean nothing while the root word is nonzero; the step between the two worlds
 //       is made under grow_lock, and so is publishing in a direct word
-//   I4  ip->pte_page is 0 or names a verified PTE page of the file, to which settled entries lead. A
-//       tree that grows keeps its PTE pages where they are. Who takes one away or moves it has the
-//       mapping lock exclusively and forgets it first; ptfs_map_find, which alone looks and
+//   I4  ip->pte_page is 0 or names a verified PTE page of the file, to which settled entries lead.
+//       A tree that grows keeps its PTE pages where they are. Who takes one away or moves it has
+//       the mapping lock exclusively and forgets it first; ptfs_map_find, which alone looks and
 //       remembers, is not called until that lock is dropped
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.

@@ -138,8 +138,8 @@ extern struct list process_list;
 struct process *process_alloc(void);
 // Put it in the table and, with its first thread, in the tree below `parent` (NULL: none).
 void process_link(struct process *p, struct process *parent, struct thread *t);
-// The same for a fork, unless a signal to several processes, among them the current one, `parent`, has
-// come since its group_signals was `seen`: it would miss the child. -ERESTARTNOINTR.
+// The same for a fork, unless a signal to several processes, among them the current one, `parent`,
+// has come since its group_signals was `seen`: it would miss the child. -ERESTARTNOINTR.
 int process_link_fork(struct process *p, struct process *parent, struct thread *t, u32 seen)
 	__must_check;
 // Out of table and tree; drops the table's reference, which the caller now holds. proc_lock held.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Opening: O_CREAT, O_EXCL, O_APPEND, O_TRUNC, O_TMPFILE and how it gets a name; unlinked files that
-// are open; umask; names of every length; directories that change while they are read.
+// Opening: O_CREAT, O_EXCL, O_APPEND, O_TRUNC, O_TMPFILE and how it gets a name; unlinked files
+// that are open; umask; names of every length; directories that change while they are read.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <grp.h>

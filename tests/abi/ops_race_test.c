@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Ranges leave a file while others read and store through mappings of it, and another file takes the
-// blocks at once. Whoever still held a translation would read the other file's bytes, or write into it.
-// Processes end in an orderly way only; the number of rounds is fixed.
+// Ranges leave a file while others read and store through mappings of it, and another file takes
+// the blocks at once. Whoever still held a translation would read the other file's bytes, or write
+// into it. Processes end in an orderly way only; the number of rounds is fixed.
 #define _GNU_SOURCE
 #include <signal.h>
 

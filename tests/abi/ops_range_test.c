@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Ranges of files: fallocate of every kind, holes and how they are found, sparse files, and all of that
-// under mappings, attached (MAP_DAXVM, which Linux takes for a flag it does not know) and plain.
+// Ranges of files: fallocate of every kind, holes and how they are found, sparse files, and all of
+// that under mappings, attached (MAP_DAXVM, which Linux takes for a flag it does not know) and
+// plain.
 #define _GNU_SOURCE
 #include <limits.h>
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// Power failures in calls on ranges and on two names: a punched range is a mixture of old bytes and zeros
-// until the call has returned, and nothing outside it changes; collapse and exchange happen wholly or not
-// at all; what was freed serves another file at once and never shows up in this one.
+// Power failures in calls on ranges and on two names: a punched range is a mixture of old bytes and
+// zeros until the call has returned, and nothing outside it changes; collapse and exchange happen
+// wholly or not at all; what was freed serves another file at once and never shows up in this one.
 #include "tests/host/ptfs_crash.h"
 
 static u8 data[MIB(3)];
@@ -122,7 +122,8 @@ static void collapsing(void **state)
 	finish(&x);
 }
 
-// The tree shrinks after the commit: the direct words that come to mean something are older than it.
+// The tree shrinks after the commit: the direct words that come to mean something are older than
+// it.
 static void collapsing_a_tree(void **state)
 {
 	struct ptfs_inode *f, *g;

@@ -34,7 +34,8 @@ EXPORT int qemu_plugin_install(plugin_id_t id, const void *info, int argc, char 
 
 int qemu_plugin_version = INTERFACE_MIN;
 
-// Never moved: the translated code adds to `runs` in place. Blocks beyond the table are not counted.
+// Never moved: the translated code adds to `runs` in place. Blocks beyond the table are not
+// counted.
 static struct block {
 	uint64_t address, instructions, runs;
 } * blocks;
