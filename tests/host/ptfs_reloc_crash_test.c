@@ -77,8 +77,9 @@ static void crash_again(struct moving *m, const struct ptfs_region *region)
 
 static void outer_fence(void *ctx, struct crash_log *log)
 {
-	static bool (*const take[])(void *, u64, const struct crash_word *) = { NULL, take_every,
-										take_half };
+	static bool (*const take[])(void *, u64, const struct crash_word *) = {
+		NULL, take_every, take_half, take_half, take_half, take_half
+	};
 	struct moving *m = ctx;
 
 	for (unsigned i = 0; log->words && i < ARRAY_SIZE(take); i++) {
