@@ -358,7 +358,8 @@ PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
 test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
 	$(CRASH) ## all suites
-	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(wildcard tests/crash/*.t tests/system/*.t tests/stress/*.t)
+	$(Q)$(PROVE) $(HTEST) $(ABITEST) \
+		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
 test-long: test $(BUILD)/pmtrace.so $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
 	$(Q)$(PROVE) $(wildcard tests/long/*.t)
