@@ -18,23 +18,22 @@
 //   - The walker caches any present entry of the loaded tables at any time, wanted or not. It never
 //     evicts: that could only hide a mistake.
 //   - TSO: a plain store waits in a first-in-first-out buffer for as long as it likes, while later
-//     loads pass it. Locked instructions, MFENCE and MOV CR3 wait until the buffer is empty. Walkers
-//     look at memory, not at buffers. No CPU here loads what it has buffered, so there is no
-//     forwarding to model. Two places deep: no path has three plain stores without a barrier.
+//     loads pass it. Locked instructions, MFENCE and MOV CR3 wait until the buffer is empty.
+//     Walkers look at memory, not at buffers. No CPU here loads what it has buffered, so there is
+//     no forwarding to model. Three places deep: no path has four plain stores without a barrier.
 //
 // Why the d_steps are sound: each stands for one load, one store, or one locked instruction, or for
 // one MOV CR3, which other CPUs cannot observe half done. Checks of the invariant are no part of
 // the machine and take no time. Everything else interleaves.
 //
-// A mistake is switched on by -DNAME; tests/model/epoch.t says which there are and what is expected.
+// A mistake is switched on by -DNAME; tests/model/epoch.t says which there are and what is
+// expected.
 
 #define CPUS	  3
 #ifndef LIVES
-#define LIVES 2
+#define LIVES	  2 // of the slot or the object, one after the other
 #endif
-#ifndef ADVANCES
-#define ADVANCES 1
-#endif
+#define ADVANCES  1 // epochs that CPU 1 begins without need
 
 // Address spaces, as loaded_as and CR3 name them.
 #define A	  1
@@ -65,7 +64,7 @@ byte advances;
 // ---- Stores, fences, translations ---------------------------------------------------------------
 
 mtype = { ENTRY, OBJECT, LOADED, SEEN };
-chan buffer[CPUS] = [2] of { mtype, byte };
+chan buffer[CPUS] = [3] of { mtype, byte };
 
 #define store(cpu, where, what) buffer[cpu]!where, what
 #define fenced(cpu)		empty(buffer[cpu])
@@ -76,10 +75,12 @@ active [CPUS] proctype hardware()
 
 end:	do
 	:: d_step { buffer[_pid]?[ENTRY, what] -> buffer[_pid]?ENTRY, what; entry = what; what = 0 }
-	:: d_step { buffer[_pid]?[OBJECT, what] -> buffer[_pid]?OBJECT, what; object = what; what = 0 }
-	:: d_step { buffer[_pid]?[LOADED, what] -> buffer[_pid]?LOADED, what; loaded_as[_pid] = what;
+	:: d_step { buffer[_pid]?[OBJECT, what] -> buffer[_pid]?OBJECT, what; object = what;
 		what = 0 }
-	:: d_step { buffer[_pid]?[SEEN, what] -> buffer[_pid]?SEEN, what; seen[_pid] = what; what = 0 }
+	:: d_step { buffer[_pid]?[LOADED, what] -> buffer[_pid]?LOADED, what;
+		loaded_as[_pid] = what; what = 0 }
+	:: d_step { buffer[_pid]?[SEEN, what] -> buffer[_pid]?SEEN, what; seen[_pid] = what;
+		what = 0 }
 	:: d_step { cr3[_pid] == A && entry && !tlb[_pid] -> tlb[_pid] = entry }
 	od
 }
@@ -98,7 +99,7 @@ inline flush(cpu)
 	d_step { fenced(cpu) -> tlb[cpu] = 0 }
 }
 
-// ---- A quiescent point: read E, flush, publish. `last` is what this CPU published last ------------
+// ---- A quiescent point: read E, flush, publish. `last` is what this CPU published last ---
 //
 // A tick that finds no new epoch only flushes; leaving it out leaves more in the TLB.
 

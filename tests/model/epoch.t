@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """The protocols of docs/epochs.md in Promela, explored by spin.
 
-Each model must hold in every interleaving, and spin must find each mistake that can be switched on in
-it: as an assertion that fails, or as a wait that never ends.
+Each model must hold in every interleaving, and spin must find each mistake that can be switched on
+in it: as an assertion that fails, or as a wait that never ends.
 
     tests/model/epoch.t [MODEL [MISTAKE]]      only these; with a mistake, the shortest way to it
 """

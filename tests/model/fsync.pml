@@ -9,22 +9,23 @@
 //     under way, or its chunk's dirty bit is set (`check_marked`).
 //
 // The cast: one file, one chunk of 2 MiB, of which two lines matter, mapped by two slots
-//   CPU 0, CPU 1   threads of the process: each mapped one of the slots, faults in it, unmaps it and maps
-//                  it again warm; CPU 1 stores by the other one's, too, if it can
-//   CPU 2          two threads that call fsync at any time and lose the CPU at any time, and msync of
-//                  the first line by somebody
+//   CPU 0, CPU 1   threads of the process: each mapped one of the slots, faults in it, unmaps it
+//                  and maps it again warm; CPU 1 stores by the other one's, too, if it can
+//   CPU 2          two threads that call fsync at any time and lose the CPU at any time, and msync
+//                  of the first line by somebody
 //
-// The hardware: a walker caches the slot's entry, with its W, at any time; a store needs a cached W,
-// and waits in the CPU's buffer (TSO). An interrupt drains the buffer, so a shootdown does. A store
-// fault drops the cached entry that it came from (SDM 3A, 4.10.4.1), so no stale "read-only" has to be
-// modelled.
+// The hardware: a walker caches the slot's entry, with its W, at any time; a store needs a cached
+// W, and waits in the CPU's buffer (TSO). An interrupt drains the buffer, so a shootdown does. A
+// store fault drops the cached entry that it came from (SDM 3A, 4.10.4.1), so no stale "read-only"
+// has to be modelled.
 //
-// Why the d_steps are sound: each is one load, one store, or one locked instruction; or the handler of
-// the shootdown on one CPU, which is between two instructions of that CPU. Stores of the kernel are
-// not buffered here: those to bit and W come before the release of the lock, and in front of
+// Why the d_steps are sound: each is one load, one store, or one locked instruction; or the handler
+// of the shootdown on one CPU, which is between two instructions of that CPU. Stores of the kernel
+// are not buffered here: those to bit and W come before the release of the lock, and in front of
 // the shootdown is a fence. epoch.pml and revoke.pml show what happens without one.
 //
-// A mistake is switched on by -DNAME; tests/model/epoch.t says which there are and what is expected.
+// A mistake is switched on by -DNAME; tests/model/epoch.t says which there are and what is
+// expected.
 
 #define USERS  2
 #define SLOTS  2
@@ -64,7 +65,8 @@ inline drain(cpu)
 
 // ---- A thread that stores -----------------------------------------------------------------------
 
-// One lock covers both halves: whoever takes W away under it takes the bit with it, or finds neither.
+// One lock covers both halves: whoever takes W away under it takes the bit with it, or finds
+// neither.
 inline fault(slot)
 {
 #ifdef BIT_WITHOUT_LOCK

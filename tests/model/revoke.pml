@@ -2,9 +2,10 @@
 //
 // Slots as hazard pointers: attach and unmap without counts, against revoke.
 //
-// THE INVARIANT: when a file's table page (or block: whatever the slot's entry leads to) is freed, no
-// entry leads to it, no CPU has cached the way, and none is added afterwards (`freed`). And a slot
-// that is taken for a new use has an empty entry that no CPU remembers (`check_slot`). Every wait ends.
+// THE INVARIANT: when a file's table page (or block: whatever the slot's entry leads to) is freed,
+// no entry leads to it, no CPU has cached the way, and none is added afterwards (`freed`). And a
+// slot that is taken for a new use has an empty entry that no CPU remembers (`check_slot`). Every
+// wait ends.
 //
 // The cast
 //   CPU 0   maps the file in its one slot, unmaps, maps again warm, clears, faults
@@ -15,8 +16,8 @@
 // then the file grows again and has table page 2, and so on.
 //
 // The hardware, one process per CPU
-//   - The walker caches the slot's entry at any time in a paging-structure cache (`upper`), and goes
-//     on from there, or from the entry, to a translation (`leaf`). Either outlives the entry.
+//   - The walker caches the slot's entry at any time in a paging-structure cache (`upper`), and
+//     goes on from there, or from the entry, to a translation (`leaf`). Either outlives the entry.
 //   - TSO: a plain store waits in a first-in-first-out buffer while later loads pass it. Locked
 //     instructions and MFENCE wait until the buffer is empty. Words that a CPU stores without a
 //     barrier and loads again are read by compare-and-swap only, which drains; so no forwarding.
@@ -25,10 +26,12 @@
 // runs there: an interrupt does not wait for a section with preemption off, so it is *not* a proof
 // that no such section is under way. That proof is SETTING.
 //
-// Why the d_steps are sound: each is one load, one store or one locked instruction; or the handler of
-// the flush on one CPU, which is between two instructions of that CPU; or a check of the invariant.
+// Why the d_steps are sound: each is one load, one store or one locked instruction; or the handler
+// of the flush on one CPU, which is between two instructions of that CPU; or a check of the
+// invariant.
 //
-// A mistake is switched on by -DNAME; tests/model/epoch.t says which there are and what is expected.
+// A mistake is switched on by -DNAME; tests/model/epoch.t says which there are and what is
+// expected.
 
 #define CPUS	 3
 #ifndef MAPS
@@ -210,7 +213,7 @@ inline unmap()
 	od
 }
 
-// ---- Fault: any thread of the process; preemptible, holds the mapping lock shared ----------------
+// ---- Fault: any thread of the process; preemptible, holds the mapping lock shared ---------------
 
 inline fault(cpu)
 {
