@@ -4,9 +4,9 @@
 // be done with an image.
 //
 // The input is not the image but what is done to it, in records of 12 bytes: which of the blocks
-// that are in use, which word of it, how it changes. Checksums are made right again unless the first
-// byte says no, so that changes get past them. The first byte also says whether the image is
-// unclean and whether the repair has its turn.
+// that are in use, which word of it, how it changes. Checksums are made right again unless the
+// first byte says no, so that changes get past them. The first byte also says whether the image
+// is unclean and whether the repair has its turn.
 #pragma once
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The fuzzer's executions with programs from a fixed seed: no coverage guides them, but they are the
-// same every time. PTFS_FUZZ=N makes N of them.
+// The fuzzer's executions with programs from a fixed seed: no coverage guides them, but they are
+// the same every time. PTFS_FUZZ=N makes N of them.
 #include "tests/fuzz/ptfs_fuzz.h"
 
 #define PROGRAM (1 + 12 * FUZZ_RECORD)

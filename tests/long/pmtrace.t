@@ -20,7 +20,8 @@ from lib.machine import BUILD, KERNEL, Config, Dimm
 
 RECORD = struct.Struct("<QQ16sII")
 KERNEL_HALF = 1 << 63
-COMMAND = """cd /pmem; for i in 1 2 3 4 5 6 7 8; do cp /bin/maptour f$i; mkdir d$i; mv f$i d$i/g; done
+COMMAND = """cd /pmem
+for i in 1 2 3 4 5 6 7 8; do cp /bin/maptour f$i; mkdir d$i; mv f$i d$i/g; done
 dd if=/dev/zero of=big bs=64k count=40 2>/dev/null; ln d1/g l; ln -s d1 s; rm -r d2 d3; : >d4/g
 echo word >>d5/g; rm big; sync"""
 
