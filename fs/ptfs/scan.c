@@ -98,13 +98,14 @@ int ptfs_scan(struct ptfs_fs *fs)
 	int err;
 
 	fs->scanning = true;
-	err = ptfs_verify_inode(&fs->itable);
-	if (!err)
+	err = ptfs_verify_inode(&fs->itable); // a root that is refused must not be walked from
+	if (!err) {
 		err = ptfs_map_ready(&fs->itable, 0, PTFS_FILE_MAX, ~0u);
-	if (err == -EUCLEAN && fs->refused)
-		err = 0; // parts of the inode table are lost; the rest goes on
-	if (!err)
-		err = scan_inodes(fs);
+		if (err == -EUCLEAN && fs->refused)
+			err = 0; // parts of the inode table are lost; the rest goes on
+		if (!err)
+			err = scan_inodes(fs);
+	}
 	fs->scanning = false;
 	if (fs->refused)
 		ptfs_log(PTFS_LOG_WARN, "ptfs %s: scan refused %llu things: run ptfs check",

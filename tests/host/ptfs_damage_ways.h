@@ -61,6 +61,17 @@ DAMAGE(itable_root_outside)
 {
 	change8(r, S(itable_root), PTE_ADDR, 0x7fff000);
 }
+// Found by the fuzzer: the scan went on with the refused root, and its level led the walk out of the
+// cursor.
+DAMAGE(itable_root_level)
+{
+	change8(r, S(itable_root), 0, PTFS_E_LEVEL);
+}
+DAMAGE(size_and_level)
+{
+	put8(r, inode_at(r, "/paged") + D(size), ~0ull);
+	change8(r, slot_at(r, "/paged", 0, PT_PMD), 0, PTFS_E_LEVEL);
+}
 DAMAGE(itable_entry_zero)
 {
 	put8(r, slot_at(r, NULL, 1, PT_PTE), 0);
@@ -402,6 +413,8 @@ static const struct damage damages[] = {
 	W(base_current, ""),
 	W(itable_root_zero, ""),
 	W(itable_root_outside, ""),
+	W(itable_root_level, ""),
+	W(size_and_level, "/paged"),
 	W(itable_entry_zero, ""),
 	W(itable_entry_data, ""),
 	W(itable_entry_twice, ""),

@@ -253,9 +253,10 @@ void fix_tree_visit(struct fix *x, const struct fix_tree *t, fix_leaf leaf, void
 	struct fix_tree copy = *t;
 	struct walk w = { .x = x, .t = &copy, .leaf = leaf, .ctx = ctx };
 	u64 root = ptfs_word(x->fs, t->root_off);
+	int level = ptfs_root_level(root);
 
-	if (root)
-		visit_entry(&w, t->root_off, ptfs_root_level(root), 0);
+	if (level >= PTFS_ROOT_LEVEL_MIN && level <= PTFS_ROOT_LEVEL_MAX)
+		visit_entry(&w, t->root_off, level, 0);
 	for (unsigned i = 0; !root && t->direct_off && i < PTFS_DIRECT; i++)
 		visit_entry(&w, t->direct_off + 8 * i, PT_PTE, i * PTFS_BLOCK);
 }
