@@ -21,7 +21,7 @@ struct explorer ex;
 static struct view views[2];
 static struct trace trace, looking;
 
-static const struct effort single_effort = { 10, 24, 300, 48, 64, 2, 2 };
+static const struct effort single_effort = { 10, 24, 100, 32, 48, 64, 4 };
 static const struct effort pair_effort = { 6, 6, 8, 6, 6, 64, 16 };
 static const struct effort quick_effort = { 5, 3, 3, 3, 3, 64, 32 };
 static const struct effort long_effort = { 10, 12, 40, 16, 24, 16, 8 };

@@ -247,6 +247,8 @@ static int op_mmap(const struct op *op)
 	struct ptfs_page page;
 	int err = namei(op->path, &ip);
 
+	if (err)
+		return err;
 	for (u64 pos = op->a; !err && pos < min(op->a + op->b, ip->size); pos += 8) {
 		err = ptfs_map_page(ip, pos, true, &page);
 		if (!err && pos + 8 <= ip->size)
@@ -254,8 +256,7 @@ static int op_mmap(const struct op *op)
 	}
 	if (!err)
 		err = ptfs_sync_range(ip, op->a, op->b);
-	if (ip)
-		ptfs_iput(ip);
+	ptfs_iput(ip);
 	return err;
 }
 
