@@ -61,8 +61,8 @@ DAMAGE(itable_root_outside)
 {
 	change8(r, S(itable_root), PTE_ADDR, 0x7fff000);
 }
-// Found by the fuzzer: the scan went on with the refused root, and its level led the walk out of the
-// cursor.
+// Found by the fuzzer: the scan went on with the refused root, and its level led the walk out of
+// the cursor.
 DAMAGE(itable_root_level)
 {
 	change8(r, S(itable_root), 0, PTFS_E_LEVEL);
