@@ -66,7 +66,8 @@ deps: ## install the packages that are missing (done by itself before all target
 
 DEPS_GROUPS := $(if $(filter-out help clean deps,$(call goal,%)),build) $(if $(call goal,lint format fuzz),lint) \
 	$(if $(call goal,bochs bochs-debug test-long),bochs) \
-	$(if $(call goal,test test-long),cross fuse)
+	$(if $(call goal,test test-long),cross) \
+	$(if $(call goal,test test-long lint),fuse)
 ifneq ($(DEPS),no)
 -include $(patsubst %,$(BUILD)/deps-%.stamp,$(DEPS_GROUPS))
 endif
