@@ -5,8 +5,9 @@
 // Invariants:
 //   I1  A file in the table carries one reference for its place there.
 //   I2  `next` is at most the lowest free descriptor.
-//   I3  fd_begin takes no reference only if the context has one user, which is the caller: others
-//       that come (threads it makes, /proc readers) come through the caller or only read.
+//   I3  fd_begin takes no reference only if the table has one user, which is the caller: others
+//       that come (threads and processes it makes) come through the caller, and /proc readers, who
+//       hold a context and are not counted, only look.
 // Locking: table->lock (RANK_FILES), a spinlock; files are put after it was dropped.
 #include "fs/fs_context.h"
 
@@ -18,6 +19,7 @@
 #define FD_FIRST 64 // places in a new table; grows to FD_MAX by doubling
 
 struct fd_table {
+	u32 users;                // contexts that use it [atomic]
 	struct spinlock lock;     // RANK_FILES
 	struct file **files;      // [lock] `size` places
 	unsigned size;            // [lock]
@@ -32,6 +34,7 @@ struct fd_table *fd_table_create(void)
 
 	if (!t)
 		return NULL;
+	t->users = 1;
 	spin_init(&t->lock, RANK_FILES);
 	t->files = t->first;
 	t->size = FD_FIRST;
@@ -85,7 +88,7 @@ struct fd_table *fd_table_copy(struct fd_table *from)
 	err = grow_locked(t, READ_ONCE(from->size) - 1);
 	spin_unlock(&t->lock);
 	if (err) {
-		fd_table_free(t);
+		fd_table_put(t);
 		return NULL;
 	}
 	spin_lock(&from->lock);
@@ -100,8 +103,22 @@ struct fd_table *fd_table_copy(struct fd_table *from)
 	return t;
 }
 
-void fd_table_free(struct fd_table *t)
+struct fd_table *fd_table_get(struct fd_table *t)
 {
+	ref_get(&t->users);
+	return t;
+}
+
+// Acquire: what former users did to the table comes before what is done without its lock now.
+bool fd_table_is_shared(const struct fd_table *t)
+{
+	return __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) != 1;
+}
+
+void fd_table_put(struct fd_table *t)
+{
+	if (!ref_put_is_last(&t->users))
+		return;
 	for (unsigned fd = 0; fd < t->size; fd++)
 		if (t->files[fd]) {
 			flock_close(t->files[fd], t);
@@ -190,11 +207,10 @@ unsigned fd_table_size(void)
 
 struct fd_use fd_begin(int fd)
 {
-	struct fs_context *c = fs_current();
-	struct fd_table *t = c->fds;
+	struct fd_table *t = fs_current()->fds;
 	struct file *f;
 
-	if (__atomic_load_n(&c->refs, __ATOMIC_ACQUIRE) != 1) {
+	if (fd_table_is_shared(t)) {
 		f = get(t, fd);
 		return (struct fd_use){ .file = f, .counted = f != NULL };
 	}

@@ -77,7 +77,7 @@ KTEST(fd_table_grows_and_ends)
 	file_put(f);
 	EXPECT_EQ(fd_install(file_get(f), FD_MAX, false), -EINVAL);
 	file_put(f);
-	copy = fs_context_copy(fs_current());
+	copy = fs_context_clone(fs_current(), false, false);
 	if (EXPECT(copy != NULL)) {
 		EXPECT_EQ(f->refs, 2 * FD_MAX + 1);
 		fs_context_exec(copy);
@@ -89,5 +89,40 @@ KTEST(fd_table_grows_and_ends)
 		EXPECT_EQ(fd_close(fd), 0);
 	EXPECT_EQ(f->refs, FD_MAX / 2 + 1);
 	file_put(f); // the rest goes with the table
+	end();
+}
+
+// What fd_begin decides by: a reference is taken only while others use the table, and a context
+// that /proc looks at does not count.
+KTEST(fd_table_counts_its_users)
+{
+	struct fs_context *shares, *copies;
+	struct fd_use use;
+	struct file *f;
+
+	if (!begin())
+		return;
+	f = open_null();
+	if (!f || !EXPECT_EQ(fd_install(f, 3, false), 3))
+		return;
+	EXPECT(!fs_context_shares_files(fs_current()));
+	fs_context_free(fs_context_get(fs_current()));
+	use = fd_begin(3);
+	EXPECT(use.file == f && !use.counted);
+	fd_end(use);
+	shares = fs_context_clone(fs_current(), true, true);
+	copies = fs_context_clone(fs_current(), true, false);
+	if (!EXPECT(shares && copies))
+		return;
+	EXPECT(fs_context_shares_files(fs_current()));
+	EXPECT(!fs_context_shares_files(copies));
+	use = fd_begin(3);
+	EXPECT(use.file == f && use.counted);
+	fd_end(use);
+	EXPECT_EQ(f->refs, 2); // two tables
+	fs_context_free(copies);
+	fs_context_free(shares);
+	EXPECT(!fs_context_shares_files(fs_current()));
+	EXPECT_EQ(f->refs, 1);
 	end();
 }

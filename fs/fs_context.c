@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the file system context of a process: root, working directory, umask, credentials.
+// What: the file system context of a thread: root, working directory, umask, credentials.
 // Not here: its descriptors (fs/fd_table.c).
 //
 // Invariants:
 //   I1  root and cwd are set while a process runs, and change only under dcache_lock: a path walk
 //       reads them under that lock and needs no reference.
+//   I2  Place and table of a context are constant: who looks at that of another thread (/proc)
+//       needs a reference to the context and no more. execve, which must not share descriptors,
+//       moves to a new context.
 #include "fs/fs_context.h"
 
 #include "fs/vfs_internal.h"
@@ -13,7 +16,8 @@
 #include "kernel/sched/thread.h"
 #include "mm/heap.h"
 
-static struct fs_context boot = { .refs = 1, .umask = 022, .nofile = FD_MAX };
+static struct fs_place boot_place = { .users = 1, .umask = 022 };
+static struct fs_context boot = { .refs = 1, .place = &boot_place, .nofile = FD_MAX };
 
 struct fs_context *boot_context(void)
 {
@@ -22,8 +26,8 @@ struct fs_context *boot_context(void)
 
 void boot_context_set_root(struct dentry *root)
 {
-	boot.root = dentry_get(root);
-	boot.cwd = dentry_get(root);
+	boot_place.root = dentry_get(root);
+	boot_place.cwd = dentry_get(root);
 	boot.fds = fd_table_create();
 	if (!boot.fds)
 		panic("no memory for the first descriptor table");
@@ -41,37 +45,67 @@ struct credentials *fs_credentials(struct fs_context *c)
 	return &c->cred;
 }
 
-static struct fs_context *create(struct fs_context *from, struct fd_table *fds)
+static struct fs_place *place_copy(const struct fs_place *from)
 {
-	struct fs_context *c = fds ? kmalloc(sizeof(*c)) : NULL;
+	struct fs_place *p = kmalloc(sizeof(*p));
+
+	if (!p)
+		return NULL;
+	*p = (struct fs_place){ .users = 1, .umask = READ_ONCE(from->umask) };
+	spin_lock(&dcache_lock);
+	p->root = dentry_get(from->root);
+	p->cwd = dentry_get(from->cwd);
+	spin_unlock(&dcache_lock);
+	return p;
+}
+
+static struct fs_place *place_get(struct fs_place *p)
+{
+	ref_get(&p->users);
+	return p;
+}
+
+static void place_put(struct fs_place *p)
+{
+	if (!ref_put_is_last(&p->users))
+		return;
+	dentry_put(p->root);
+	dentry_put(p->cwd);
+	kfree(p);
+}
+
+// Takes over `place` and `fds`, which are NULL if there was no memory for them.
+static struct fs_context *create(const struct fs_context *from, struct fs_place *place,
+				 struct fd_table *fds)
+{
+	struct fs_context *c = place && fds ? kmalloc(sizeof(*c)) : NULL;
 
 	if (!c) {
 		if (fds)
-			fd_table_free(fds);
+			fd_table_put(fds);
+		if (place)
+			place_put(place);
 		return NULL;
 	}
 	*c = (struct fs_context){
 		.refs = 1,
-		.umask = READ_ONCE(from->umask),
-		.nofile = from->nofile,
-		.cred = from->cred,
+		.nofile = READ_ONCE(from->nofile),
+		.place = place,
 		.fds = fds,
+		.cred = from->cred,
 	};
-	spin_lock(&dcache_lock);
-	c->root = dentry_get(from->root);
-	c->cwd = dentry_get(from->cwd);
-	spin_unlock(&dcache_lock);
 	return c;
 }
 
 struct fs_context *fs_context_create(void)
 {
-	return create(&boot, fd_table_create());
+	return create(&boot, place_copy(&boot_place), fd_table_create());
 }
 
-struct fs_context *fs_context_copy(struct fs_context *from)
+struct fs_context *fs_context_clone(struct fs_context *from, bool share_place, bool share_files)
 {
-	return create(from, fd_table_copy(from->fds));
+	return create(from, share_place ? place_get(from->place) : place_copy(from->place),
+		      share_files ? fd_table_get(from->fds) : fd_table_copy(from->fds));
 }
 
 struct fs_context *fs_context_get(struct fs_context *c)
@@ -84,11 +118,15 @@ void fs_context_free(struct fs_context *c)
 {
 	if (!ref_put_is_last(&c->refs))
 		return;
-	fd_table_free(c->fds);
-	dentry_put(c->root);
-	dentry_put(c->cwd);
+	fd_table_put(c->fds);
+	place_put(c->place);
 	kfree(c->spare);
 	kfree(c);
+}
+
+bool fs_context_shares_files(const struct fs_context *c)
+{
+	return fd_table_is_shared(c->fds);
 }
 
 void fs_context_exec(struct fs_context *c)
@@ -118,12 +156,12 @@ static struct dentry *get_locked(struct dentry **place)
 
 struct dentry *fs_cwd(struct fs_context *c)
 {
-	return get_locked(&c->cwd);
+	return get_locked(&c->place->cwd);
 }
 
 struct dentry *fs_root(struct fs_context *c)
 {
-	return get_locked(&c->root);
+	return get_locked(&c->place->root);
 }
 
 static void replace(struct dentry **place, struct dentry *d)
@@ -139,15 +177,15 @@ static void replace(struct dentry **place, struct dentry *d)
 
 void fs_set_cwd(struct fs_context *c, struct dentry *d)
 {
-	replace(&c->cwd, d);
+	replace(&c->place->cwd, d);
 }
 
 void fs_set_root(struct fs_context *c, struct dentry *d)
 {
-	replace(&c->root, d);
+	replace(&c->place->root, d);
 }
 
 u32 fs_set_umask(struct fs_context *c, u32 mask)
 {
-	return __atomic_exchange_n(&c->umask, mask & 0777, __ATOMIC_RELAXED);
+	return __atomic_exchange_n(&c->place->umask, mask & 0777, __ATOMIC_RELAXED);
 }

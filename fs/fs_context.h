@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// What a process sees of the file systems: root, working directory, umask, credentials,
-// descriptors. thread->fs points here. Shared between threads of a process; copied by fork.
+// What a thread sees of the file systems: root, working directory, umask, credentials, descriptors.
+// thread->fs points here. Each thread has a context of its own, so credentials are a thread's, as
+// in Linux; what clone(2) shares (CLONE_FS: root, directory, umask; CLONE_FILES: descriptors) hangs
+// on it, and counts its users.
 #pragma once
 
 #include "fs/vfs.h"
@@ -17,13 +19,16 @@ struct credentials {
 
 struct fs_context; // fs/fs_context.c
 
-// A context at "/" with no descriptors (init), or a copy (fork): descriptors share their open
-// files. One reference. NULL when memory is short.
+// A context at "/" with no descriptors (init), or one for a new thread: a copy (fork: descriptors
+// share their open files), or with root, directory and umask (share_place) or the descriptor table
+// (share_files) in common. One reference. NULL when memory is short.
 struct fs_context *fs_context_create(void);
-struct fs_context *fs_context_copy(struct fs_context *from);
-// One more thread that uses it, one less: the last one closes everything (may sleep).
+struct fs_context *fs_context_clone(struct fs_context *from, bool share_place, bool share_files);
+// One more that looks at it (/proc), one less: the last one lets go of everything (may sleep).
 struct fs_context *fs_context_get(struct fs_context *c);
 void fs_context_free(struct fs_context *c);
+// The thread's descriptors are others' too, which execve must not go on with.
+bool fs_context_shares_files(const struct fs_context *c);
 void fs_context_exec(struct fs_context *c); // close-on-exec, set-uid comes here later
 struct credentials *fs_credentials(struct fs_context *c);
 // RLIMIT_NOFILE, at most FD_MAX.

@@ -37,7 +37,7 @@ struct walk_link {
 
 static struct dentry *walk_root(const struct walk *w)
 {
-	return w->ctx->root;
+	return w->ctx->place->root;
 }
 
 // What is mounted on `d`, however often.
@@ -180,7 +180,7 @@ static int step_locked(struct walk *w, struct dentry *found, struct dentry **cur
 // Where a walk begins: no reference is needed, dcache_lock is held.
 static struct dentry *start_of(const struct walk *w)
 {
-	return *w->rest == '/' ? walk_root(w) : w->ctx->cwd;
+	return *w->rest == '/' ? walk_root(w) : w->ctx->place->cwd;
 }
 
 static int step_cached(struct walk *w)

@@ -91,7 +91,7 @@ static int place_made(struct place *p, int err, struct inode *made)
 
 static u32 without_umask(u32 mode)
 {
-	return mode & ~READ_ONCE(fs_current()->umask);
+	return mode & ~READ_ONCE(fs_current()->place->umask);
 }
 
 int vfs_mkdirat(int dirfd, const char *path, u32 mode)

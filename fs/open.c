@@ -180,7 +180,7 @@ static int create_here(struct walk *w, struct dentry *d, u32 mode)
 		return err;
 	if (!dir->ops->create)
 		return -EACCES;
-	mode = S_IFREG | (mode & 07777 & ~READ_ONCE(w->ctx->umask));
+	mode = S_IFREG | (mode & 07777 & ~READ_ONCE(w->ctx->place->umask));
 	err = dir->ops->create(dir, w->name, w->name_len, mode, 0, &made);
 	if (!err)
 		dcache_instantiate(d, made);
@@ -255,7 +255,7 @@ static int make_tmpfile(struct walk *w, struct inode *dir, unsigned flags, u32 m
 		return err;
 	if (!dir->ops->tmpfile)
 		return -EOPNOTSUPP;
-	mode = S_IFREG | (mode & 07777 & ~READ_ONCE(w->ctx->umask));
+	mode = S_IFREG | (mode & 07777 & ~READ_ONCE(w->ctx->place->umask));
 	err = dir->ops->tmpfile(dir, mode, !(flags & O_EXCL), out);
 	if (!err && !(flags & O_EXCL))
 		__atomic_fetch_or(&(*out)->flags, INODE_LINKABLE, __ATOMIC_RELAXED);

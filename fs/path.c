@@ -53,7 +53,7 @@ static ssize path_locked(struct dentry *d, char *buf, size_t bytes) REQUIRES(dca
 		at -= sizeof(deleted) - 1;
 		memcpy(buf + at, deleted, sizeof(deleted) - 1);
 	}
-	if (!path_backwards(d, fs_current()->root, buf, &at))
+	if (!path_backwards(d, fs_current()->place->root, buf, &at))
 		return -ERANGE;
 	len = bytes - 1 - at;
 	memmove(buf, buf + at, len);

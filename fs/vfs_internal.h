@@ -31,24 +31,32 @@ static inline bool ref_put_is_last(u32 *refs)
 	return __atomic_sub_fetch(refs, 1, __ATOMIC_ACQ_REL) == 0;
 }
 
+// What CLONE_FS shares.
+struct fs_place {
+	u32 users;           // contexts [atomic]
+	u32 umask;           // [atomic]
+	struct dentry *root; // [dcache_lock]
+	struct dentry *cwd;  // [dcache_lock]
+};
+
 struct fs_context {
-	u32 refs;                // atomic: threads, and /proc readers
-	struct dentry *root;     // [dcache_lock]
-	struct dentry *cwd;      // [dcache_lock]
-	u32 umask;               // atomic
-	unsigned nofile;         // RLIMIT_NOFILE
-	struct credentials cred; // changed by the process's own threads only
-	struct fd_table *fds;
-	struct file *spare; // memory of a closed file, for the next one [atomic exchange]
+	u32 refs;                // its thread, and /proc readers [atomic]
+	unsigned nofile;         // RLIMIT_NOFILE [atomic]
+	struct fs_place *place;  // constant
+	struct fd_table *fds;    // constant
+	struct credentials cred; // [own thread]
+	struct file *spare;      // memory of a closed file, for the next one [atomic exchange]
 };
 
 struct fs_context *boot_context(void);           // of kernel threads: "/" and root's credentials
 void boot_context_set_root(struct dentry *root); // once, when the root is mounted
 
-// fs/fd_table.c: owns the table of one context.
+// fs/fd_table.c: tables of descriptors, counted by the contexts that use them.
 struct fd_table *fd_table_create(void);
 struct fd_table *fd_table_copy(struct fd_table *from);
-void fd_table_free(struct fd_table *t);
+struct fd_table *fd_table_get(struct fd_table *t);
+void fd_table_put(struct fd_table *t);             // the last user closes everything (may sleep)
+bool fd_table_is_shared(const struct fd_table *t); // other contexts use it, too
 void fd_table_close_on_exec(struct fd_table *t);
 
 // fs/inode.c

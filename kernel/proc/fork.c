@@ -95,7 +95,7 @@ static int copy_resources(const struct clone_args *args, struct process *child, 
 	t->user = uthread_create();
 	if (!t->user)
 		return -ENOMEM;
-	t->fs = fs_context_copy(me->fs);
+	t->fs = fs_context_clone(me->fs, false, false);
 	if (!t->fs)
 		return -ENOMEM;
 	if (args->flags & CLONE_VM) {
