@@ -5,6 +5,8 @@
 // through recovery, check, comparison and use.
 //
 //      workload.c   which operations, in which sequences
+//      calls.c      how ptfs executes them
+//      model*.c     what they mean: an independent model; expect.c: the same with these types
 //      medium.c     two images, what is stored to them, and how to take it back
 //      state.c      which words may be missing at a crash point, and the images that follow
 //      view.c       what can be seen of a file system
@@ -94,6 +96,7 @@ void sites_init(void);
 
 struct view_block {
 	u64 index;
+	bool maybe;      // model: there, or a hole; both are right
 	const u8 *bytes; // NULL: zeros
 };
 
@@ -114,6 +117,12 @@ struct view {
 };
 
 void view_init(struct view *v);
+void view_clear(struct view *v);
+struct view_file *view_add(struct view *v, const char *path);
+// Blocks are added to the file that was added last. `bytes`: copied; NULL: zeros.
+void view_add_block(struct view *v, u64 index, const u8 *bytes, bool maybe);
+// All files are there: sorts them.
+void view_finish(struct view *v);
 // NULL, or what is wrong. `copy`: bytes are copied, else they stay where they are.
 const char *view_take(struct view *v, struct ptfs_fs *fs, bool copy);
 const struct view_file *view_find(const struct view *v, const char *path);
@@ -122,6 +131,9 @@ const u8 *view_bytes(const struct view *v, const struct view_file *f, u64 index)
 bool view_same_file(const struct view *a, const struct view_file *f, const struct view *b,
 		    const struct view_file *g);
 bool view_same(const struct view *a, const struct view *b);
+// The same blocks exist, where the model (b) says so; the same times.
+bool view_same_blocks(const struct view *a, const struct view *b);
+bool view_same_times(const struct view *a, const struct view *b);
 void view_print(const struct view *v, const char *title);
 
 // ---- Judging ----
@@ -140,6 +152,7 @@ struct oracle {
 	const struct view *before, *after;
 	enum promise promise;
 	const char *path; // MIXED: the file
+	bool clean;       // once it has returned, the image mounts without recovery
 	bool returned;
 	u64 hash; // differs when the answers may
 };
@@ -181,22 +194,80 @@ void state_skip(const struct trace *t);
 
 // ---- Workloads ----
 
+enum call {
+	CALL_CREATE,
+	CALL_MKDIR,
+	CALL_SYMLINK, // a: bytes of the target
+	CALL_LINK,
+	CALL_UNLINK,
+	CALL_RMDIR,
+	CALL_RENAME,    // a: PTFS_RENAME_*
+	CALL_TRUNCATE,  // a: size
+	CALL_FALLOCATE, // a: offset, b: bytes, and so below
+	CALL_RESERVE,   // fallocate that keeps the size
+	CALL_ZERO_RANGE,
+	CALL_PUNCH,
+	CALL_COLLAPSE,
+	CALL_WRITE,
+	CALL_APPEND,
+	CALL_MMAP,    // stores through a mapping, then msync
+	CALL_SETATTR, // a: PTFS_ATTR_*
+	CALL_TOUCH,
+	CALL_ZERO_UNLINK, // zeros through a mapping, no msync; then unlink
+	CALL_UNLINK_OPEN, // unlink, then write and truncate what is still open
+	CALL_TMPFILE,     // b: bytes written; path2: a name in the directory `path` that it gets
+	CALL_HOLD,        // unlink, and leave it open
+	CALL_REMOUNT,     // a: at this address, 0: where it is
+	CALL_REBASE,      // rewrite all entries for this address
+	CALL_SHUTTLE,     // remount at a, then at b, then rebase
+	CALL_CRASH,       // mount again without unmounting
+};
+
 struct op {
 	const char *name;
-	int (*run)(const struct op *op);
+	enum call call;
 	enum promise promise;
 	const char *path, *path2;
 	u64 a, b;
 };
 
+#define CLOCK_START 1000 // when the file system was made
+
+// What CALL_SETATTR sets.
+#define CALL_ATTR_MODE  0600
+#define CALL_ATTR_UID   5
+#define CALL_ATTR_GID   6
+#define CALL_ATTR_ATIME 77
+#define CALL_ATTR_MTIME 99
+
 extern const struct op ops[];
 unsigned op_count(void);
 void workload_populate(struct host_image *im);
+// The model of that.
+void workload_expect(void);
 // The n-th longer sequence: fills `list`, returns its length; 0: there are no more.
 unsigned workload_sequence(unsigned n, const struct op **list, unsigned max);
+
+// ptfs executes the call on the live image.
+int call_run(const struct op *op);
 void workload_mount(void);
 void workload_abandon(void);
 struct ptfs_fs *workload_fs(void);
+// The bytes that a write of `len` at `pos` writes (appending: at 0), and a word stored at `pos`.
+void call_bytes(u8 *out, u64 pos, u64 len);
+static inline u64 call_word(u64 pos)
+{
+	return pos * 0x0101010101ull | 1;
+}
+
+// ---- What the calls mean: the model, seen with the explorer's types ----
+
+void expect_reset(void);
+void expect_clock(u64 now);
+int expect_run(const struct op *op);
+// What must be seen now. Inode numbers are taken over from `seen`, where the model has none yet.
+// NULL, or why that cannot be.
+const char *expect_view(struct view *v, const struct view *seen);
 
 // ---- Mutation ----
 

@@ -18,7 +18,8 @@
 
 struct explorer ex;
 
-static struct view views[2];
+static struct view views[2]; // of the model
+static struct view seen;     // of ptfs
 static struct trace trace, looking;
 
 static const struct effort single_effort = { 10, 24, 100, 32, 48, 64, 4 };
@@ -36,6 +37,39 @@ static void sequence_name(char *out, size_t bytes, const struct op *const *list,
 		at += (size_t)snprintf(out + at, bytes - at, "%s%s", i ? "; " : "", list[i]->name);
 }
 
+static void failed(const char *why, long long a, long long b)
+{
+	if (!ex.quiet)
+		printf("# FAILED: %s: live: %s: %lld, %lld\n", ex.doing, why, a, b);
+	__atomic_fetch_add(&ex.totals->failures, 1, __ATOMIC_RELAXED);
+}
+
+// ptfs as it shows itself against the model.
+static void live_compare(const struct view *model, const char *wrong)
+{
+	const char *why = wrong;
+
+	if (!why && !view_same(&seen, model))
+		why = "not as the model";
+	if (!why && !view_same_blocks(&seen, model))
+		why = "other blocks than the model";
+	if (!why && !view_same_times(&seen, model))
+		why = "other times than the model";
+	if (!why)
+		return;
+	failed(why, 0, 0);
+	if (ex.quiet || ex.totals->failures > 3)
+		return;
+	view_print(&seen, "ptfs");
+	view_print(model, "model");
+}
+
+static void clock_set(unsigned i)
+{
+	host_clock_set(1000000 + i * 1000);
+	expect_clock(1000000 + i * 1000);
+}
+
 static void step(const struct op *op, unsigned i, bool look)
 {
 	struct view *before = &views[i % 2], *after = &views[(i + 1) % 2];
@@ -43,19 +77,23 @@ static void step(const struct op *op, unsigned i, bool look)
 		.before = before, .after = after, .promise = op->promise, .path = op->path
 	};
 	const char *wrong;
+	int err, want;
 
 	trace.n = trace.used = looking.n = looking.used = 0;
-	host_clock_set(1000000 + i * 1000);
+	clock_set(i);
 	medium_use(&live, &trace);
-	(void)!op->run(op);
+	err = call_run(op);
 	medium_use(&live, &looking); // looking may finish what was published
-	wrong = view_take(after, workload_fs(), true);
+	wrong = view_take(&seen, workload_fs(), true);
 	medium_use(&live, NULL);
-	if (wrong) {
-		printf("# FAILED: %s: live: %s\n", ex.doing, wrong);
-		__atomic_fetch_add(&ex.totals->failures, 1, __ATOMIC_RELAXED);
-	}
-	o.hash = before->hash * 3 + after->hash * 5 + op->promise;
+	want = expect_run(op);
+	if (err != want)
+		failed("errno, and the model's", err, want);
+	if (!wrong)
+		wrong = expect_view(after, &seen);
+	live_compare(after, wrong);
+	o.clean = op->call == CALL_REMOUNT && !err;
+	o.hash = before->hash * 3 + after->hash * 5 + op->promise + o.clean;
 	__atomic_fetch_add(&ex.totals->calls, 1, __ATOMIC_RELAXED);
 	if (look && op->promise != PROMISE_ANY)
 		state_follow(&trace, &o);
@@ -67,16 +105,20 @@ static void step(const struct op *op, unsigned i, bool look)
 // Calls before `from` only prepare.
 static void sequence_run(const struct op *const *list, unsigned n, unsigned from)
 {
+	u64 base = live.image.region.base.pa;
 	char name[512];
 
 	sequence_name(name, sizeof(name), list, n);
 	ex.doing = name;
 	state_reset();
 	workload_mount();
-	(void)!view_take(&views[0], workload_fs(), true);
+	workload_expect();
+	(void)!view_take(&seen, workload_fs(), true);
+	live_compare(&views[0], expect_view(&views[0], &seen));
 	for (unsigned i = 0; i < n; i++)
 		step(list[i], i, i >= from);
 	workload_abandon();
+	live.image.region.base = PHYS(base);
 	medium_rollback(&live, 0);
 	medium_rollback(&scratch, 0);
 	__atomic_fetch_add(&ex.totals->sequences, 1, __ATOMIC_RELAXED);
@@ -226,6 +268,7 @@ static void start(u64 base)
 	ptfs_assert(ex.totals != MAP_FAILED);
 	next_task = (u64 *)(ex.totals + 1);
 	state_init();
+	view_init(&seen);
 	view_init(&views[0]);
 	view_init(&views[1]);
 }

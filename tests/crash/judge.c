@@ -110,14 +110,6 @@ static bool mixed_allowed(const struct oracle *o)
 	return true;
 }
 
-static bool times_equal(const struct view *v)
-{
-	for (u32 i = 0; i < state.files; i++)
-		if (memcmp(state.file[i].time, v->file[i].time, sizeof(state.file[i].time)) != 0)
-			return false;
-	return true;
-}
-
 static const struct view_file *by_number(const struct view *v, u64 ino)
 {
 	for (u32 i = 0; i < v->files; i++)
@@ -140,19 +132,46 @@ static bool times_allowed(const struct oracle *o)
 	return true;
 }
 
-// Which blocks exist is part of what a call has done once it has returned.
-static bool blocks_equal(const struct view *v)
-{
-	for (u32 i = 0; i < state.files; i++) {
-		const struct view_file *s = &state.file[i], *f = &v->file[i];
+enum presence { NOWHERE, PERHAPS, THERE };
 
-		if (s->blocks != f->blocks)
+static enum presence presence(const struct view *v, const struct view_file *f, u64 index)
+{
+	for (u32 b = 0; f && b < f->blocks; b++)
+		if (v->block[f->first + b].index == index)
+			return v->block[f->first + b].maybe ? PERHAPS : THERE;
+	return NOWHERE;
+}
+
+// A block exists that the file never had, or one is missing that it had all the time.
+static bool blocks_allowed_in(const struct oracle *o, const struct view_file *s)
+{
+	const struct view_file *b = by_number(o->before, s->ino);
+	const struct view_file *a = by_number(o->after, s->ino);
+
+	for (u32 i = 0; i < s->blocks; i++) {
+		u64 index = state.block[s->first + i].index;
+
+		if (!presence(o->before, b, index) && !presence(o->after, a, index))
 			return false;
-		for (u32 b = 0; b < s->blocks; b++)
-			if (state.block[s->first + b].index != v->block[f->first + b].index)
-				return false;
+	}
+	for (u32 i = 0; b && a && i < b->blocks; i++) {
+		u64 index = o->before->block[b->first + i].index;
+
+		if (presence(o->before, b, index) == THERE &&
+		    presence(o->after, a, index) == THERE && !presence(&state, s, index))
+			return false;
 	}
 	return true;
+}
+
+static const char *bystanders(const struct oracle *o)
+{
+	if (!times_allowed(o))
+		return "times that never were";
+	for (u32 i = 0; i < state.files; i++)
+		if (!blocks_allowed_in(o, &state.file[i]))
+			return "a block is gone, or too many";
+	return NULL;
 }
 
 static const char *compare(const struct oracle *o)
@@ -160,23 +179,25 @@ static const char *compare(const struct oracle *o)
 	if (o->returned) {
 		if (!view_same(&state, o->after))
 			return "the call has returned, but a crash undoes it";
-		if (!blocks_equal(o->after))
+		if (!view_same_blocks(&state, o->after))
 			return "the call has returned, but a crash takes blocks";
-		return times_equal(o->after) ? NULL : "the call has returned, but not its times";
+		return view_same_times(&state, o->after)
+			       ? NULL
+			       : "the call has returned, but not its times";
 	}
 	if (o->promise == PROMISE_ATTRIBUTES) {
-		bool before = view_same(&state, o->before) && times_equal(o->before);
-		bool after = view_same(&state, o->after) && times_equal(o->after);
+		bool before = view_same(&state, o->before) && view_same_times(&state, o->before);
+		bool after = view_same(&state, o->after) && view_same_times(&state, o->after);
 
 		return before || after ? NULL : "attributes neither before nor after";
 	}
 	if (view_same(&state, o->before) || view_same(&state, o->after))
-		return times_allowed(o) ? NULL : "times that never were";
+		return bystanders(o);
 	if (o->promise == PROMISE_ATOMIC)
 		return "neither before nor after";
 	if (!mixed_allowed(o))
 		return "a mixture that is not allowed";
-	return times_allowed(o) ? NULL : "times that never were";
+	return bystanders(o);
 }
 
 static char finding[160];
@@ -211,13 +232,13 @@ static const char *use_all(struct ptfs_fs *fs)
 	struct ptfs_inode *dir, *ip;
 	struct ptfs_statfs s;
 
-	for (u32 i = state.files + 1; i-- > 0;) {
-		const char *path = i ? state.file[i - 1].path : "";
-		u64 ino = i ? state.file[i - 1].ino : PTFS_INO_ROOT;
+	// By path, so backwards every directory comes after what is in it; the root is the first.
+	for (u32 i = state.files; i-- > 0;) {
+		const char *path = i ? state.file[i].path : "";
 
-		if (i && (state.file[i - 1].mode & PTFS_S_IFMT) != PTFS_S_IFDIR)
+		if ((state.file[i].mode & PTFS_S_IFMT) != PTFS_S_IFDIR)
 			continue;
-		if (ptfs_iget(fs, ino, &dir))
+		if (ptfs_iget(fs, state.file[i].ino, &dir))
 			return "use: a directory is gone";
 		if (ptfs_create(dir, "~new", 4, &args, &ip)) {
 			ptfs_iput(dir);
@@ -228,7 +249,7 @@ static const char *use_all(struct ptfs_fs *fs)
 			ptfs_iput(dir);
 			return "use: a new name cannot be removed";
 		}
-		for (u32 k = state.files; k-- > 0;) {
+		for (u32 k = state.files; --k > 0;) {
 			const struct view_file *f = &state.file[k];
 			size_t len = strlen(path);
 			const char *name = f->path + len + 1;
@@ -252,11 +273,20 @@ static const char *use_all(struct ptfs_fs *fs)
 	return s.used[PTFS_CHUNK_DATA] ? "use: data blocks are left" : NULL;
 }
 
+static bool is_clean(void)
+{
+	struct ptfs_probe p;
+
+	return !ptfs_probe(&scratch.image.region, &p) && p.clean;
+}
+
 static const char *judge(const struct oracle *o, bool use, struct trace *recovery)
 {
 	struct ptfs_fs *fs;
 	const char *why;
 
+	if (o->clean && o->returned && !is_clean())
+		return "unmounted, but a crash makes it unclean";
 	medium_use(&scratch, recovery);
 	if (ptfs_mount(&scratch.image.region, "state", 0, &fs))
 		return "it does not mount";

@@ -31,21 +31,46 @@ static bool is_zero(const u8 *p)
 	return !memcmp(p, zeros, PTFS_BLOCK);
 }
 
-static const u8 *kept(struct walk *w, const u8 *p, u64 len)
+static const u8 *kept(struct view *v, const u8 *p, u64 len)
 {
-	u8 *to = w->v->copies + w->v->used;
+	u8 *to = v->copies + v->used;
 
-	ptfs_assert(w->v->used + PTFS_BLOCK <= COPIES_BYTES);
+	ptfs_assert(v->used + PTFS_BLOCK <= COPIES_BYTES);
 	memset(to, 0, PTFS_BLOCK);
 	memcpy(to, p, len);
-	w->v->used += PTFS_BLOCK;
+	v->used += PTFS_BLOCK;
 	return to;
 }
 
-static void block_add(struct walk *w, struct view_file *f, u64 index, const u8 *bytes)
+static void block_add(struct view *v, u64 index, const u8 *bytes, bool maybe)
 {
-	ptfs_assert(w->v->blocks < VIEW_BLOCKS);
-	w->v->block[w->v->blocks++] = (struct view_block){ .index = index, .bytes = bytes };
+	ptfs_assert(v->blocks < VIEW_BLOCKS);
+	v->block[v->blocks++] =
+		(struct view_block){ .index = index, .maybe = maybe, .bytes = bytes };
+}
+
+void view_clear(struct view *v)
+{
+	v->files = v->blocks = 0;
+	v->used = 0;
+}
+
+struct view_file *view_add(struct view *v, const char *path)
+{
+	struct view_file *f = &v->file[v->files++];
+
+	ptfs_assert(v->files <= VIEW_FILES);
+	snprintf(f->path, sizeof(f->path), "%s", path);
+	f->first = v->blocks;
+	f->blocks = 0;
+	return f;
+}
+
+void view_add_block(struct view *v, u64 index, const u8 *bytes, bool maybe)
+{
+	struct view_file *f = &v->file[v->files - 1];
+
+	block_add(v, index, bytes && !is_zero(bytes) ? kept(v, bytes, PTFS_BLOCK) : NULL, maybe);
 	f->blocks++;
 }
 
@@ -76,8 +101,9 @@ static void regular_take(struct walk *w, struct ptfs_inode *ip, struct view_file
 			else if (!w->copy && tail_dirty(f, block + i, p))
 				w->wrong = "bytes behind the end of a file";
 			else if (w->copy)
-				p = kept(w, p, PTFS_BLOCK);
-			block_add(w, f, block + i, p);
+				p = kept(w->v, p, PTFS_BLOCK);
+			block_add(w->v, block + i, p, false);
+			f->blocks++;
 		}
 	}
 }
@@ -87,13 +113,28 @@ static void link_take(struct walk *w, struct ptfs_inode *ip, struct view_file *f
 	char target[PTFS_BLOCK];
 	ssize n = ptfs_readlink(ip, target, sizeof(target));
 
-	if (n <= 0)
+	if (n <= 0) {
 		w->wrong = "a symlink cannot be read";
-	else
-		block_add(w, f, 0, kept(w, (const u8 *)target, (u64)n));
+		return;
+	}
+	block_add(w->v, 0, kept(w->v, (const u8 *)target, (u64)n), false);
+	f->blocks++;
 }
 
 static void dir_take(struct walk *w, struct ptfs_inode *dir);
+
+static void attributes_take(struct view_file *f, const struct ptfs_inode *ip)
+{
+	f->ino = ip->ino;
+	f->mode = ip->mode;
+	f->nlink = ip->nlink;
+	f->uid = ip->uid;
+	f->gid = ip->gid;
+	f->size = ptfs_is(ip, PTFS_S_IFDIR) ? 0 : ip->size; // may run ahead of the names
+	f->time[0] = ip->atime_ns;
+	f->time[1] = ip->mtime_ns;
+	f->time[2] = ip->ctime_ns;
+}
 
 static bool name_take(void *ctx, const char *name, size_t len, u64 ino, unsigned type, u64 next)
 {
@@ -111,21 +152,9 @@ static bool name_take(void *ctx, const char *name, size_t len, u64 ino, unsigned
 		w->wrong = "a name leads nowhere";
 		return false;
 	}
-	ptfs_assert(v->files < VIEW_FILES);
-	f = &v->file[v->files++];
 	snprintf(w->path + at, sizeof(w->path) - at, "/%.*s", (int)len, name);
-	memcpy(f->path, w->path, sizeof(f->path));
-	f->ino = ino;
-	f->mode = ip->mode;
-	f->nlink = ip->nlink;
-	f->uid = ip->uid;
-	f->gid = ip->gid;
-	f->size = ptfs_is(ip, PTFS_S_IFDIR) ? 0 : ip->size; // may run ahead of the names
-	f->time[0] = ip->atime_ns;
-	f->time[1] = ip->mtime_ns;
-	f->time[2] = ip->ctime_ns;
-	f->first = v->blocks;
-	f->blocks = 0;
+	f = view_add(v, w->path);
+	attributes_take(f, ip);
 	if (ptfs_is(ip, PTFS_S_IFREG))
 		regular_take(w, ip, f);
 	else if (ptfs_is(ip, PTFS_S_IFLNK))
@@ -178,18 +207,20 @@ const char *view_take(struct view *v, struct ptfs_fs *fs, bool copy)
 	struct walk w = { .v = v, .fs = fs, .copy = copy };
 	struct ptfs_inode *root;
 
-	v->files = v->blocks = 0;
-	v->used = 0;
+	view_clear(v);
 	if (ptfs_iget(fs, PTFS_INO_ROOT, &root))
 		return "no root directory";
+	attributes_take(view_add(v, "/"), root);
 	dir_take(&w, root);
 	ptfs_iput(root);
-	if (w.wrong)
-		return w.wrong;
 	qsort(v->file, v->files, sizeof(v->file[0]), by_path);
-	if (copy)
-		hash_take(v);
-	return NULL;
+	return w.wrong;
+}
+
+void view_finish(struct view *v)
+{
+	qsort(v->file, v->files, sizeof(v->file[0]), by_path);
+	hash_take(v);
 }
 
 const struct view_file *view_find(const struct view *v, const char *path)
@@ -242,6 +273,39 @@ bool view_same(const struct view *a, const struct view *b)
 		return false;
 	for (u32 i = 0; i < a->files; i++)
 		if (!view_same_file(a, &a->file[i], b, &b->file[i]))
+			return false;
+	return true;
+}
+
+static bool same_blocks(const struct view *a, const struct view_file *f, const struct view *b,
+			const struct view_file *g)
+{
+	u32 i = 0, j = 0;
+
+	while (i < f->blocks || j < g->blocks) {
+		u64 here = i < f->blocks ? a->block[f->first + i].index : PTFS_NOTHING;
+		u64 want = j < g->blocks ? b->block[g->first + j].index : PTFS_NOTHING;
+
+		if (here != want && !(want < here && b->block[g->first + j].maybe))
+			return false;
+		i += here == want;
+		j++;
+	}
+	return true;
+}
+
+bool view_same_blocks(const struct view *a, const struct view *b)
+{
+	for (u32 i = 0; i < a->files; i++)
+		if (!same_blocks(a, &a->file[i], b, &b->file[i]))
+			return false;
+	return true;
+}
+
+bool view_same_times(const struct view *a, const struct view *b)
+{
+	for (u32 i = 0; i < a->files; i++)
+		if (memcmp(a->file[i].time, b->file[i].time, sizeof(a->file[i].time)) != 0)
 			return false;
 	return true;
 }
