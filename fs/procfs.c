@@ -307,8 +307,18 @@ const struct inode_ops proc_dir_ops = {
 	.destroy = proc_inode_destroy,
 };
 
+// A text has no length that could be cut, so O_TRUNC (a shell's ">") changes nothing. Owner and mode
+// are the kernel's.
+static int proc_setattr(struct inode *i, unsigned which, const struct inode_attr *attr)
+{
+	(void)i;
+	(void)attr;
+	return which & (ATTR_MODE | ATTR_UID | ATTR_GID) ? -EPERM : 0;
+}
+
 static const struct inode_ops file_ops_inode = {
 	.getattr = proc_getattr,
+	.setattr = proc_setattr,
 	.destroy = proc_inode_destroy,
 };
 

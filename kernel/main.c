@@ -20,6 +20,7 @@
 #include "kernel/sched/thread.h"
 #include "kernel/sys/mm_proc.h"
 #include "kernel/sys/syscall.h"
+#include "kernel/sys/trace_proc.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/irq.h"
 #include "kernel/x86/machine.h"
@@ -91,6 +92,7 @@ void main(u32 magic, phys_t info)
 	heap_init();
 	fault_init();
 	mm_proc_init();
+	trace_proc_init();
 	acpi_init();
 	acpi_power_init();
 	iomem_init();

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the counters of mm/stat.h. Each CPU counts in lines of its own; a reader adds them up.
+// What: the counters of mm/stat.h. Each CPU counts in lines of its own; a reader adds them up. What
+// is counted is traced too (mm/trace.h).
 #include "mm/stat.h"
 
 #include "kernel/x86/cpu.h"
+#include "mm/trace.h"
 
 struct mm_stat_cpu {
 	u64 count[MM_STAT_COUNT];
@@ -21,6 +23,7 @@ static const char *const texts[] = { MM_STATS(STAT_TEXT) };
 void mm_count_many(enum mm_stat which, u64 n)
 {
 	__atomic_fetch_add(&stat_cpu[this_cpu()->index].count[which], n, __ATOMIC_RELAXED);
+	trace_count(which, n);
 }
 
 u64 mm_stat_read(enum mm_stat which)

@@ -12,8 +12,10 @@
 #include "kernel/panic.h"
 #include "kernel/proc/process.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/time.h"
 #include "kernel/x86/trap.h"
 #include "mm/heap.h"
+#include "mm/trace.h"
 
 static u32 *counts[CPU_MAX]; // SYSCALL_MAX each
 
@@ -78,6 +80,7 @@ static void dispatch(struct trapframe *tf)
 		.a = { tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9 },
 		.tf = tf,
 	};
+	u64 traced_ns = READ_ONCE(trace_on) ? time_now_ns() : 0;
 	s64 ret = -ENOSYS;
 
 	if (nr < SYSCALL_MAX) {
@@ -90,6 +93,8 @@ static void dispatch(struct trapframe *tf)
 	if (ret == -EINTR && restarts_after_stop(nr))
 		ret = -ERESTARTNOHAND;
 	tf->rax = (u64)ret;
+	if (unlikely(traced_ns))
+		trace_write(TRACE_CALL, (u16)nr, traced_ns, time_now_ns() - traced_ns);
 	spent = (s64)(asm_rdtsc() - READ_ONCE(t->off_cpu_tsc) - begin);
 	if (spent > 0)
 		t->stime_tsc += (u64)spent;

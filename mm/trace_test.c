@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MIT
+//
+// The rings of mm/trace.h: order, wrapping, and a reader beside a writer that wraps all the time
+// (without seq it would find events that are half old, half new).
+#include "kernel/ktest.h"
+#include "kernel/lib/errno.h"
+#include "kernel/sched/thread.h"
+#include "kernel/x86/cpu.h"
+#include "mm/trace.h"
+
+#define CHECK_ID MM_STAT_fault_spurious // any
+
+struct seen {
+	u64 events, wrong;
+	u64 last[CPU_MAX]; // value of the event before
+};
+
+// Our own events: value and time are one number, which rises on each CPU.
+static void check(void *ctx, unsigned cpu, const struct trace_event *e)
+{
+	struct seen *s = ctx;
+
+	if (e->kind != TRACE_CALL || e->id != CHECK_ID)
+		return;
+	s->events++;
+	if (e->value != e->at_ns || e->value <= s->last[cpu])
+		s->wrong++;
+	s->last[cpu] = e->value;
+}
+
+static void write_some(u64 first, u64 count)
+{
+	for (u64 i = first; i < first + count; i++)
+		trace_write(TRACE_CALL, CHECK_ID, i, i);
+}
+
+KTEST(trace_keeps_the_newest)
+{
+	struct seen s = { 0 };
+
+	if (!EXPECT_EQ(trace_start(), 0))
+		return;
+	trace_stop();
+	preempt_disable(); // all into one ring
+	write_some(1, TRACE_RING + 100);
+	preempt_enable();
+	trace_for_each(TRACE_RING, check, &s);
+	EXPECT_EQ(s.events, TRACE_RING);
+	EXPECT_EQ(s.wrong, 0);
+	EXPECT_EQ(s.last[0] + s.last[1], TRACE_RING + 100);
+	s = (struct seen){ 0 };
+	trace_for_each(10, check, &s);
+	EXPECT_EQ(s.events, 10);
+	EXPECT_EQ(trace_start(), 0); // forgets
+	trace_stop();
+	s = (struct seen){ 0 };
+	trace_for_each(TRACE_RING, check, &s);
+	EXPECT_EQ(s.events, 0);
+}
+
+static struct {
+	u32 stop, running;
+} writer;
+
+static void write_until_stopped(void *arg)
+{
+	(void)arg;
+	for (u64 i = 1; !READ_ONCE(writer.stop); i += 64) {
+		preempt_disable();
+		write_some(i, 64);
+		preempt_enable();
+	}
+	__atomic_store_n(&writer.running, 0, __ATOMIC_RELEASE);
+}
+
+KTEST(trace_events_are_whole)
+{
+	struct seen s = { 0 };
+
+	if (!EXPECT_EQ(trace_start(), 0))
+		return;
+	trace_stop();
+	writer.stop = 0;
+	writer.running = 1;
+	if (!EXPECT(thread_create("trace-writer", write_until_stopped, NULL)))
+		return;
+	for (int round = 0; round < 20; round++) {
+		u64 events = s.events;
+
+		s = (struct seen){ .events = events, .wrong = s.wrong };
+		trace_for_each(TRACE_RING, check, &s);
+		thread_sleep_ns(1000000);
+	}
+	WRITE_ONCE(writer.stop, 1);
+	while (__atomic_load_n(&writer.running, __ATOMIC_ACQUIRE))
+		thread_yield();
+	EXPECT(s.events > 0);
+	EXPECT_EQ(s.wrong, 0);
+}
