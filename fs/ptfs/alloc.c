@@ -2,7 +2,7 @@
 //
 // What: space. Which chunk has which type, which blocks are used, which are claimed
 // (ptfs_internal.h has the invariants A1-A4).
-// Not here: claims that come from looking at stored entries (verify.c), the stored bitmap
+// Not here: claims that come from looking at stored entries (claim.c), the stored bitmap
 // (snapshot.c), rebuilding it (scan.c).
 //
 // Locking: alloc_lock for everything. Each CPU has a DATA chunk of its own that it takes single
@@ -49,7 +49,7 @@ static void map_set(u64 *map, unsigned first, unsigned nr, bool on)
 	}
 }
 
-void ptfs_use_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
+static void use(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
 {
 	for (unsigned i = first; i < first + nr; i++) {
 		if (ptfs_bit(c->used_map, i))
@@ -67,20 +67,16 @@ static void unuse(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsi
 	fs->used_of[c->type] -= nr;
 }
 
-void ptfs_claim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
+void ptfs_claim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr)
 {
-	if (fs->scanning)
-		ptfs_use_locked(fs, c, first, nr);
 	map_set(c->claim_map, first, nr, true);
 	c->claimed += nr;
 }
 
-void ptfs_unclaim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
+void ptfs_unclaim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr)
 {
 	map_set(c->claim_map, first, nr, false);
 	c->claimed -= nr;
-	if (fs->scanning)
-		unuse(fs, c, first, nr);
 }
 
 // The type is written back here and made durable by the fence that comes before the first entry
@@ -205,7 +201,7 @@ static int block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
 	if (err)
 		return err;
 	block = first_unused(c);
-	ptfs_use_locked(fs, c, block, 1);
+	use(fs, c, block, 1);
 	map_set(c->claim_map, block, 1, true);
 	c->claimed++;
 	chunk_relist(fs, c);
@@ -234,7 +230,7 @@ int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off)
 	ptfs_mutex_lock(&fs->alloc_lock);
 	c = chunk_from_free(fs, PTFS_CHUNK_DATA);
 	if (c) {
-		ptfs_use_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
+		use(fs, c, 0, PTFS_CHUNK_BLOCKS);
 		map_set(c->claim_map, 0, PTFS_CHUNK_BLOCKS, true);
 		c->claimed = PTFS_CHUNK_BLOCKS;
 		chunk_relist(fs, c);
@@ -347,11 +343,69 @@ int ptfs_alloc_init(struct ptfs_fs *fs)
 	for (u64 off = 0; off < fs->system_bytes; off += PTFS_BLOCK) {
 		struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
 
-		ptfs_use_locked(fs, c, ptfs_block_index(off), 1);
-		map_set(c->claim_map, ptfs_block_index(off), 1, true);
-		c->claimed++;
+		use(fs, c, ptfs_block_index(off), 1);
+		ptfs_claim_locked(c, ptfs_block_index(off), 1);
 	}
 	return 0;
+}
+
+// The compiler's own calls a library that the kernel does not have.
+static unsigned count_bits(u64 v)
+{
+	v -= v >> 1 & 0x5555555555555555ull;
+	v = (v & 0x3333333333333333ull) + (v >> 2 & 0x3333333333333333ull);
+	v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return (unsigned)(v * 0x0101010101010101ull >> 56);
+}
+
+void ptfs_use_map(struct ptfs_fs *fs, struct ptfs_chunk *c, const u64 *map)
+{
+	unsigned used = 0;
+
+	for (unsigned w = 0; w < ARRAY_SIZE(c->used_map); w++) {
+		c->used_map[w] |= map[w];
+		used += count_bits(c->used_map[w]);
+	}
+	fs->used_of[c->type] += used - c->used;
+	c->used = (u16)used;
+}
+
+int ptfs_aux_prepare(struct ptfs_fs *fs)
+{
+	int err = 0;
+
+	for (u64 nr = 0; nr < fs->chunks && !err; nr++)
+		err = ptfs_chunk_aux_locked(chunk_nr(fs, nr));
+	return err;
+}
+
+u64 ptfs_claimed_of(const struct ptfs_fs *fs, unsigned type)
+{
+	u64 claimed = 0;
+
+	for (u64 nr = 0; nr < fs->chunks; nr++) {
+		const struct ptfs_chunk *c = chunk_nr(fs, nr);
+
+		for (unsigned w = 0; c->type == type && w < ARRAY_SIZE(c->claim_map); w++)
+			claimed += count_bits(c->claim_map[w]);
+	}
+	return claimed;
+}
+
+void ptfs_claims_settle(struct ptfs_fs *fs)
+{
+	for (u64 nr = 0; nr < fs->chunks; nr++) {
+		struct ptfs_chunk *c = chunk_nr(fs, nr);
+		unsigned claimed = 0;
+
+		if (c->type == PTFS_CHUNK_FREE)
+			continue;
+		for (unsigned w = 0; w < ARRAY_SIZE(c->claim_map); w++)
+			claimed += count_bits(c->claim_map[w]);
+		c->claimed = (u16)claimed;
+		if (fs->scanning)
+			ptfs_use_map(fs, c, c->claim_map);
+	}
 }
 
 void ptfs_alloc_settle(struct ptfs_fs *fs)

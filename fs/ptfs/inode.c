@@ -61,8 +61,7 @@ int ptfs_inode_locate(struct ptfs_fs *fs, u64 ino, u64 *off)
 	return 0;
 }
 
-// Blocks of what kind a file of this mode has.
-static u8 leaf_type_of(u32 mode, u64 size)
+u8 ptfs_leaf_type(u32 mode, u64 size)
 {
 	switch (mode & PTFS_S_IFMT) {
 	case PTFS_S_IFREG: return PTFS_CHUNK_DATA;
@@ -99,8 +98,7 @@ const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino)
 	}
 }
 
-// The log names a broken inode once a mount.
-static int inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why)
+int ptfs_inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why)
 {
 	bool said = true;
 	u8 *state;
@@ -111,8 +109,8 @@ static int inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why)
 		said = *state & PTFS_IN_LOGGED;
 		*state |= PTFS_IN_LOGGED;
 	}
-	fs->refused++;
 	ptfs_mutex_unlock(&fs->alloc_lock);
+	__atomic_fetch_add(&fs->refused, 1, __ATOMIC_RELAXED);
 	if (!said)
 		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: inode %llu at offset %#llx refused: %s",
 			 fs->name, (unsigned long long)ino, (unsigned long long)off, why);
@@ -136,7 +134,7 @@ static void inode_fill(struct ptfs_inode *ip, const struct ptfs_dinode *d, u64 o
 	ip->atime_ns = le64(d->atime_ns);
 	ip->mtime_ns = le64(d->mtime_ns);
 	ip->ctime_ns = le64(d->ctime_ns);
-	ip->leaf_type = leaf_type_of(ip->mode, ip->size);
+	ip->leaf_type = ptfs_leaf_type(ip->mode, ip->size);
 }
 
 static int inode_load(struct ptfs_fs *fs, u64 ino, struct ptfs_inode **out)
@@ -154,7 +152,7 @@ static int inode_load(struct ptfs_fs *fs, u64 ino, struct ptfs_inode **out)
 		return -ENOENT;
 	why = ptfs_inode_wrong(&d, ino);
 	if (why)
-		return inode_refuse(fs, ino, off, why);
+		return ptfs_inode_refuse(fs, ino, off, why);
 	ip = ptfs_zalloc(sizeof(*ip));
 	if (!ip)
 		return -ENOMEM;

@@ -78,6 +78,16 @@ void ptfs_map_unlock(struct ptfs_home_inode *h);
 void ptfs_revoke_begin(struct ptfs_home_inode *h);
 void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len);
 
+// ---- CPUs ----
+
+// How many may work at once, at least 1. On the host it is 1 unless a tool asks for more.
+unsigned ptfs_cpus(void);
+// Calls fn(ctx, 0), fn(ctx, 1) and so on, each with a number below `nr` (at most PTFS_CPU_MAX) once
+// at most, on as many CPUs as there are and at the same time; fn(ctx, 0) is called in any case.
+// Returns when all calls have returned, and then sees what they have stored. fn takes its work from
+// what all share, so that it does not matter how many of them there are.
+void ptfs_parallel(void (*fn)(void *ctx, unsigned worker), void *ctx, unsigned nr);
+
 // ---- The rest ----
 
 u64 ptfs_time_ns(void);  // since 1970

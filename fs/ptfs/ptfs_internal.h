@@ -7,7 +7,7 @@
 //      inode.c ialloc.c   table.c             in-core inodes; the tree: look up, publish, grow
 //      journal.c          verify.c            transactions; trust
 //      super.c reloc.c snapshot.c scan.c      mounting; another address
-//      alloc.c                                space
+//      alloc.c claim.c                        space; who names it
 //      medium.c                               reading and writing the medium, entries
 //      mkfs.c  check.c                        whole images
 //
@@ -102,8 +102,9 @@ struct ptfs_fs {
 	u64 chunks_of[PTFS_CHUNK_TYPES];          // [alloc_lock]
 	u64 used_of[PTFS_CHUNK_TYPES];            // used blocks [alloc_lock]
 	struct ptfs_chunk *current[PTFS_CPU_MAX]; // where a CPU takes DATA blocks from [alloc_lock]
-	bool scanning; // claiming a block allocates it: the bitmap is being rebuilt [alloc_lock]
-	u64 refused;   // entries and structures found bad [alloc_lock]
+	bool walking;  // mounting: all CPUs verify everything, and nobody else is here [const then]
+	bool scanning; // so, and what is claimed is in use: the bitmap is being rebuilt [const then]
+	u64 refused;   // entries and structures found bad [atomic]
 
 	struct ptfs_mutex cache_lock;
 	struct list hash[PTFS_HASH_HEADS]; // in-core inodes [cache_lock]
@@ -207,14 +208,30 @@ int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off) __must_check;
 void ptfs_block_free(struct ptfs_fs *fs, u64 off);
 int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off) __must_check; // a whole DATA chunk
 void ptfs_chunk_free(struct ptfs_fs *fs, u64 off);
-// alloc_lock held: mark as used (mount), put every chunk into its list (end of mount)
-void ptfs_use_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
-void ptfs_claim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
-void ptfs_unclaim_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+// alloc_lock held: claims alone; the blocks are used.
+void ptfs_claim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_unclaim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
+// While mounting, which no lock is needed for: mark as used what `map` says; make what belongs to
+// each chunk of tables or inodes (-ENOMEM); blocks that a walk has claimed in chunks of a type; count
+// anew what it has claimed, which a scan takes for used; at last put every chunk into its list.
+void ptfs_use_map(struct ptfs_fs *fs, struct ptfs_chunk *c, const u64 *map);
+int ptfs_aux_prepare(struct ptfs_fs *fs) __must_check;
+u64 ptfs_claimed_of(const struct ptfs_fs *fs, unsigned type);
+void ptfs_claims_settle(struct ptfs_fs *fs);
 void ptfs_alloc_settle(struct ptfs_fs *fs);
 int ptfs_chunk_aux_locked(struct ptfs_chunk *c) __must_check;     // -ENOMEM
 struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off); // NULL: nothing known yet
 u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off);    // aux must be there
+
+// ---- claim.c. alloc_lock held, or everything is being walked (fs->walking) ----
+
+// Blocks [first, first + nr) of a chunk, for an entry that wants them in a chunk of `type`. NULL:
+// claimed; or why not, and nothing is.
+const char *ptfs_claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, unsigned first,
+		       unsigned nr);
+void ptfs_unclaim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+// During a scan: keep them out of use, though nobody has them.
+void ptfs_quarantine(struct ptfs_chunk *c, unsigned first, unsigned nr);
 
 // ---- verify.c ----
 
@@ -348,7 +365,9 @@ void ptfs_layout(struct ptfs_super *s, u64 chunks);
 bool ptfs_snapshot_valid(const struct ptfs_fs *fs);
 void ptfs_snapshot_load(struct ptfs_fs *fs);
 void ptfs_snapshot_store(struct ptfs_fs *fs);
-int ptfs_scan(struct ptfs_fs *fs) __must_check;
+// Verify everything that can be reached. `scan`: and rebuild what is in use from it, which is
+// recovery. Things refused are logged and counted; -EUCLEAN: no inode table, -ENOMEM.
+int ptfs_walk_all(struct ptfs_fs *fs, bool scan) __must_check;
 
 // ---- inode.c, ialloc.c ----
 
@@ -359,7 +378,12 @@ bool ptfs_cache_busy(struct ptfs_fs *fs);
 // Offset of inode `ino` on the medium; -ENOENT: its block is a hole.
 int ptfs_inode_locate(struct ptfs_fs *fs, u64 ino, u64 *off) __must_check;
 // NULL if the inode's immutable part and its fields are sound, else what is wrong.
+// Words from root on are not looked at.
 const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino);
+// Says so in the log, once a mount for each inode. Returns -EUCLEAN.
+int ptfs_inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why) __must_check;
+// Blocks of what kind a file of this mode has; 0: none.
+u8 ptfs_leaf_type(u32 mode, u64 size);
 static inline u64 ptfs_inode_word(const struct ptfs_inode *ip, size_t field)
 {
 	return ip->media_off + field;

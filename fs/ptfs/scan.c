@@ -1,114 +1,437 @@
 // SPDX-License-Identifier: MIT
 //
-// What: rebuild what is used from the tables themselves, after a crash: walk the inode table, and
-// every file's tree. Claiming a block allocates it (fs->scanning). What was reached is verified and
-// ready.
-// Not here: rolling back transactions (journal.c), which comes first.
+// What: look at everything while mounting, on all CPUs: the inode table, and every file's tree.
+// After a crash that is the *scan*, which rebuilds what is in use: claiming a block allocates it
+// (fs->scanning). Asked for on a clean image it verifies, and the bitmap of the snapshot is what
+// claims are measured by. Either way all that was reached is verified and ready.
+// Not here: claims (claim.c), rolling back transactions (journal.c), which comes first.
+//
+//      1  the inode table's own tree                   one CPU
+//      2  its blocks, some at a time to each CPU:      all CPUs
+//         the inodes, and the trees of files up to 1 GiB
+//      3  of larger files 1 GiB at a time              all CPUs
+//      4  the tops of these, whose ends are known now  all CPUs
 //
 // Recovery on the way: inodes without links are freed; entries wholly beyond EOF go, unless
 // PREALLOC; the rest of the last leaf behind EOF becomes zeros, because a crash inside a truncate
 // leaves old bytes there and a mapping would show them. FREE chunks are never touched, and neither
-// is data: the time goes by the number of inodes and table pages.
+// is data: the time goes by the number of inodes and table pages. A read-only mount changes nothing
+// of that; it counts the space of what it leaves alone as used.
+//
+// Locking: none between the CPUs but the claims; each file, and each GiB of a large one, belongs to
+// one CPU at a time. Each has a struct ptfs_inode of its own that is one inode after the other and
+// never in the cache.
 // Failure: what is refused is logged and left out; only lack of memory or a broken inode table ends
 // the mount.
 #include "fs/ptfs/ptfs_internal.h"
 
-static void inode_kill(struct ptfs_fs *fs, u64 off)
+#define ITABLE_BLOCKS (PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT)
+#define SHARES        32u // portions of the inode table for each CPU, so that all end together
+#define PORTION_MAX   64u // blocks
+#define SECOND_NS     1000000000ull
+#define CLOCK_EFFORT  256u // inodes, or 2 MiB units of files, between two looks at the clock
+#define HEAD_BYTES    offsetof(struct ptfs_dinode, root)
+
+struct walker {
+	struct ptfs_inode ip;
+	u64 inodes; // in use
+	unsigned effort;
+};
+
+struct walk {
+	struct ptfs_fs *fs;
+	struct walker *walker[PTFS_CPU_MAX];
+	unsigned nr; // of walkers
+	u64 portion; // blocks of the inode table that one takes at a time, a power of two
+	u64 next;    // block, or other item, to be taken next [atomic]
+	u64 end;     // of the items
+	int err;     // the first one; all end early then [atomic]
+	struct ptfs_mutex large_lock; // PTFS_RANK_OUTER
+	struct ptfs_segs large;       // u64 numbers of the files for step 3 [large_lock]
+	u64 large_count;              // [large_lock]
+	u64 said_ns;                  // when progress was shown last [atomic]
+	u64 blocks, blocks_done;      // of the inode table [blocks_done: atomic]
+};
+
+static void walk_fail(struct walk *w, int err)
 {
-	ptfs_store8_flush(fs, off + offsetof(struct ptfs_dinode, mode_links), 0);
+	int none = 0;
+
+	if (err)
+		__atomic_compare_exchange_n(&w->err, &none, err, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 }
 
-static int scan_tail(struct ptfs_inode *ip)
+// One line a second, from the second second on, by whoever notices first.
+static void progress(struct walk *w, struct walker *k, u64 effort)
+{
+	u64 said = __atomic_load_n(&w->said_ns, __ATOMIC_RELAXED);
+	u64 done, now;
+
+	k->effort += (unsigned)effort + 1;
+	if (k->effort < CLOCK_EFFORT)
+		return;
+	k->effort = 0;
+	now = ptfs_time_ns();
+	if (now < said + SECOND_NS ||
+	    !__atomic_compare_exchange_n(&w->said_ns, &said, now, false, __ATOMIC_RELAXED,
+					 __ATOMIC_RELAXED))
+		return;
+	done = __atomic_load_n(&w->blocks_done, __ATOMIC_RELAXED);
+	ptfs_log(PTFS_LOG_INFO, "ptfs %s: %llu of %llu blocks of the inode table looked at",
+		 w->fs->name, (unsigned long long)done, (unsigned long long)w->blocks);
+}
+
+// ---- One inode ----
+
+#define LINE 64u
+
+static bool bytes_zero(const u8 *p, u64 n)
+{
+	u8 any = 0;
+
+	while (n--)
+		any |= *p++;
+	return !any;
+}
+
+// How many lines from `off` on, before `end`, are zero.
+static u64 zero_lines(struct ptfs_fs *fs, u64 off, u64 end)
+{
+	const u64 *p = ptfs_at(fs, off, end - off);
+	u64 lines = (end - off) / LINE, n = 0;
+
+	for (; n < lines; n++, p += LINE / sizeof(u64))
+		if (p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7])
+			break;
+	return n;
+}
+
+// Unlike ptfs_zero this leaves alone what reads as zero: nobody has stored there since the machine
+// started, so no cache hides anything else. `end` is a multiple of a block.
+static void zero_tail(struct ptfs_fs *fs, u64 off, u64 end)
+{
+	u64 first = ALIGN_UP(off, LINE);
+
+	if (!bytes_zero(ptfs_at(fs, off, first - off), first - off))
+		ptfs_zero(fs, off, first - off);
+	for (off = first; off < end; off += LINE) {
+		off += zero_lines(fs, off, end) * LINE;
+		if (off < end)
+			ptfs_zero(fs, off, LINE);
+	}
+}
+
+static int walk_tail(struct ptfs_inode *ip, u64 root)
 {
 	u64 block = ip->size >> PTFS_BLOCK_SHIFT;
 	u64 skip = ip->size & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
 	int err;
 
-	if (!ptfs_is(ip, PTFS_S_IFREG) || ip->bad)
+	if (!ip->fs->scanning || ip->fs->read_only || !ptfs_is(ip, PTFS_S_IFREG))
+		return 0;
+	// Where there is no 2 MiB leaf, whole blocks have no tail.
+	if (!skip && (ptfs_root_level(root) <= PT_PMD && !(root & PTE_PS)))
 		return 0;
 	err = ptfs_map_extent(ip, block, 1, &x);
 	if (err || x.hole || (!skip && x.level == PT_PTE))
 		return err;
-	ptfs_zero(ip->fs, x.off + skip, (x.level == PT_PMD ? x.blocks : 1) * PTFS_BLOCK - skip);
+	zero_tail(ip->fs, x.off + skip, x.off + (x.level == PT_PMD ? x.blocks : 1) * PTFS_BLOCK);
 	return 0;
 }
 
-static int scan_inode(struct ptfs_fs *fs, u64 ino, u64 off)
+// The inode at `off` into k->ip. -ENOENT: it is free (now); -EUCLEAN: refused.
+static int load(struct walk *w, struct walker *k, u64 ino, u64 off)
 {
+	struct ptfs_fs *fs = w->fs;
 	u64 mode_links = ptfs_word(fs, off + offsetof(struct ptfs_dinode, mode_links));
-	struct ptfs_inode *ip;
-	int err;
+	struct ptfs_inode *ip = &k->ip;
+	struct ptfs_dinode d; // a copy, of the part before root
+	const char *why;
 
 	if (!mode_links)
-		return 0;
+		return -ENOENT;
 	if (!(mode_links >> 32)) {
-		inode_kill(fs, off);
-		return 0;
+		if (fs->scanning && !fs->read_only)
+			ptfs_store8_flush(fs, off + offsetof(struct ptfs_dinode, mode_links), 0);
+		return -ENOENT;
 	}
-	err = ptfs_iget(fs, ino, &ip);
-	if (err)
-		return err == -EUCLEAN ? 0 : err;
-	fs->inodes++;
-	err = ip->bad || !ip->leaf_type ? 0 : ptfs_map_ready(ip, 0, PTFS_FILE_MAX, ~0u);
-	if (!err)
-		err = scan_tail(ip);
-	ptfs_iput(ip);
-	return err == -EUCLEAN ? 0 : err;
+	memcpy(&d, ptfs_at(fs, off, HEAD_BYTES), HEAD_BYTES);
+	d.mode_links = LE64(mode_links);
+	why = ptfs_inode_wrong(&d, ino);
+	if (why)
+		return ptfs_inode_refuse(fs, ino, off, why);
+	ip->ino = ino;
+	ip->media_off = off;
+	ip->root_off = off + offsetof(struct ptfs_dinode, root);
+	ip->mode = (u32)mode_links;
+	ip->size = le64(d.size);
+	ip->flags = le64(d.flags);
+	ip->leaf_type = ptfs_leaf_type(ip->mode, ip->size);
+	return 0;
 }
 
-static int scan_inode_block(struct ptfs_fs *fs, u64 block, u64 off)
+static int skip_refused(int err)
+{
+	return err == -EUCLEAN || err == -ENOENT ? 0 : err;
+}
+
+static bool large_add(struct walk *w, u64 ino)
+{
+	bool ok;
+
+	ptfs_mutex_lock(&w->large_lock);
+	ok = !ptfs_segs_grow(&w->large, (u32)(w->large_count / (PTFS_SEG_BYTES / sizeof(u64)) + 1));
+	if (ok)
+		*(u64 *)ptfs_segs_at(&w->large, w->large_count++, sizeof(u64)) = ino;
+	ptfs_mutex_unlock(&w->large_lock);
+	return ok;
+}
+
+static int walk_tree(struct walk *w, struct walker *k, bool share)
+{
+	struct ptfs_inode *ip = &k->ip;
+	u64 root = ptfs_word(w->fs, ip->root_off);
+	int err = 0;
+
+	if (share && ptfs_root_level(root) == PT_PML4 && large_add(w, ip->ino)) {
+		err = ptfs_map_ready(ip, 0, PTFS_FILE_MAX, 1); // the top page alone
+		return err < 0 ? err : 0;
+	}
+	if (root)
+		err = ptfs_map_ready(ip, 0, PTFS_FILE_MAX, ~0u);
+	return err ? err : walk_tail(ip, root);
+}
+
+static int walk_inode(struct walk *w, struct walker *k, u64 ino, u64 off)
+{
+	int err = load(w, k, ino, off);
+
+	if (err)
+		return skip_refused(err);
+	k->inodes++;
+	err = ptfs_verify_inode(&k->ip);
+	if (!err && k->ip.leaf_type)
+		err = walk_tree(w, k, w->nr > 1);
+	progress(w, k, k->ip.leaf_type ? k->ip.size >> PTFS_CHUNK_SHIFT : 0);
+	return skip_refused(err);
+}
+
+// ---- Step 2: the inode table ----
+
+static int walk_inode_block(struct walk *w, struct walker *k, u64 block, u64 off)
 {
 	for (u64 i = 0; i < PTFS_INODES_PER_BLOCK; i++) {
 		u64 ino = block * PTFS_INODES_PER_BLOCK + i;
-		int err = ino ? scan_inode(fs, ino, off + i * PTFS_INODE_BYTES) : 0;
+		int err = ino ? walk_inode(w, k, ino, off + i * PTFS_INODE_BYTES) : 0;
 
 		if (err)
 			return err;
 	}
+	__atomic_fetch_add(&w->blocks_done, 1, __ATOMIC_RELAXED);
 	return 0;
 }
 
-static int scan_inodes(struct ptfs_fs *fs)
+// Nothing stands in [from, to): whoever takes a portion next takes it behind that.
+static void leave_out(struct walk *w, u64 to)
 {
-	u64 end = PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT;
-	u64 block = 0;
+	u64 next = __atomic_load_n(&w->next, __ATOMIC_RELAXED);
 
-	while (block < end) {
+	to = ALIGN_DOWN(to, w->portion);
+	while (next < to && !__atomic_compare_exchange_n(&w->next, &next, to, false,
+							 __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+static int walk_portion(struct walk *w, struct walker *k, u64 block)
+{
+	u64 end = min(block + w->portion, w->end);
+	int err = 0;
+
+	while (block < end && !err) {
 		struct ptfs_extent x;
-		int err = ptfs_map_extent(&fs->itable, block, PTFS_WHOLE_RUN, &x);
 
-		if (err == -EUCLEAN)
+		err = ptfs_map_extent(&w->fs->itable, block, end - block, &x);
+		if (!err && x.hole) // how far does it reach?
+			err = ptfs_map_extent(&w->fs->itable, block, PTFS_WHOLE_RUN, &x);
+		if (err == -EUCLEAN) {
+			// A page of the table was refused.
 			x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES,
 						  .hole = true };
-		else if (err)
-			return err;
-		for (u64 i = 0; i < x.blocks && !x.hole; i++) {
-			err = scan_inode_block(fs, block + i, x.off + i * PTFS_BLOCK);
-			if (err)
-				return err;
+			err = 0;
 		}
+		for (u64 i = 0; i < x.blocks && !x.hole && !err && block + i < end; i++)
+			err = walk_inode_block(w, k, block + i, x.off + i * PTFS_BLOCK);
 		block += x.blocks;
 	}
-	return 0;
+	if (block > end)
+		leave_out(w, block);
+	return err;
 }
 
-int ptfs_scan(struct ptfs_fs *fs)
+static u64 take(struct walk *w, u64 items)
 {
+	if (__atomic_load_n(&w->err, __ATOMIC_RELAXED))
+		return w->end;
+	return __atomic_fetch_add(&w->next, items, __ATOMIC_RELAXED);
+}
+
+static void walk_inodes(void *ctx, unsigned nr)
+{
+	struct walk *w = ctx;
+
+	for (u64 block = take(w, w->portion); block < w->end; block = take(w, w->portion))
+		walk_fail(w, walk_portion(w, w->walker[nr], block));
+}
+
+// ---- Steps 3 and 4: large files ----
+
+static int load_large(struct walk *w, struct walker *k, u64 item)
+{
+	u64 ino = *(u64 *)ptfs_segs_at(&w->large, item, sizeof(u64));
+	u64 off;
+	int err = ptfs_inode_locate(w->fs, ino, &off);
+
+	return err ? err : load(w, k, ino, off);
+}
+
+// GiB `i` of the file.
+static int walk_gib(struct walk *w, struct walker *k, u64 i)
+{
+	u64 root = ptfs_word(w->fs, k->ip.root_off) & ~PTFS_E_LEVEL;
+	struct ptfs_ref top, ref;
+	unsigned budget = ~0u;
+	u64 e;
 	int err;
 
-	fs->scanning = true;
-	err = ptfs_verify_inode(&fs->itable); // a root that is refused must not be walked from
-	if (!err) {
-		err = ptfs_map_ready(&fs->itable, 0, PTFS_FILE_MAX, ~0u);
-		if (err == -EUCLEAN && fs->refused)
-			err = 0; // parts of the inode table are lost; the rest goes on
+	progress(w, k, CLOCK_EFFORT);
+	if (ptfs_entry_decode(w->fs, root, PT_PML4, &top))
+		return -EUCLEAN;
+	err = ptfs_verify_table(&k->ip, top.off, PT_PUD, 0); // done: a page refused names nothing
+	if (err)
+		return err;
+	e = ptfs_word(w->fs, top.off + 8 * i);
+	if (!e)
+		return 0;
+	if (ptfs_entry_decode(w->fs, e, PT_PUD, &ref))
+		return -EUCLEAN;
+	return ptfs_ready_table(&k->ip, ref.off, PT_PMD, i << PUD_SHIFT, 0, PTFS_FILE_MAX, &budget);
+}
+
+static void walk_gibs(void *ctx, unsigned nr)
+{
+	struct walk *w = ctx;
+	struct walker *k = w->walker[nr];
+
+	for (u64 item = take(w, 1); item < w->end; item = take(w, 1)) {
+		int err = load_large(w, k, item / PT_ENTRIES);
+
 		if (!err)
-			err = scan_inodes(fs);
+			err = walk_gib(w, k, item % PT_ENTRIES);
+		walk_fail(w, skip_refused(err));
 	}
+}
+
+static void walk_tops(void *ctx, unsigned nr)
+{
+	struct walk *w = ctx;
+	struct walker *k = w->walker[nr];
+
+	for (u64 item = take(w, 1); item < w->end; item = take(w, 1)) {
+		int err = load_large(w, k, item);
+
+		if (!err)
+			err = walk_tree(w, k, false);
+		walk_fail(w, skip_refused(err));
+	}
+}
+
+// ---- The whole ----
+
+static void walkers_free(struct walk *w)
+{
+	for (unsigned i = 0; i < w->nr; i++) {
+		w->fs->inodes += w->walker[i]->inodes;
+		ptfs_inode_teardown(&w->walker[i]->ip);
+		ptfs_free(w->walker[i]);
+	}
+}
+
+// One is needed; others as there are CPUs, work and memory.
+static int walkers_alloc(struct walk *w)
+{
+	unsigned want = (unsigned)min((u64)ptfs_cpus(), max(w->blocks, 1ull));
+
+	while (w->nr < min(want, PTFS_CPU_MAX)) {
+		struct walker *k = ptfs_zalloc(sizeof(*k));
+
+		if (!k)
+			break;
+		ptfs_inode_setup(w->fs, &k->ip, 0);
+		w->walker[w->nr++] = k;
+	}
+	return w->nr ? 0 : -ENOMEM;
+}
+
+static void step(struct walk *w, void (*fn)(void *ctx, unsigned nr), u64 end)
+{
+	w->next = 0;
+	w->end = end;
+	if (!w->err)
+		ptfs_parallel(fn, w, w->nr);
+}
+
+static int walk_itable(struct ptfs_fs *fs)
+{
+	int err = ptfs_verify_inode(&fs->itable); // from a root that is refused nothing is walked
+
+	if (!err)
+		err = ptfs_map_ready(&fs->itable, 0, PTFS_FILE_MAX, ~0u);
+	else
+		return err;
+	return err == -EUCLEAN ? 0 : err; // parts of it are lost; the rest goes on
+}
+
+static int walk_files(struct ptfs_fs *fs)
+{
+	struct walk w = { .fs = fs,
+			  .blocks = ptfs_claimed_of(fs, PTFS_CHUNK_INODE),
+			  .said_ns = ptfs_time_ns() };
+	int err = walkers_alloc(&w);
+
+	if (err)
+		return err;
+	ptfs_mutex_init(&w.large_lock, PTFS_RANK_OUTER);
+	w.portion = 1;
+	while (w.portion < PORTION_MAX && w.portion * 2 * w.nr * SHARES <= w.blocks)
+		w.portion *= 2;
+	fs->inodes = 0;
+	step(&w, walk_inodes, ITABLE_BLOCKS);
+	step(&w, walk_gibs, w.large_count * PT_ENTRIES);
+	step(&w, walk_tops, w.large_count);
+	ptfs_segs_free(&w.large);
+	ptfs_mutex_destroy(&w.large_lock);
+	walkers_free(&w);
+	return w.err;
+}
+
+int ptfs_walk_all(struct ptfs_fs *fs, bool scan)
+{
+	int err = ptfs_aux_prepare(fs);
+
+	if (err)
+		return err;
+	fs->walking = true;
+	fs->scanning = scan;
+	err = walk_itable(fs);
+	if (!err)
+		err = walk_files(fs);
+	ptfs_claims_settle(fs);
 	fs->scanning = false;
+	fs->walking = false;
 	if (fs->refused)
-		ptfs_log(PTFS_LOG_WARN, "ptfs %s: scan refused %llu things: run ptfs check",
+		ptfs_log(PTFS_LOG_WARN, "ptfs %s: %llu things were refused: run fsck.ptfs",
 			 fs->name, (unsigned long long)fs->refused);
 	return err;
 }

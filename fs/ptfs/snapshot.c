@@ -46,14 +46,13 @@ void ptfs_snapshot_load(struct ptfs_fs *fs)
 	fs->inodes = le64(s.inodes);
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
 		struct ptfs_chunk *c = chunk_nr(fs, nr);
-		u8 map[PTFS_BITMAP_BYTES];
+		u64 map[PTFS_BITMAP_BYTES / 8];
 
 		if (c->type == PTFS_CHUNK_FREE)
 			continue;
-		memcpy(map, ptfs_at(fs, bitmap_off(fs, nr), sizeof(map)), sizeof(map));
-		for (unsigned b = 0; b < PTFS_CHUNK_BLOCKS; b++)
-			if (map[b / 8] >> b % 8 & 1)
-				ptfs_use_locked(fs, c, b, 1);
+		for (unsigned w = 0; w < ARRAY_SIZE(map); w++)
+			map[w] = ptfs_word(fs, bitmap_off(fs, nr) + 8 * w);
+		ptfs_use_map(fs, c, map);
 	}
 }
 

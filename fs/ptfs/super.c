@@ -233,7 +233,7 @@ static int rebuild(struct ptfs_fs *fs)
 	// Whatever the snapshot says, recovery makes it wrong.
 	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean), 0);
 	ptfs_fence(fs);
-	err = ptfs_scan(fs);
+	err = ptfs_walk_all(fs, true);
 	if (!err)
 		ptfs_alloc_settle(fs);
 	ptfs_fence(fs);

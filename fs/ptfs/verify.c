@@ -7,7 +7,7 @@
 //      unverified -- all entries sound, targets claimed --> verified -- all below too --> ready
 //           \------------------- any entry is not ------> bad (nothing claimed; EUCLEAN)
 //
-// Not here: following entries (table.c), walking everything (scan.c).
+// Not here: following entries (table.c), claims (claim.c), walking everything (scan.c).
 //
 // Invariants
 //   I1  a page is verified or refused as a whole: a refusal gives back the claims it had made
@@ -15,7 +15,8 @@
 //   I3  READY implies VERIFIED, P set and the current tag in all entries, and READY children; on a
 //       writable mount VERIFIED implies that the current tags are durable
 //   I4  what the kernel itself publishes is claimed by allocation and ready
-// Locking: alloc_lock from the first claim of a page to the last.
+// Locking: alloc_lock from the first claim of a page to the last; while everything is walked, none
+// (claim.c).
 // Persistence: verification changes entries only by compare-and-swap to their own meaning (P, tag).
 // A scan also clears entries beyond EOF.
 // Failure: -EUCLEAN with one log line for the page; -ENOMEM leaves it unverified.
@@ -24,28 +25,29 @@
 // First byte of the file whose entries a scan throws away.
 static u64 trim_from(const struct ptfs_inode *ip)
 {
-	if (!ip->fs->scanning || ip == &ip->fs->itable || (ip->flags & PTFS_INODE_PREALLOC))
+	if (!ip->fs->scanning || ip->fs->read_only || ip == &ip->fs->itable ||
+	    (ip->flags & PTFS_INODE_PREALLOC))
 		return PTFS_NOTHING;
 	return ALIGN_UP(ip->size, PTFS_BLOCK);
 }
 
-static const char *claim_blocks(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type,
-				unsigned first, unsigned nr)
+// What stands between a page's two states changes under alloc_lock; while everything is walked, by
+// the one CPU that has claimed it (claim.c).
+static void claims_lock(struct ptfs_fs *fs)
 {
-	if (c->type != type || type == PTFS_CHUNK_FREE)
-		return "in a chunk of the wrong type";
-	for (unsigned i = first; i < first + nr; i++) {
-		if (ptfs_bit(c->claim_map, i))
-			return "block is claimed already";
-		if (!fs->scanning && !ptfs_bit(c->used_map, i))
-			return "block is not allocated";
-	}
-	ptfs_claim_locked(fs, c, first, nr);
-	return NULL;
+	if (!fs->walking)
+		ptfs_mutex_lock(&fs->alloc_lock);
 }
 
-// Claim what an entry of `level` at `va` names. *why is set with -EUCLEAN.
-static int claim(struct ptfs_inode *ip, const struct ptfs_ref *r, int level, u64 va,
+static void claims_unlock(struct ptfs_fs *fs)
+{
+	if (!fs->walking)
+		ptfs_mutex_unlock(&fs->alloc_lock);
+}
+
+// Claim what an entry of `level` at `va` names, and the `nr` - 1 blocks behind it, which the
+// entries behind it name. *why is set with -EUCLEAN; then nothing is claimed.
+static int claim(struct ptfs_inode *ip, const struct ptfs_ref *r, int level, unsigned nr, u64 va,
 		 const char **why)
 {
 	struct ptfs_fs *fs = ip->fs;
@@ -56,17 +58,17 @@ static int claim(struct ptfs_inode *ip, const struct ptfs_ref *r, int level, u64
 	if (r->leaf && level == PT_PMD) {
 		*why = ip->leaf_type != PTFS_CHUNK_DATA
 			       ? "a 2 MiB leaf in a file that is not regular"
-			       : claim_blocks(fs, c, PTFS_CHUNK_DATA, 0, PTFS_CHUNK_BLOCKS);
+			       : ptfs_claim(fs, c, PTFS_CHUNK_DATA, 0, PTFS_CHUNK_BLOCKS);
 		return *why ? -EUCLEAN : 0;
 	}
 	if (r->leaf) {
-		*why = claim_blocks(fs, c, ip->leaf_type, block, 1);
+		*why = ptfs_claim(fs, c, ip->leaf_type, block, nr);
 		return *why ? -EUCLEAN : 0;
 	}
 	err = ptfs_chunk_aux_locked(c);
 	if (err)
 		return err;
-	*why = claim_blocks(fs, c, PTFS_CHUNK_TABLE, block, 1);
+	*why = ptfs_claim(fs, c, PTFS_CHUNK_TABLE, block, 1);
 	if (*why)
 		return -EUCLEAN;
 	*ptfs_tpage(fs, r->off) = (struct ptfs_tpage){
@@ -85,12 +87,12 @@ static void unclaim(struct ptfs_inode *ip, const struct ptfs_ref *r, int level)
 	struct ptfs_chunk *c = ptfs_chunk_at(fs, r->off);
 
 	if (r->leaf && level == PT_PMD) {
-		ptfs_unclaim_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
+		ptfs_unclaim(fs, c, 0, PTFS_CHUNK_BLOCKS);
 		return;
 	}
 	if (!r->leaf)
 		*ptfs_tpage(fs, r->off) = (struct ptfs_tpage){ 0 };
-	ptfs_unclaim_locked(fs, c, ptfs_block_index(r->off), 1);
+	ptfs_unclaim(fs, c, ptfs_block_index(r->off), 1);
 }
 
 // Where a run of entries stands: a table page, or the direct entries of an inode.
@@ -118,28 +120,91 @@ static void run_unclaim(struct ptfs_inode *ip, const struct run *r, unsigned nr)
 	}
 }
 
+// The words of a run, looked at in passing: the page was checked to lie in the region. All of them
+// are looked at, most of them once: this is the inner loop of recovery.
+static const le64_t *run_words(const struct ptfs_fs *fs, const struct run *r)
+{
+	return ptfs_at(fs, r->off, 8ull * r->nr);
+}
+
+#define LINE_WORDS 8u
+
+static bool line_is_zero(const le64_t *w)
+{
+	return !(w[0].raw | w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw |
+		 w[7].raw);
+}
+
+// The first word from `i` on that is not zero, or `end`.
+static unsigned skip_holes(const le64_t *w, unsigned i, unsigned end)
+{
+	while (i < end && !le64_get(&w[i])) {
+		i++;
+		while (i % LINE_WORDS == 0 && end - i >= LINE_WORDS && line_is_zero(w + i))
+			i += LINE_WORDS;
+	}
+	return i;
+}
+
+// How many entries from w on, at most `most`, name block after block: each the word before it and
+// one block, so that what was found right about the first is right about all.
+static unsigned run_length(const le64_t *w, u64 e, unsigned most)
+{
+	unsigned n = 1;
+
+	while (n < most && le64_get(&w[n]) == e + n * PTFS_BLOCK)
+		n++;
+	return n;
+}
+
+// Throw away the entries of the run from `first` on.
+static void run_trim(struct ptfs_fs *fs, const struct run *r, unsigned first)
+{
+	const le64_t *w = run_words(fs, r);
+
+	for (unsigned i = skip_holes(w, first, r->nr); i < r->nr; i = skip_holes(w, i + 1, r->nr))
+		ptfs_store8_flush(fs, r->off + 8 * i, 0);
+}
+
+// How many entries of the run are not thrown away.
+static unsigned run_kept(const struct ptfs_inode *ip, const struct run *r)
+{
+	u64 trim = trim_from(ip);
+
+	if (trim <= r->va)
+		return 0;
+	if (trim - r->va >= r->nr * pt_span(r->level))
+		return r->nr;
+	return (unsigned)((trim - r->va + pt_span(r->level) - 1) >> pt_shift(r->level));
+}
+
 // Claim all targets of the run, or none. *soft: some entry is not for the MMU as it stands.
 static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 {
 	struct ptfs_fs *fs = ip->fs;
-	u64 trim = trim_from(ip);
+	const le64_t *w = run_words(fs, r);
+	unsigned kept = run_kept(ip, r);
+	bool one_by_one = false;
+	unsigned n;
 
-	for (unsigned i = 0; i < r->nr; i++) {
-		u64 e = run_entry(fs, r, i);
-		u64 va = r->va + i * pt_span(r->level);
+	for (unsigned i = skip_holes(w, 0, kept); i < kept; i = skip_holes(w, i + n, kept)) {
+		u64 e = le64_get(&w[i]);
 		struct ptfs_ref ref;
-		const char *why;
+		const char *why = ptfs_entry_decode(fs, e, r->level, &ref);
 		int err = -EUCLEAN;
 
-		if (e && va >= trim) {
-			ptfs_store8_flush(fs, r->off + 8 * i, 0);
+		n = 1;
+		if (!why && r->level == PT_PTE && !one_by_one)
+			n = run_length(w + i, e,
+				       min(kept - i,
+					   PTFS_CHUNK_BLOCKS - ptfs_block_index(ref.off)));
+		if (!why)
+			err = claim(ip, &ref, r->level, n, r->va + i * pt_span(r->level), &why);
+		if (err == -EUCLEAN && n > 1) {
+			one_by_one = true; // the log shall name the very entry
+			n = 0;
 			continue;
 		}
-		if (!e)
-			continue;
-		why = ptfs_entry_decode(fs, e, r->level, &ref);
-		if (!why)
-			err = claim(ip, &ref, r->level, va, &why);
 		if (err) {
 			run_unclaim(ip, r, i);
 			return err != -EUCLEAN
@@ -148,6 +213,8 @@ static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 		}
 		*soft |= ref.soft;
 	}
+	if (kept < r->nr)
+		run_trim(fs, r, kept);
 	return 0;
 }
 
@@ -197,9 +264,9 @@ static void quarantine(struct ptfs_inode *ip, const struct run *r)
 		if (c->type == PTFS_CHUNK_FREE)
 			continue;
 		if (ref.leaf && r->level == PT_PMD)
-			ptfs_use_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
+			ptfs_quarantine(c, 0, PTFS_CHUNK_BLOCKS);
 		else
-			ptfs_use_locked(fs, c, ptfs_block_index(ref.off), 1);
+			ptfs_quarantine(c, ptfs_block_index(ref.off), 1);
 	}
 }
 
@@ -245,12 +312,12 @@ int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va)
 		return -EUCLEAN;
 	if (state & PTFS_TP_VERIFIED)
 		return 0;
-	ptfs_mutex_lock(&fs->alloc_lock);
+	claims_lock(fs);
 	if (tp->state & PTFS_TP_BAD)
 		err = -EUCLEAN;
 	else if (!(tp->state & PTFS_TP_VERIFIED))
 		err = verify_table_locked(ip, tp, off);
-	ptfs_mutex_unlock(&fs->alloc_lock);
+	claims_unlock(fs);
 	return err;
 }
 
@@ -339,9 +406,9 @@ int ptfs_ready_table(struct ptfs_inode *ip, u64 off, int level, u64 va, u64 from
 	if (err)
 		return err;
 	state = state_below(fs, &r);
-	ptfs_mutex_lock(&fs->alloc_lock);
+	claims_lock(fs);
 	__atomic_fetch_or(&ptfs_tpage(fs, off)->state, state, __ATOMIC_RELEASE);
-	ptfs_mutex_unlock(&fs->alloc_lock);
+	claims_unlock(fs);
 	return 0;
 }
 
@@ -357,7 +424,7 @@ static int verify_root_locked(struct ptfs_inode *ip, u64 root)
 	if (level >= PTFS_ROOT_LEVEL_MIN && level <= PTFS_ROOT_LEVEL_MAX)
 		why = ptfs_entry_decode(fs, e, level, &ref);
 	if (!why)
-		err = claim(ip, &ref, level, 0, &why);
+		err = claim(ip, &ref, level, 1, 0, &why);
 	if (err == -EUCLEAN)
 		return ptfs_refuse(fs, ip, why, ip->root_off, level, 0, root);
 	if (!err && !fs->read_only && harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level)) {
@@ -408,7 +475,7 @@ int ptfs_verify_inode(struct ptfs_inode *ip)
 	u8 *state = &itable_state;
 	int err;
 
-	ptfs_mutex_lock(&fs->alloc_lock);
+	claims_lock(fs);
 	err = ip == &fs->itable ? 0 : ptfs_chunk_aux_locked(ptfs_chunk_at(fs, ip->media_off));
 	if (err)
 		goto out;
@@ -423,6 +490,6 @@ int ptfs_verify_inode(struct ptfs_inode *ip)
 	else if (err == -EUCLEAN)
 		*state |= PTFS_IN_BAD;
 out:
-	ptfs_mutex_unlock(&fs->alloc_lock);
+	claims_unlock(fs);
 	return err;
 }

@@ -11,6 +11,8 @@
 #include "kernel/console.h"
 #include "kernel/lib/printf.h"
 #include "kernel/panic.h"
+#include "kernel/sched/thread.h"
+#include "kernel/sched/wait.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
 #include "mm/heap.h"
@@ -138,6 +140,54 @@ void ptfs_revoke_begin(struct ptfs_home_inode *h)
 void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len)
 {
 	vm_revoke_finish(&h->object, off, len);
+}
+
+// ---- CPUs ----
+
+struct parallel {
+	void (*fn)(void *ctx, unsigned worker);
+	void *ctx;
+	unsigned next;           // worker number that the next thread to start takes [atomic]
+	unsigned running;        // threads that have not ended [lock]
+	struct spinlock lock;    // RANK_FS_SPIN
+	struct wait_queue ended; // woken under `lock`
+};
+
+static void parallel_thread(void *arg)
+{
+	struct parallel *p = arg;
+
+	p->fn(p->ctx, __atomic_fetch_add(&p->next, 1, __ATOMIC_RELAXED));
+	spin_lock(&p->lock);
+	p->running--;
+	wait_wake_all(&p->ended);
+	spin_unlock(&p->lock);
+}
+
+unsigned ptfs_cpus(void)
+{
+	return cpu_count();
+}
+
+// The threads are spread over the CPUs by the scheduler, which wakes a new one where it is idle.
+void ptfs_parallel(void (*fn)(void *ctx, unsigned worker), void *ctx, unsigned nr)
+{
+	struct parallel p = { .fn = fn, .ctx = ctx, .next = 1, .running = nr - 1 };
+
+	spin_init(&p.lock, RANK_FS_SPIN);
+	wait_queue_init(&p.ended);
+	for (unsigned i = 1; i < nr; i++) {
+		if (thread_create("ptfs-mount", parallel_thread, &p))
+			continue;
+		spin_lock(&p.lock); // the others do its part
+		p.running--;
+		spin_unlock(&p.lock);
+	}
+	fn(ctx, 0);
+	wait_event(&p.ended, !READ_ONCE(p.running));
+	// A thread's last touch of `p` is under the lock.
+	spin_lock(&p.lock);
+	spin_unlock(&p.lock);
 }
 
 // ---- The rest ----

@@ -24,7 +24,8 @@ static struct {
 	struct injector memory, space;
 	u64 allocs;
 	u64 clock_ns;
-} home = { .log_max = PTFS_LOG_WARN };
+	unsigned cpus;
+} home = { .log_max = PTFS_LOG_WARN, .cpus = 1 };
 
 static bool inject(struct injector *i)
 {
@@ -190,6 +191,48 @@ unsigned ptfs_cpu(void)
 	return mine - 1;
 }
 
+void host_cpus_set(unsigned nr)
+{
+	home.cpus = nr;
+}
+
+unsigned ptfs_cpus(void)
+{
+	return home.cpus;
+}
+
+struct job {
+	void (*fn)(void *ctx, unsigned worker);
+	void *ctx;
+	unsigned worker;
+	pthread_t thread;
+};
+
+static void *job_run(void *arg)
+{
+	struct job *j = arg;
+
+	j->fn(j->ctx, j->worker);
+	return NULL;
+}
+
+void ptfs_parallel(void (*fn)(void *ctx, unsigned worker), void *ctx, unsigned nr)
+{
+	struct job job[PTFS_CPU_MAX];
+	unsigned started = 1;
+
+	for (; started < nr; started++) {
+		struct job *j = &job[started];
+
+		*j = (struct job){ .fn = fn, .ctx = ctx, .worker = started };
+		if (pthread_create(&j->thread, NULL, job_run, j))
+			break; // the others do its part
+	}
+	fn(ctx, 0);
+	for (unsigned i = 1; i < started; i++)
+		pthread_join(job[i].thread, NULL);
+}
+
 void host_log_to(void (*fn)(void *ctx, enum ptfs_log_level level, const char *line), void *ctx)
 {
 	home.log = fn;
@@ -203,16 +246,19 @@ void host_log_level(enum ptfs_log_level level)
 
 void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
 {
+	static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
 	char line[512];
 	va_list ap;
 
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
+	pthread_mutex_lock(&one_at_a_time);
 	if (home.log)
 		home.log(home.log_ctx, level, line);
 	else if (level <= home.log_max)
 		fprintf(stderr, "%s\n", line);
+	pthread_mutex_unlock(&one_at_a_time);
 }
 
 void ptfs_bug(const char *file, int line, const char *what)

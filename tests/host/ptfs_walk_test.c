@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT
+//
+// Mounting on several CPUs: what a scan finds, what it stores, and what it refuses does not depend
+// on how many there are. (Also worth running under -fsanitize=thread.)
+#include "tests/host/ptfs_test.h"
+
+#define CPUS   4u
+#define FILES  400u
+#define LARGE  3u // files of more than 1 GiB, which several CPUs share
+#define ROUNDS 20u
+#define BYTES  MIB(64)
+
+static void write_one(struct ptfs_inode *ip, u64 pos)
+{
+	assert_int_equal(write_at(ip, "data", 4, pos), 4);
+}
+
+static struct ptfs_inode *make_nr(struct ptfs_inode *dir, const char *kind, unsigned nr)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%s%u", kind, nr);
+	return make_file(dir, name);
+}
+
+// Files of all shapes, some with something to be recovered: no name, bytes and blocks behind EOF.
+static void populate(struct rig *r)
+{
+	struct ptfs_create_args a = { .mode = PTFS_S_IFREG | 0600 };
+	struct ptfs_inode *dir = make_dir(r->root, "dir");
+	struct ptfs_inode *ip;
+
+	for (unsigned i = 0; i < FILES; i++) {
+		ip = make_nr(i % 2 ? dir : r->root, "file", i);
+		for (unsigned k = 0; k < i % 14; k++)
+			write_one(ip, k * KIB(4) + i);
+		if (i % 50 == 0)
+			write_one(ip, MIB(2) * i + 77);
+		ptfs_iput(ip);
+		if (i % 60 == 0)
+			assert_int_equal(ptfs_tmpfile(r->root, &a, false, &ip), 0);
+	}
+	for (unsigned i = 0; i < LARGE; i++) {
+		ip = make_nr(r->root, "large", i);
+		for (unsigned k = 0; k < 40; k++)
+			write_one(ip, k * MIB(750) + i * MIB(3));
+		ptfs_iput(ip);
+	}
+	ip = make_file(r->root, "huge");
+	assert_int_equal(ptfs_fallocate(ip, 0, MIB(4) + KIB(40), false), 0);
+	write_one(ip, MIB(3) + KIB(900)); // 2 MiB leaf with bytes behind what is EOF then
+	assert_int_equal(ptfs_truncate(ip, MIB(3) + 5), 0);
+	ptfs_iput(ip);
+	ip = make_file(r->root, "kept");
+	assert_int_equal(ptfs_fallocate(ip, KIB(64), KIB(64), true), 0);
+	ptfs_iput(ip);
+	ptfs_iput(dir);
+}
+
+// As an interrupted truncate leaves it: the size is down, nothing else.
+static void cut_short(struct rig *r, const char *name, u64 size)
+{
+	struct ptfs_inode *ip = look(r->root, name);
+
+	memcpy(r->image.map + PTFS_FIELD(ip, size), &size, 8);
+	ptfs_iput(ip);
+}
+
+static void crashed_image(struct rig *r)
+{
+	rig_new(r, BYTES);
+	populate(r);
+	cut_short(r, "file12", KIB(8) + 100);
+	cut_short(r, "file26", 1);
+	cut_short(r, "file40", 0);
+	cut_short(r, "file50", MIB(90));
+	cut_short(r, "large1", GIB(5) + 1);
+	rig_crash(r);
+}
+
+struct outcome {
+	struct host_image image;
+	struct ptfs_statfs st;
+	u64 refused;
+	u64 used[BYTES / PTFS_CHUNK][8], claimed[BYTES / PTFS_CHUNK][8];
+};
+
+static void mount_copy(struct outcome *o, const struct rig *r, u64 base, unsigned cpus)
+{
+	struct ptfs_fs *fs;
+
+	host_image_copy(&o->image, r->image.map, BYTES, base);
+	host_image_activate(&o->image);
+	host_cpus_set(cpus);
+	assert_int_equal(ptfs_mount(&o->image.region, "pmem0", 0, &fs), 0);
+	host_cpus_set(1);
+	ptfs_statfs(fs, &o->st);
+	o->refused = fs->refused;
+	for (u64 nr = 0; nr < BYTES / PTFS_CHUNK; nr++) {
+		const struct ptfs_chunk *c = ptfs_chunk_at(fs, nr << PTFS_CHUNK_SHIFT);
+		unsigned used = 0, claimed = 0;
+
+		memcpy(o->used[nr], c->used_map, sizeof(o->used[nr]));
+		memcpy(o->claimed[nr], c->claim_map, sizeof(o->claimed[nr]));
+		for (unsigned w = 0; w < 8; w++) {
+			assert_int_equal(c->claim_map[w] & ~c->used_map[w], 0);
+			used += (unsigned)__builtin_popcountll(c->used_map[w]);
+			claimed += (unsigned)__builtin_popcountll(c->claim_map[w]);
+		}
+		assert_int_equal(c->used, used);
+		assert_int_equal(c->claimed, claimed);
+	}
+	assert_int_equal(ptfs_unmount(fs), 0);
+}
+
+static void compare(const struct rig *r, u64 base)
+{
+	static struct outcome one, many;
+
+	mount_copy(&one, r, base, 1);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		mount_copy(&many, r, base, CPUS);
+		assert_memory_equal(&one.st, &many.st, sizeof(one.st));
+		assert_memory_equal(one.used, many.used, sizeof(one.used));
+		assert_memory_equal(one.claimed, many.claimed, sizeof(one.claimed));
+		assert_int_equal(one.refused, many.refused);
+		// Whatever recovery stored, also while unmounting.
+		assert_memory_equal(one.image.map, many.image.map, BYTES);
+		host_image_close(&many.image);
+	}
+	image_check(&one.image, 0);
+	host_image_close(&one.image);
+}
+
+static void same_result(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	host_clock_set(1000000007);
+	crashed_image(&r);
+	compare(&r, TEST_BASE);
+	compare(&r, 0x143e00000);
+	host_image_close(&r.image);
+	host_clock_set(0);
+	assert_int_equal(host_allocs_live(), 0);
+}
+
+// Two files name one block, and several CPUs come to it at the same time. At least one of the files
+// is refused; nobody gets the block but a file that was not.
+static void named_twice(void **state)
+{
+	static struct outcome o;
+	struct rig r;
+	u64 word;
+	struct ptfs_inode *a, *b;
+
+	(void)state;
+	crashed_image(&r);
+	rig_mount(&r);
+	for (unsigned i = 0; i < 100; i++) {
+		char first[16], second[16];
+
+		snprintf(first, sizeof(first), "file%u", i * 2);
+		snprintf(second, sizeof(second), "file%u", i * 2 + 200);
+		a = look(r.root, first);
+		b = look(r.root, second);
+		memcpy(&word, r.image.map + PTFS_FIELD(a, direct), 8);
+		if (root_level(b) == 0 && word && b->size > KIB(4))
+			memcpy(r.image.map + PTFS_FIELD(b, direct), &word, 8);
+		ptfs_iput(a);
+		ptfs_iput(b);
+	}
+	rig_crash(&r);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct heard heard;
+
+		hear(&heard);
+		mount_copy(&o, &r, TEST_BASE, CPUS);
+		host_log_to(NULL, NULL);
+		assert_true(o.refused >= 20);
+		assert_true(heard.errors >= 20);
+		host_image_close(&o.image);
+	}
+	host_image_close(&r.image);
+	assert_int_equal(host_allocs_live(), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(same_result),
+					    cmocka_unit_test(named_twice) };
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
