@@ -90,6 +90,15 @@ int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec) __must_check;
 void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma),
 			 void *ctx);
 
+// What processes that share a word know it by (futexes): the object that is mapped MAP_SHARED at
+// `va`, with a reference, and the offset in it. *object NULL: memory of the process's own. Takes
+// as->lock. -EFAULT: nothing readable is mapped there, or private memory that cannot be written, so
+// that nobody could ever change it.
+int aspace_shared_place(struct aspace *as, uva_t va, struct vm_object **object, u64 *offset)
+	__must_check;
+// Nobody but the caller uses it: no other thread, no vfork child.
+bool aspace_is_sole(const struct aspace *as);
+
 // The way of the MMU to `va`, highest level first: at most 4 steps. Returns how many.
 struct aspace_step {
 	int level;

@@ -103,6 +103,30 @@ int clear_user(uva_t dst, size_t bytes)
 	return left ? -EFAULT : 0;
 }
 
+int user_load_u32(u32 *out, uva_t src)
+{
+	bool ok;
+
+	if (!in_user_space(src, sizeof(*out)))
+		return -EFAULT;
+	open_user();
+	ok = asm_user_load32(out, (const u32 *)src.va);
+	close_user();
+	return ok ? 0 : -EFAULT;
+}
+
+int user_cmpxchg_u32(uva_t dst, u32 *old, u32 new)
+{
+	bool ok;
+
+	if (!in_user_space(dst, sizeof(*old)))
+		return -EFAULT;
+	open_user();
+	ok = asm_user_cmpxchg32((u32 *)dst.va, old, new);
+	close_user();
+	return ok ? 0 : -EFAULT;
+}
+
 // In small aligned pieces: most strings are short, and one may end right before an address that is
 // not mapped.
 ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)

@@ -22,6 +22,11 @@ size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes) __must_che
 // is copied needs a fence to be durable.
 size_t copy_from_user_nt(void *dst, uva_t src, size_t bytes) __must_check;
 
+// One aligned word, by one access: what another thread stores there at the same time is seen whole.
+// cmpxchg stores `new` if *old is there, atomically, and *old becomes what was there. 0 or -EFAULT.
+int user_load_u32(u32 *out, uva_t src) __must_check;
+int user_cmpxchg_u32(uva_t dst, u32 *old, u32 new) __must_check;
+
 // Copies a NUL-terminated string. Its length without the NUL, -EFAULT, or -ENAMETOOLONG if no NUL
 // within `bytes`.
 ssize strncpy_from_user(char *dst, uva_t src, size_t bytes) __must_check;

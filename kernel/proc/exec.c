@@ -1,19 +1,25 @@
 // SPDX-License-Identifier: MIT
 //
-// What: execve in order: open, look at scripts, copy the strings, build the new memory, commit.
+// What: execve in order: open, look at scripts, copy the strings, build the new memory, end the
+// other threads, commit.
 // Not here: strings (exec_args.c), segments and stack (exec_load.c), ELF rules (elf.c).
 //
 // Invariants:
 //   I1  The thread runs on the new address space while it is filled, and goes back to the old one
-//       if anything fails. The commit cannot fail.
+//       if anything fails. The other threads end when all else has succeeded. After that the commit
+//       can fail in one thing only, a descriptor table that other processes share; the program is
+//       lost then, and the process with it.
 //   I2  The program's inode is denied writing from the look at its header until the process lets
 //       go.
 // Failure: -ENOENT, -EACCES, ... of the open; -ENOEXEC, -E2BIG, -ELOOP, -ENOMEM, -ETXTBSY.
 #include "kernel/proc/exec_internal.h"
 
 #include "fs/fs_context.h"
+#include "kernel/console.h"
 #include "kernel/lib/errno.h"
 #include "kernel/lib/string.h"
+#include "kernel/panic.h"
+#include "kernel/proc/robust.h"
 #include "kernel/x86/trap.h"
 #include "mm/aspace.h"
 #include "mm/heap.h"
@@ -232,17 +238,46 @@ static void set_identity(struct exec *x, const char *path)
 	x->exe = NULL;
 }
 
+// Close-on-exec must not close what other processes use.
+static void own_files(struct thread *t)
+{
+	struct fs_context *own;
+
+	if (!fs_context_shares_files(t->fs))
+		return;
+	own = fs_context_clone(t->fs, true, false);
+	if (own) {
+		fs_context_free(process_swap_fs(own));
+		return;
+	}
+	log_warn("process %u: no memory for descriptors in execve", t->proc->pid);
+	process_exit(WAIT_KILLED(SIGSEGV));
+}
+
+// The last look at the old memory, on the way from it.
+static void leave_old_memory(struct thread *t, struct aspace *old)
+{
+	struct aspace *new;
+
+	if (!old || (!t->user->robust_list.va && !t->user->clear_child_tid.va))
+		return;
+	new = process_swap_aspace(old);
+	thread_release_words();
+	ASSERT(process_swap_aspace(new) == old);
+}
+
 static void commit(struct exec *x, const char *path, struct aspace *old, struct trapframe *tf)
 {
 	struct thread *t = thread_current();
 
+	leave_old_memory(t, old);
 	if (old)
 		aspace_put(old);
+	own_files(t);
 	fs_context_exec(t->fs);
 	// After close-on-exec: posix_spawn's parent waits for the end of a pipe.
 	process_vfork_release(t->proc);
 	signal_exec();
-	t->user->clear_child_tid = UVA(0);
 	set_identity(x, path);
 	thread_set_tls(0, 0);
 	preempt_disable();
@@ -270,6 +305,8 @@ static int exec(struct exec *x, const char *path, const struct exec_strings *str
 		return -ENOMEM;
 	old = process_swap_aspace(as);
 	err = build(x, as);
+	if (!err)
+		err = process_end_other_threads();
 	if (err) {
 		aspace_put(process_swap_aspace(old)); // I1
 		return err;

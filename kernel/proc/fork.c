@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// What: fork, vfork and clone for processes. The child is a copy of the calling thread alone.
-// Not here: threads (CLONE_THREAD, CLONE_SIGHAND, CLONE_FILES, CLONE_FS): -EINVAL.
+// What: fork, vfork and clone: new processes, whose first thread is a copy of the calling one
+// alone, and new threads.
+// Not here: CLONE_SIGHAND and CLONE_PARENT without CLONE_THREAD, CLONE_VFORK with it, CLONE_PIDFD,
+// namespaces: -EINVAL.
 //
 // Invariants:
-//   I1  Everything that can fail happens before process_link(): from then on others see the child.
+//   I1  Everything that can fail happens before the new thread is linked: from then on others see
+//       it.
 //   I2  The parent of a vfork does not run in user mode while the child uses its memory.
 // Failure: -ENOMEM or -EAGAIN with nothing left behind.
 #include "kernel/proc/process.h"
@@ -14,24 +17,43 @@
 #include "kernel/lib/string.h"
 #include "kernel/x86/trap.h"
 #include "mm/aspace.h"
+#include "mm/frame.h"
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
+// The last line has no effect: nobody traces, and there is no I/O priority to share.
 #define CLONE_KNOWN                                                                                \
-	(CLONE_VM | CLONE_VFORK | CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID |             \
-	 CLONE_CHILD_CLEARTID | CLONE_DETACHED | CLONE_CHILD_SETTID)
+	(CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_VFORK |          \
+	 CLONE_SYSVSEM | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID |               \
+	 CLONE_CHILD_SETTID | CLONE_DETACHED | CLONE_PTRACE | CLONE_UNTRACED | CLONE_IO)
+
+#define THREAD_MEMORY_SHARE 8 // stacks of threads may take one part in so many of RAM, as in Linux
 
 static int check_args(const struct clone_args *args)
 {
-	if (args->flags & ~CLONE_KNOWN)
+	u64 flags = args->flags;
+
+	if (flags & ~CLONE_KNOWN)
 		return -EINVAL;
-	// Memory shared for longer than a vfork would need more than one user of an address space
-	// to agree on brk and the like: threads.
-	if ((args->flags & CLONE_VM) && !(args->flags & CLONE_VFORK))
+	// Linux's rules.
+	if ((flags & CLONE_THREAD) && !(flags & CLONE_SIGHAND))
+		return -EINVAL;
+	if ((flags & CLONE_SIGHAND) && !(flags & CLONE_VM))
+		return -EINVAL;
+	// What is not there.
+	if ((flags & CLONE_SIGHAND) && !(flags & CLONE_THREAD))
+		return -EINVAL;
+	if ((flags & CLONE_VFORK) && (flags & CLONE_THREAD))
 		return -EINVAL;
 	if (args->exit_signal < 0 || args->exit_signal > SIG_COUNT)
 		return -EINVAL;
 	return 0;
+}
+
+// Stacks cannot be swapped out: without a limit they could take all memory.
+static bool memory_has_room(void)
+{
+	return thread_count() < frame_stats().total * PAGE_SIZE / THREAD_MEMORY_SHARE / KSTACK_SIZE;
 }
 
 static void copy_process(struct process *child, struct process *parent)
@@ -45,7 +67,7 @@ static void copy_process(struct process *child, struct process *parent)
 	child->gid = parent->gid;
 	spin_unlock_irqrestore(&proc_lock, flags);
 
-	// Only the parent itself changes these, and that is us.
+	// Only execve changes these, and it waits until its thread is the only one: we are here.
 	if (parent->exe && inode_deny_write(parent->exe->inode) == 0)
 		child->exe = file_get(parent->exe);
 	if (parent->cmdline) {
@@ -86,16 +108,15 @@ static struct thread *copy_thread(const struct clone_args *args, const struct tr
 	return t;
 }
 
-// Memory, files, signals for the child's thread. 0 or -ENOMEM; the caller unwinds by
-// drop_resources.
-static int copy_resources(const struct clone_args *args, struct process *child, struct thread *t)
+// Memory, files, signals for the new thread. 0 or -ENOMEM; the caller unwinds by drop_resources.
+static int copy_resources(const struct clone_args *args, struct thread *t)
 {
 	struct thread *me = thread_current();
 
-	t->user = uthread_create();
+	t->user = uthread_create(t);
 	if (!t->user)
 		return -ENOMEM;
-	t->fs = fs_context_clone(me->fs, false, false);
+	t->fs = fs_context_clone(me->fs, args->flags & CLONE_FS, args->flags & CLONE_FILES);
 	if (!t->fs)
 		return -ENOMEM;
 	if (args->flags & CLONE_VM) {
@@ -106,7 +127,8 @@ static int copy_resources(const struct clone_args *args, struct process *child, 
 		if (!t->as)
 			return -ENOMEM;
 	}
-	signal_fork(child, t->user);
+	// A stack for signals is used by one thread only, and vfork's child borrows its parent's.
+	signal_clone(t->user, !(args->flags & CLONE_VM) || (args->flags & CLONE_VFORK));
 	if (args->flags & CLONE_CHILD_SETTID)
 		t->user->set_child_tid = args->child_tid;
 	if (args->flags & CLONE_CHILD_CLEARTID)
@@ -125,6 +147,15 @@ static void drop_resources(struct thread *t)
 	t->fs = NULL;
 	thread_destroy(t);
 }
+
+// Linux does not look at the result either.
+static void tell_parent_tid(const struct clone_args *args, u32 tid)
+{
+	if (args->flags & CLONE_PARENT_SETTID)
+		(void)!copy_to_user(args->parent_tid, &tid, sizeof(tid));
+}
+
+// ---- vfork --------------------------------------------------------------------------------------
 
 void process_vfork_release(struct process *p)
 {
@@ -145,17 +176,37 @@ static void wait_for_vfork(struct process *child)
 	signal_set_mask(old);
 }
 
-s64 process_clone(const struct clone_args *args, const struct trapframe *tf)
+// ---- clone --------------------------------------------------------------------------------------
+
+static s64 clone_thread(const struct clone_args *args, const struct trapframe *tf)
+{
+	struct thread *t = copy_thread(args, tf);
+	u32 tid;
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	t->tid = tid = number_alloc();
+	err = tid ? copy_resources(args, t) : -EAGAIN;
+	if (!err) {
+		tell_parent_tid(args, tid);
+		err = process_link_thread(t); // I1
+	}
+	if (err) {
+		drop_resources(t);
+		return err;
+	}
+	thread_start(t);
+	return tid;
+}
+
+static s64 clone_process(const struct clone_args *args, const struct trapframe *tf)
 {
 	struct process *parent = process_current(), *child;
 	struct thread *t;
 	u32 pid, group_signals = READ_ONCE(parent->group_signals);
-	int err = check_args(args);
+	int err;
 
-	if (err)
-		return err;
-	if (system_is_shutting_down())
-		return -EAGAIN;
 	child = process_alloc();
 	if (!child)
 		return -EAGAIN;
@@ -164,12 +215,12 @@ s64 process_clone(const struct clone_args *args, const struct trapframe *tf)
 		process_free_unlinked(child);
 		return -ENOMEM;
 	}
-	err = copy_resources(args, child, t);
-	pid = child->pid;
-	if (!err && (args->flags & CLONE_PARENT_SETTID))
-		err = copy_to_user(args->parent_tid, &pid, sizeof(pid));
+	err = copy_resources(args, t);
 	if (err)
 		goto fail;
+	pid = child->pid;
+	tell_parent_tid(args, pid);
+	signal_fork(child);
 	child->exit_signal = args->exit_signal;
 	copy_process(child, parent);
 	process_get(child); // for the wait below: the child may be gone before we look
@@ -189,4 +240,15 @@ fail:
 	drop_resources(t);
 	process_free_unlinked(child);
 	return err;
+}
+
+s64 process_clone(const struct clone_args *args, const struct trapframe *tf)
+{
+	int err = check_args(args);
+
+	if (err)
+		return err;
+	if (system_is_shutting_down() || !memory_has_room())
+		return -EAGAIN;
+	return args->flags & CLONE_THREAD ? clone_thread(args, tf) : clone_process(args, tf);
 }

@@ -10,6 +10,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/errno.h"
 #include "kernel/panic.h"
+#include "kernel/proc/futex.h"
 #include "kernel/proc/proc_files.h"
 #include "kernel/proc/session.h"
 #include "kernel/x86/trap.h"
@@ -61,7 +62,7 @@ void process_start_init(void (*prepare)(void))
 	struct thread *t = thread_create_user("init", &empty);
 
 	if (t) {
-		t->user = uthread_create();
+		t->user = uthread_create(t);
 		t->fs = fs_context_create();
 	}
 	if (!p || !t || !t->user || !t->fs)
@@ -75,6 +76,7 @@ void process_start_init(void (*prepare)(void))
 
 void process_init(void)
 {
+	futex_init();
 	signal_init();
 	session_init();
 	proc_files_init();

@@ -24,19 +24,19 @@ static bool dummy_make(struct dummy *d, struct process *parent)
 	d->t = thread_create_user("dummy", &empty);
 	if (!EXPECT(d->p && d->t))
 		return false;
-	d->t->user = uthread_create();
+	d->t->user = uthread_create(d->t);
 	process_link(d->p, parent, d->t);
 	return EXPECT(d->t->user);
 }
 
 static void dummy_detach(struct dummy *d)
 {
-	u64 flags = spin_lock_irqsave(&d->p->sig_lock);
+	u64 flags = spin_lock_irqsave(&proc_lock);
 
-	list_del(&d->t->proc_node);
-	d->p->nr_threads = 0;
-	d->t->proc = NULL;
-	spin_unlock_irqrestore(&d->p->sig_lock, flags);
+	spin_lock(&d->p->sig_lock);
+	process_unlink_thread_locked(d->p, d->t);
+	spin_unlock(&d->p->sig_lock);
+	spin_unlock_irqrestore(&proc_lock, flags);
 	uthread_free(d->t->user);
 	thread_destroy(d->t);
 }

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the process table: numbers, references, links between parents and children.
+// What: the tables of processes and threads: numbers, references, links between parents and
+// children.
 // Not here: fork.c makes processes, exit.c and wait.c end them, exec.c gives them programs.
 //
 // Invariants:
 //   I1  A process is in the table from process_link() until it is reaped. The table holds one
 //       reference.
-//   I2  A number is in use as long as any process has it as pid, pgid or sid.
+//   I2  A number is in use as long as any process has it as pid, pgid or sid, or any thread as
+//       tid; each of these is one user of it (kernel/sched/number.h).
 //   I3  Every process in the table but the first has a parent that is alive: orphans go to process
 //       1.
+//   I4  A thread is in the table of threads exactly while it is in its process's list.
 // Locking: proc_lock for table and tree.
 // Failure: out of memory or numbers makes process_alloc() return NULL.
 #include "kernel/proc/process.h"
@@ -20,17 +23,15 @@
 #include "mm/aspace.h"
 #include "mm/heap.h"
 
-#define PID_MAX     32768u
 #define PROCESS_MAX 4096u // in all; a fork bomb ends here with EAGAIN
 #define HASH_SIZE   256u
 
 struct spinlock proc_lock = SPINLOCK_INIT(RANK_PROC);
 struct list process_list = LIST_INIT(process_list);
 
-static struct list table[HASH_SIZE];   // by pid [proc_lock]
-static unsigned nr_processes;          // [proc_lock]
-static u32 last_pid;                   // [proc_lock]
-static u64 numbers_used[PID_MAX / 64]; // bit per number, while one is looked for [proc_lock]
+static struct list table[HASH_SIZE];        // processes by pid [proc_lock]
+static struct list thread_table[HASH_SIZE]; // threads by tid [proc_lock]
+static unsigned nr_processes;               // [proc_lock]
 
 static const struct rlimit default_rlimits[RLIMIT_COUNT] = {
 	[RLIMIT_CPU] = { RLIM_INFINITY, RLIM_INFINITY },
@@ -59,6 +60,28 @@ struct process *process_find_locked(u32 pid)
 		if (p->pid == pid)
 			return p;
 	return NULL;
+}
+
+struct thread *thread_find_locked(u32 tid)
+{
+	struct uthread *u;
+
+	if (!thread_table[tid % HASH_SIZE].next)
+		return NULL;
+	list_for_each(u, &thread_table[tid % HASH_SIZE], tid_node)
+		if (u->thread->tid == tid)
+			return u->thread;
+	return NULL;
+}
+
+struct thread *process_thread_next_locked(struct process *p, u32 tid)
+{
+	struct thread *t, *best = NULL;
+
+	list_for_each(t, &p->threads, proc_node)
+		if (t->tid >= tid && (!best || t->tid < best->tid))
+			best = t;
+	return best;
 }
 
 void process_get(struct process *p)
@@ -110,34 +133,6 @@ unsigned process_count(void)
 	return READ_ONCE(nr_processes);
 }
 
-u32 process_last_pid(void)
-{
-	return READ_ONCE(last_pid);
-}
-
-static void mark_used(u32 nr)
-{
-	numbers_used[nr / 64] |= BIT(nr % 64);
-}
-
-// One pass over the processes, however many numbers in a row are taken: a fork bomb makes long
-// rows, and everybody waits for proc_lock.
-static REQUIRES(proc_lock) u32 next_number(void)
-{
-	struct process *p;
-
-	memset(numbers_used, 0, sizeof(numbers_used));
-	process_for_each(p) { // I2
-		mark_used(p->pid);
-		mark_used(p->pgid);
-		mark_used(p->sid);
-	}
-	do
-		last_pid = last_pid + 1 < PID_MAX ? last_pid + 1 : 2;
-	while (numbers_used[last_pid / 64] & BIT(last_pid % 64));
-	return last_pid;
-}
-
 static void init_fields(struct process *p)
 {
 	p->refs = 1;
@@ -150,6 +145,7 @@ static void init_fields(struct process *p)
 	wait_queue_init(&p->child_wait);
 	wait_queue_init(&p->vfork_wait);
 	wait_queue_init(&p->cont_wait);
+	wait_queue_init(&p->threads_wait);
 	spin_init(&p->sig_lock, RANK_SIGNAL);
 	sigpending_init(&p->pending);
 	process_itimer_init(p);
@@ -166,55 +162,125 @@ struct process *process_alloc(void)
 	if (!p)
 		return NULL;
 	init_fields(p);
+	p->pid = number_take(NUMBER_INIT) ? NUMBER_INIT : number_alloc(); // I2
 	flags = spin_lock_irqsave(&proc_lock);
-	full = nr_processes >= PROCESS_MAX;
+	full = !p->pid || nr_processes >= PROCESS_MAX;
 	if (!full) {
-		p->pid = p->pgid = p->sid = next_number();
+		p->pgid = p->sid = p->pid;
+		number_get(p->pgid);
+		number_get(p->sid);
 		nr_processes++;
-		// From now on the number is taken (I2), though nobody finds the process by it.
 		list_add_tail(&process_list, &p->all_node);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
 	if (full) {
+		if (p->pid)
+			number_put(p->pid);
 		kfree(p);
 		return NULL;
 	}
 	return p;
 }
 
+// It leaves the list of all, and its numbers are free. proc_lock held.
+static void remove_locked(struct process *p)
+{
+	list_del(&p->all_node);
+	nr_processes--;
+	number_put(p->pid);
+	number_put(p->pgid);
+	number_put(p->sid);
+}
+
 void process_free_unlinked(struct process *p)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
 
-	list_del(&p->all_node);
-	nr_processes--;
+	remove_locked(p);
 	spin_unlock_irqrestore(&proc_lock, flags);
 	process_put(p);
+}
+
+void process_set_group_locked(struct process *p, u32 pgid, u32 sid)
+{
+	number_get(pgid);
+	number_get(sid);
+	number_put(p->pgid);
+	number_put(p->sid);
+	p->pgid = pgid;
+	p->sid = sid;
+}
+
+static struct list *bucket_of(struct list *hash, u32 nr)
+{
+	struct list *bucket = &hash[nr % HASH_SIZE];
+
+	if (!bucket->next)
+		list_init(bucket);
+	return bucket;
+}
+
+// `t`, which has its number, becomes one of p's threads. False: they are all to end.
+static REQUIRES(proc_lock) bool add_thread(struct process *p, struct thread *t)
+{
+	spin_lock(&p->sig_lock);
+	if (p->exiting || p->survivor) {
+		spin_unlock(&p->sig_lock);
+		return false;
+	}
+	t->proc = p;
+	list_add_tail(&p->threads, &t->proc_node);
+	list_add_tail(bucket_of(thread_table, t->tid), &t->user->tid_node);
+	p->nr_threads++;
+	p->nr_live++;
+	// What stops the others stops it before its first instruction.
+	WRITE_ONCE(t->signal_pending, p->stopped);
+	// The limit may have changed since the context was copied.
+	if (t->fs)
+		fs_set_nofile(t->fs, (unsigned)min(p->rlimits[RLIMIT_NOFILE].cur, (u64)FD_MAX));
+	spin_unlock(&p->sig_lock);
+	return true;
+}
+
+void process_unlink_thread_locked(struct process *p, struct thread *t)
+{
+	list_del(&t->proc_node);
+	list_del(&t->user->tid_node);
+	p->nr_threads--;
+	t->proc = NULL;
+	WRITE_ONCE(t->signal_pending, 0);
+	if (p->nr_threads == 1)
+		wait_wake_all(&p->threads_wait);
+}
+
+void process_take_leader_number_locked(struct thread *t)
+{
+	u32 pid = t->proc->pid, own = t->tid;
+
+	if (own == pid)
+		return;
+	list_del(&t->user->tid_node);
+	number_get(pid);
+	t->tid = pid;
+	number_put(own);
+	list_add_tail(bucket_of(thread_table, pid), &t->user->tid_node);
 }
 
 static REQUIRES(proc_lock) void link_locked(struct process *p, struct process *parent,
 					    struct thread *t)
 {
-	struct list *bucket = &table[p->pid % HASH_SIZE];
-
-	if (!bucket->next)
-		list_init(bucket);
-	list_add_tail(bucket, &p->hash_node);
+	list_add_tail(bucket_of(table, p->pid), &p->hash_node);
 	p->state = PROCESS_ALIVE;
 	p->parent = parent;
 	if (parent) {
 		p->ppid = parent->pid;
-		p->pgid = parent->pgid;
-		p->sid = parent->sid;
+		process_set_group_locked(p, parent->pgid, parent->sid);
 		list_add_tail(&parent->children, &p->sibling);
 	}
 	memcpy(p->name, t->name, sizeof(p->name));
-	spin_lock(&p->sig_lock);
-	t->proc = p;
+	number_get(p->pid);
 	t->tid = p->pid;
-	list_add_tail(&p->threads, &t->proc_node);
-	p->nr_threads = 1;
-	spin_unlock(&p->sig_lock);
+	ASSERT(add_thread(p, t)); // nobody can have told a new process to end
 }
 
 void process_link(struct process *p, struct process *parent, struct thread *t)
@@ -225,16 +291,49 @@ void process_link(struct process *p, struct process *parent, struct thread *t)
 	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
+// RLIMIT_NPROC counts the threads of a user. Root has as many as there are.
+static REQUIRES(proc_lock) bool has_too_many(const struct process *me)
+{
+	const struct process *p;
+	u64 n = 0;
+
+	if (me->uid == 0 || me->euid == 0)
+		return false;
+	process_for_each(p)
+		n += p->uid == me->uid ? p->nr_threads : 0;
+	return n >= me->rlimits[RLIMIT_NPROC].cur;
+}
+
 // A timer's signals do not count, or a fork that takes longer than its period would never succeed.
 int process_link_fork(struct process *p, struct process *parent, struct thread *t, u32 seen)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	bool missed = parent->group_signals != seen && signal_pending();
+	int err = 0;
 
-	if (!missed)
+	if (signal_is_killed() || (parent->group_signals != seen && signal_pending()))
+		err = -ERESTARTNOINTR;
+	else if (has_too_many(parent))
+		err = -EAGAIN;
+	else
 		link_locked(p, parent, t);
 	spin_unlock_irqrestore(&proc_lock, flags);
-	return missed ? -ERESTARTNOINTR : 0;
+	return err;
+}
+
+// Whoever ends all threads of a process does so under sig_lock: either the caller sees it here, or
+// the new thread is in the list by then and is told like the others.
+int process_link_thread(struct thread *t)
+{
+	struct process *p = process_current();
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	int err = 0;
+
+	if (has_too_many(p))
+		err = -EAGAIN;
+	else if (!add_thread(p, t))
+		err = -ERESTARTNOINTR;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return err;
 }
 
 void process_unlink_locked(struct process *p)
@@ -243,8 +342,7 @@ void process_unlink_locked(struct process *p)
 	p->parent = NULL;
 	list_del(&p->sibling);
 	list_del(&p->hash_node);
-	list_del(&p->all_node);
-	nr_processes--;
+	remove_locked(p);
 }
 
 void process_reaped(struct process *p)
@@ -254,18 +352,15 @@ void process_reaped(struct process *p)
 
 // ---- What belongs to the thread and others look at ----------------------------------------------
 
-static struct thread *main_thread(struct process *p)
-{
-	return list_empty(&p->threads) ? NULL
-				       : list_entry(p->threads.next, struct thread, proc_node);
-}
-
 struct aspace *process_aspace(struct process *p)
 {
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
-	struct thread *t = main_thread(p);
-	struct aspace *as = t ? t->as : NULL;
+	struct aspace *as = NULL;
+	struct thread *t;
 
+	// Threads that are ending may have none any more.
+	list_for_each(t, &p->threads, proc_node)
+		as = as ? as : t->as;
 	if (as)
 		aspace_get(as);
 	spin_unlock_irqrestore(&p->sig_lock, flags);
@@ -275,11 +370,26 @@ struct aspace *process_aspace(struct process *p)
 struct fs_context *process_fs(struct process *p)
 {
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
-	struct thread *t = main_thread(p);
-	struct fs_context *fs = t && t->fs ? fs_context_get(t->fs) : NULL;
+	struct fs_context *fs = NULL;
+	struct thread *t;
 
+	list_for_each(t, &p->threads, proc_node)
+		fs = fs ? fs : t->fs;
+	if (fs)
+		fs_context_get(fs);
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 	return fs;
+}
+
+void process_set_nofile_locked(struct process *p, unsigned limit)
+{
+	struct thread *t;
+
+	spin_lock(&p->sig_lock);
+	list_for_each(t, &p->threads, proc_node)
+		if (t->fs)
+			fs_set_nofile(t->fs, limit);
+	spin_unlock(&p->sig_lock);
 }
 
 struct aspace *process_swap_aspace(struct aspace *as)
@@ -319,12 +429,14 @@ void process_set_exe(struct file *exe)
 	}
 }
 
-struct uthread *uthread_create(void)
+struct uthread *uthread_create(struct thread *t)
 {
 	struct uthread *u = kzalloc(sizeof(*u));
 
 	if (!u)
 		return NULL;
+	u->thread = t;
+	list_init(&u->tid_node);
 	sigpending_init(&u->pending);
 	u->alt_flags = SS_DISABLE;
 	return u;

@@ -5,17 +5,20 @@
 //      NEW --fork--> ALIVE --last thread leaves--> ZOMBIE --parent waits--> REAPED
 //
 // A struct process lives as long as somebody refers to it: the table (until it is reaped) and
-// whoever looked it up. A process has one thread; the lists are there for more.
+// whoever looked it up. Its threads (clone with CLONE_THREAD) share memory, descriptors and the
+// actions of signals; the first one, the leader, has the process's number for its own. The leader
+// may end before the others: the process is a zombie only when the last one has left.
 //
 // Locking: proc_lock (RANK_PROC, interrupts off) guards the table, the tree and all fields tagged
-// [proc]. [sig]: sig_lock, see kernel/proc/signal.h. [own]: only the process's own thread, or one
-// that nobody else knows yet.
+// [proc]. [sig]: sig_lock, see kernel/proc/signal.h. [proc+sig]: changes under both, so either is
+// enough to look. [own]: only the thread itself, or one that nobody else knows yet.
 #pragma once
 
 #include "kernel/lib/list.h"
 #include "kernel/lib/types.h"
 #include "kernel/proc/signal.h"
 #include "kernel/sched/lock.h"
+#include "kernel/sched/number.h"
 #include "kernel/sched/thread.h"
 #include "kernel/sched/timer.h"
 #include "kernel/sched/wait.h"
@@ -75,21 +78,31 @@ struct process {
 	u32 vfork_done;               // memory is its own, or given up [atomic]
 
 	struct spinlock sig_lock;
-	struct list threads;                 // thread.proc_node [sig]
-	unsigned nr_threads;                 // [sig]
+	struct list threads;            // thread.proc_node, the oldest first [proc+sig]
+	unsigned nr_threads;            // in `threads` [proc+sig]
+	unsigned nr_live;               // those of them that have not begun to end [sig]
+	bool exiting;                   // all of them end, with exit_status [sig]
+	int exit_status;                // as wait4 reports it [sig]
+	struct thread *survivor;        // ends all others (execve, shutdown); NULL: nobody [sig]
+	struct wait_queue threads_wait; // the survivor waits for the others to leave
+
 	struct sigaction actions[SIG_COUNT]; // of signal i + 1 [sig]
 	struct sigpending pending;           // [sig]
 	bool stopped;                        // by a signal, until SIGCONT [sig]
 	struct wait_queue cont_wait;         // its threads sleep here meanwhile
+	unsigned nr_stopped;                 // threads that do [sig]
+	int stop_sig;     // what stops it, while not all threads have stopped; 0: told [sig]
+	bool cont_news;   // the first thread to go on tells the parent [sig]
 	int stop_report;  // signal that stopped it, not yet told by wait4; 0: none [proc]
 	bool cont_report; // it was continued, not yet told [proc]
 
-	struct timer itimer;    // ITIMER_REAL [own]
-	u64 itimer_interval_ns; // 0: once [own, the timer's function]
+	struct mutex itimer_lock; // RANK_ITIMER: threads take turns with
+	struct timer itimer;      // ITIMER_REAL [itimer_lock]
+	u64 itimer_interval_ns;   // 0: once [itimer_lock; read by the timer's function]
 
 	struct rlimit rlimits[RLIMIT_COUNT]; // [proc]
 	struct usage dead_children;          // waited for [proc]
-	struct usage final;                  // its own, once it is a zombie [proc]
+	struct usage final;                  // of its threads that have left [proc]
 	u32 uid;                             // real user, for kill(2), /proc and zombies [proc]
 	u32 euid, suid, gid;                 // [proc]
 	u64 start_ns;                        // constant
@@ -101,6 +114,9 @@ struct process {
 
 // The part of a user thread that processes and signals need (thread->user).
 struct uthread {
+	struct thread *thread;     // whose it is. Constant
+	struct list tid_node;      // in the table of threads [proc]
+	bool ending;               // takes no signals any more [sig]
 	sigset_t blocked;          // [sig]
 	sigset_t saved_mask;       // comes back after a temporary mask [own]
 	bool restore_mask;         // [own]
@@ -109,6 +125,7 @@ struct uthread {
 	u32 alt_flags;             // [own]
 	uva_t set_child_tid;     // the tid is written there before the first user instruction [own]
 	uva_t clear_child_tid;   // and a zero there at the end [own]
+	uva_t robust_list;       // set_robust_list(2) [own]
 	u64 restart_deadline_ns; // of a sleep that was stopped and begins again; 0: none [own]
 };
 
@@ -128,7 +145,6 @@ void process_put(struct process *p); // thread context: the last one frees
 // The process with the smallest number >= pid, with a reference; NULL at the end.
 struct process *process_next(u32 pid);
 unsigned process_count(void);
-u32 process_last_pid(void);
 // All processes, in order of their making. proc_lock held.
 extern struct list process_list;
 #define process_for_each(p) list_for_each(p, &process_list, all_node)
@@ -138,14 +154,28 @@ extern struct list process_list;
 struct process *process_alloc(void);
 // Put it in the table and, with its first thread, in the tree below `parent` (NULL: none).
 void process_link(struct process *p, struct process *parent, struct thread *t);
-// The same for a fork, unless a signal to several processes, among them the current one, `parent`,
-// has come since its group_signals was `seen`: it would miss the child. -ERESTARTNOINTR.
+// The same for a fork. -EAGAIN: RLIMIT_NPROC. -ERESTARTNOINTR: the caller is to end, or a signal to
+// several processes, among them the current one, `parent`, has come since its group_signals was
+// `seen`, and would miss the child.
 int process_link_fork(struct process *p, struct process *parent, struct thread *t, u32 seen)
 	__must_check;
+// One more thread, with a number, for the current process. Errors as above.
+int process_link_thread(struct thread *t) __must_check;
+// The thread `t` of `p` leaves its process. proc_lock and p->sig_lock held.
+void process_unlink_thread_locked(struct process *p, struct thread *t);
+// The leader has left: the only other thread takes its number. Both locks held.
+void process_take_leader_number_locked(struct thread *t);
 // Out of table and tree; drops the table's reference, which the caller now holds. proc_lock held.
 void process_unlink_locked(struct process *p);
+// Another group and session. proc_lock held; both numbers are in use.
+void process_set_group_locked(struct process *p, u32 pgid, u32 sid);
 // Only for a process that was never linked.
 void process_free_unlinked(struct process *p);
+
+// A thread of any process by its number, without a reference; NULL: none such. proc_lock held.
+struct thread *thread_find_locked(u32 tid);
+// The thread of `p` with the smallest number >= tid; NULL: none. proc_lock held.
+struct thread *process_thread_next_locked(struct process *p, u32 tid);
 
 // Memory and files of a process that may be ending or changing them: with a reference, or NULL.
 struct aspace *process_aspace(struct process *p);
@@ -154,12 +184,14 @@ struct fs_context *process_fs(struct process *p);
 // reference is now the caller's.
 struct aspace *process_swap_aspace(struct aspace *as) __must_check;
 struct fs_context *process_swap_fs(struct fs_context *fs) __must_check;
+// RLIMIT_NOFILE for all its threads. proc_lock held.
+void process_set_nofile_locked(struct process *p, unsigned limit);
 // What the current process runs, NULL at its end: takes over a file whose inode has been denied
 // writing (inode_deny_write) and lets go of the old one.
 void process_set_exe(struct file *exe);
 
 // thread->user for a thread that is being made; NULL when memory is short.
-struct uthread *uthread_create(void);
+struct uthread *uthread_create(struct thread *t);
 void uthread_free(struct uthread *u);
 
 // ---- fork.c ----
@@ -168,6 +200,7 @@ void uthread_free(struct uthread *u);
 #define CLONE_FS             0x00000200ull
 #define CLONE_FILES          0x00000400ull
 #define CLONE_SIGHAND        0x00000800ull
+#define CLONE_PTRACE         0x00002000ull
 #define CLONE_VFORK          0x00004000ull
 #define CLONE_THREAD         0x00010000ull
 #define CLONE_SYSVSEM        0x00040000ull
@@ -175,7 +208,9 @@ void uthread_free(struct uthread *u);
 #define CLONE_PARENT_SETTID  0x00100000ull
 #define CLONE_CHILD_CLEARTID 0x00200000ull
 #define CLONE_DETACHED       0x00400000ull
+#define CLONE_UNTRACED       0x00800000ull
 #define CLONE_CHILD_SETTID   0x01000000ull
+#define CLONE_IO             0x80000000ull
 #define CSIGNAL              0x000000ffull
 
 struct clone_args {
@@ -185,8 +220,8 @@ struct clone_args {
 	uva_t parent_tid, child_tid;
 	u64 tls;
 };
-// The child's number, or -EAGAIN, -ENOMEM, -EFAULT, -EINVAL (flags that do not go together or are
-// not there: threads are not).
+// The new process's or thread's number, or -EAGAIN, -ENOMEM, -EINVAL (flags that do not go together
+// or are not there).
 s64 process_clone(const struct clone_args *args, const struct trapframe *tf);
 // Nobody need wait for this process's memory any more (execve, exit).
 void process_vfork_release(struct process *p);
@@ -205,8 +240,17 @@ int process_exec(const char *path, const struct exec_strings *strings, struct tr
 
 // ---- exit.c, wait.c ----
 
-// End the current process; `wait_status` as wait4 reports it.
+// End the current process with all its threads; `wait_status` as wait4 reports it.
 void process_exit(int wait_status) __noreturn;
+// End the current thread; the last one's `wait_status` is the process's.
+void process_exit_thread(int wait_status) __noreturn;
+// All threads of `p` are to end. p->sig_lock held.
+void process_exit_locked(struct process *p, int wait_status);
+// End all other threads of the current process, and wait until they have left; the caller has the
+// process's number then. -EAGAIN: the process itself is to end.
+int process_end_other_threads(void) __must_check;
+// Begins that and does not wait: how many others are still there.
+unsigned process_kill_other_threads(void);
 #define WAIT_EXITED(code) (((code)&0xff) << 8)
 #define WAIT_KILLED(sig)  ((sig)&0x7f)
 #define WAIT_STOPPED(sig) (((sig)&0xff) << 8 | 0x7f)
@@ -247,6 +291,18 @@ struct itimer_ns {
 // setitimer(ITIMER_REAL) of the current process; new NULL: only look.
 void process_itimer(const struct itimer_ns *new, struct itimer_ns *old);
 void process_itimer_init(struct process *p);
+
+// ---- stop.c: job control ----
+
+// The current thread has taken the stop signal `sig` for its process (signal_dequeue): unless
+// nobody could continue it, all its threads stop.
+void stop_begin(int sig);
+// If the process is stopped: sleep until it goes on, or the thread is to end.
+void stop_here(void);
+// A thread is ending (sig_lock held): 0, or the signal to tell the parent about with stop_tell():
+// those that are left have stopped.
+int stop_complete_locked(struct process *p) __must_check;
+void stop_tell(struct process *p, int sig); // proc_lock held
 
 // ---- shutdown.c ----
 

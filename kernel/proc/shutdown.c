@@ -19,13 +19,14 @@ bool system_is_shutting_down(void)
 	return __atomic_load_n(&shutting_down, __ATOMIC_ACQUIRE);
 }
 
-// How many besides the caller (and zombies) are still there; sends them SIGKILL.
+// How many processes, and threads of its own, are there besides the caller (and zombies)? They are
+// told to end.
 static unsigned kill_others(void)
 {
 	const struct siginfo info = { .signo = SIGKILL, .code = SI_KERNEL };
+	unsigned alive = process_kill_other_threads();
 	u64 flags = spin_lock_irqsave(&proc_lock);
 	struct process *p, *me = process_current();
-	unsigned alive = 0;
 
 	process_for_each(p) {
 		if (p == me || p->pid == 1 || p->state != PROCESS_ALIVE)
@@ -62,7 +63,7 @@ void system_shutdown(enum shutdown_how how)
 	while ((alive = kill_others()) && time_now_ns() < deadline_ns)
 		thread_sleep_ns(POLL_NS);
 	if (alive)
-		log_warn("shutdown: %u processes do not end", alive);
+		log_warn("shutdown: %u processes or threads do not end", alive);
 	let_go();
 	vfs_sync_all();
 	vfs_unmount_all();

@@ -16,7 +16,6 @@
 //   I2  A call that was interrupted shows -ERESTARTSYS only inside the kernel.
 // Failure: a frame that cannot be written is SIGSEGV.
 #include "kernel/proc/process.h"
-#include "kernel/proc/session.h"
 #include "kernel/proc/sigframe.h"
 
 #include "kernel/console.h"
@@ -266,41 +265,13 @@ static void settle_call(struct trapframe *tf, bool restart)
 	tf->vector = 0;
 }
 
-// The process is stopped (signal_dequeue) until SIGCONT or SIGKILL comes.
-static void stop(struct process *p, int sig)
-{
-	u64 flags = spin_lock_irqsave(&proc_lock);
-	bool stopped;
-
-	spin_lock(&p->sig_lock);
-	if (sig != SIGSTOP && session_group_is_orphaned(p->pgid))
-		p->stopped = false;
-	stopped = p->stopped;
-	spin_unlock(&p->sig_lock);
-	if (stopped) {
-		p->stop_report = sig;
-		process_tell_parent(p, CLD_STOPPED, sig);
-	}
-	spin_unlock_irqrestore(&proc_lock, flags);
-	if (!stopped)
-		return;
-	wait_event(&p->cont_wait, !READ_ONCE(p->stopped));
-	flags = spin_lock_irqsave(&proc_lock);
-	p->stop_report = 0;
-	if (!signal_is_killed()) {
-		p->cont_report = true;
-		process_tell_parent(p, CLD_CONTINUED, SIGCONT);
-	}
-	spin_unlock_irqrestore(&proc_lock, flags);
-}
-
 static void deliver(const struct siginfo *info, const struct sigaction *act, struct trapframe *tf)
 {
 	if (act->handler == SIG_IGN ||
 	    (act->handler == SIG_DFL && signal_default_is_ignore(info->signo)))
 		return;
 	if (act->handler == SIG_DFL && signal_default_is_stop(info->signo)) {
-		stop(process_current(), info->signo);
+		stop_begin(info->signo); // and the loop comes to stop_here()
 		return;
 	}
 	if (act->handler == SIG_DFL)
@@ -322,7 +293,7 @@ static void write_child_tid(struct thread *t)
 
 	t->user->set_child_tid = UVA(0);
 	if (copy_to_user(at, &tid, sizeof(tid)))
-		log_debug("process %u: no memory at child_tid", tid);
+		log_debug("thread %u: no memory at child_tid", tid);
 }
 
 static __attribute__((noinline)) void user_return(struct thread *t, struct trapframe *tf)
@@ -333,8 +304,11 @@ static __attribute__((noinline)) void user_return(struct thread *t, struct trapf
 
 	if (unlikely(u->set_child_tid.va))
 		write_child_tid(t);
-	while (unlikely(READ_ONCE(t->signal_pending)) && signal_dequeue(&info, &act))
-		deliver(&info, &act, tf);
+	while (unlikely(READ_ONCE(t->signal_pending))) {
+		stop_here();
+		if (signal_dequeue(&info, &act))
+			deliver(&info, &act, tf);
+	}
 	settle_call(tf, true);
 	if (unlikely(u->restore_mask)) {
 		u->restore_mask = false;

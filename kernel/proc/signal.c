@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
 // What: sending signals, what is pending, masks and actions.
-// Not here: handlers and default actions (kernel/proc/sigdeliver.c), numbers (signal.h).
+// Not here: kill(2) (signal_kill.c), stopped processes (stop.c), handlers and default actions
+// (sigdeliver.c), numbers (signal.h).
 //
 // Invariants:
-//   I1  thread->signal_pending is set whenever a signal is pending that the thread does not block.
-//       Whoever changes a pending set or a mask recomputes it before sig_lock is released. It may
-//       be set for nothing, when another thread took the signal.
+//   I1  thread->signal_pending makes a thread look at its signals before it returns to user mode,
+//       and ends its interruptible sleeps. It is set while a signal is pending for the thread that
+//       it does not block; while the process is stopped; and, for a signal that is pending for the
+//       process, in one thread at least that does not block it, if there is such a thread. Not in
+//       all: those that do not get the signal would be disturbed for nothing. When that one begins
+//       to block the signal, or ends, the signal is passed on (pass_on). The flag may be set for
+//       nothing, when another thread was faster. It changes under sig_lock.
 //   I2  Setting signal_pending comes before thread_interrupt(): a sleep that begins in between sees
 //       it.
 //   I3  A standard signal is pending once at most; real-time signals (32..64) queue up.
@@ -99,7 +104,9 @@ static int pending_take(struct sigpending *p, sigset_t which, struct siginfo *in
 
 	if (!ready)
 		return 0;
-	if (ready & SYNCHRONOUS)
+	if (ready & SIGMASK(SIGKILL)) // no handler runs any more
+		ready = SIGMASK(SIGKILL);
+	else if (ready & SYNCHRONOUS)
 		ready &= SYNCHRONOUS;
 	sig = __builtin_ctzll(ready) + 1;
 	list_for_each_safe(q, tmp, &p->queue, node) {
@@ -122,15 +129,73 @@ static int pending_take(struct sigpending *p, sigset_t which, struct siginfo *in
 	return sig;
 }
 
-// ---- Sending ------------------------------------------------------------------------------------
+// ---- Whose attention ----------------------------------------------------------------------------
 
-// I1. sig_lock held.
+// I1. sig_lock held, in this section everywhere. Only for the current thread: others are not told
+// less than they have been.
 static void recompute(struct process *p, struct thread *t)
 {
 	sigset_t ready = (p->pending.set | t->user->pending.set) & ~t->user->blocked;
 
-	WRITE_ONCE(t->signal_pending, ready != 0);
+	WRITE_ONCE(t->signal_pending, ready != 0 || p->stopped);
 }
+
+static void look(struct thread *t)
+{
+	WRITE_ONCE(t->signal_pending, 1);
+	thread_interrupt(t); // I2
+}
+
+// Some thread takes `sig`, which is pending for the process. One that is about to look anyway will
+// find it.
+static void tell_one(struct process *p, int sig)
+{
+	struct thread *t;
+
+	list_for_each(t, &p->threads, proc_node) {
+		if (t->user->ending || (t->user->blocked & SIGMASK(sig)) ||
+		    READ_ONCE(t->signal_pending))
+			continue;
+		look(t);
+		return;
+	}
+}
+
+// `from` will not take what is pending for the process in `set`: others may have to.
+static void pass_on(struct process *p, const struct thread *from, sigset_t set)
+{
+	struct thread *t;
+
+	set &= p->pending.set;
+	list_for_each(t, &p->threads, proc_node) {
+		if (!set)
+			return;
+		if (t == from || t->user->ending || !(set & ~t->user->blocked))
+			continue;
+		look(t);
+		set &= t->user->blocked;
+	}
+}
+
+void signal_kill_threads_locked(struct process *p, const struct thread *except)
+{
+	struct thread *t;
+
+	list_for_each(t, &p->threads, proc_node) {
+		if (t == except)
+			continue;
+		t->user->pending.set |= SIGMASK(SIGKILL);
+		look(t);
+	}
+}
+
+void signal_thread_ends_locked(struct thread *t)
+{
+	t->user->ending = true;
+	pass_on(t->proc, t, ~t->user->blocked);
+}
+
+// ---- Sending ------------------------------------------------------------------------------------
 
 // Would the signal do nothing at all? A blocked one is kept: the action may have changed by the
 // time it is unblocked. Process 1 gets only what it has a handler for.
@@ -141,20 +206,21 @@ static bool is_dropped(struct process *p, struct thread *t, int sig)
 	if (t && (t->user->blocked & SIGMASK(sig)))
 		return false;
 	if (handler == SIG_DFL)
-		return p->pid == 1 || signal_default_is_ignore(sig);
+		return p->pid == NUMBER_INIT || signal_default_is_ignore(sig);
 	return handler == SIG_IGN;
 }
 
-static struct thread *main_thread(struct process *p)
+static struct thread *oldest_thread(struct process *p)
 {
 	return list_empty(&p->threads) ? NULL
 				       : list_entry(p->threads.next, struct thread, proc_node);
 }
 
 // What happens at once, even if the signal is blocked or ignored: SIGCONT continues, SIGCONT and
-// the stop signals cancel each other, SIGKILL gets through to a stopped process (signal(7)).
-static void send_effects(struct process *p, struct thread *t, int sig)
+// the stop signals cancel each other (signal(7)).
+static void send_effects(struct process *p, int sig)
 {
+	struct thread *t;
 	sigset_t drop = 0;
 
 	if (sig == SIGCONT)
@@ -163,34 +229,31 @@ static void send_effects(struct process *p, struct thread *t, int sig)
 		drop = SIGMASK(SIGCONT);
 	if (drop) {
 		pending_drop(&p->pending, drop);
-		pending_drop(&t->user->pending, drop);
+		list_for_each(t, &p->threads, proc_node)
+			pending_drop(&t->user->pending, drop);
 	}
-	if (sig == SIGCONT || sig == SIGKILL) {
+	if (sig == SIGCONT && p->stopped) {
+		p->cont_news = !p->stop_sig; // the parent knows of the stop
 		p->stopped = false;
+		p->stop_sig = 0;
 		wait_wake_all(&p->cont_wait);
 	}
-}
-
-static void tell(struct process *p, struct thread *t, int sig)
-{
-	bool takes = !(t->user->blocked & SIGMASK(sig));
-
-	recompute(p, t);
-	if (takes)
-		thread_interrupt(t); // I2
 }
 
 void signal_send(struct process *p, const struct siginfo *info)
 {
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
-	struct thread *t = main_thread(p);
+	struct thread *t = oldest_thread(p);
 
 	if (t)
-		send_effects(p, t, info->signo);
+		send_effects(p, info->signo);
 	if (t && !is_dropped(p, t, info->signo)) {
-		pending_add(&p->pending, info);
-		list_for_each(t, &p->threads, proc_node)
-			tell(p, t, info->signo);
+		if (info->signo == SIGKILL) {
+			process_exit_locked(p, WAIT_KILLED(SIGKILL));
+		} else {
+			pending_add(&p->pending, info);
+			tell_one(p, info->signo);
+		}
 	}
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
@@ -200,10 +263,15 @@ void signal_send_thread(struct thread *t, const struct siginfo *info)
 	struct process *p = t->proc;
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
-	send_effects(p, t, info->signo);
+	send_effects(p, info->signo);
 	if (!is_dropped(p, t, info->signo)) {
-		pending_add(&t->user->pending, info);
-		tell(p, t, info->signo);
+		if (info->signo == SIGKILL) {
+			process_exit_locked(p, WAIT_KILLED(SIGKILL));
+		} else {
+			pending_add(&t->user->pending, info);
+			if (!(t->user->blocked & SIGMASK(info->signo)))
+				look(t);
+		}
 	}
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
@@ -254,88 +322,6 @@ void signal_force(int sig, int code, u64 addr)
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
 
-// ---- kill(2) ------------------------------------------------------------------------------------
-
-struct siginfo signal_info_user(int sig, int code)
-{
-	struct process *me = process_current();
-	struct siginfo info = { .signo = sig, .code = code };
-
-	info.rt.pid = (s32)me->pid;
-	info.rt.uid = me->uid;
-	return info;
-}
-
-static bool may_signal(const struct process *me, const struct process *p, int sig)
-{
-	return me->euid == 0 || me->euid == p->uid || me->euid == p->suid || me->uid == p->uid ||
-	       me->uid == p->suid || (sig == SIGCONT && me->sid == p->sid);
-}
-
-static bool is_addressed(const struct process *me, const struct process *p, s32 pid)
-{
-	if (p->state == PROCESS_NEW || p->state == PROCESS_REAPED)
-		return false;
-	if (pid > 0)
-		return p->pid == (u32)pid;
-	if (pid == 0)
-		return p->pgid == me->pgid;
-	if (pid == -1)
-		return p != me && p->pid != 1;
-	return p->pgid == (u32)-pid;
-}
-
-// Zombies count as receivers, as Linux has it.
-int signal_kill(s32 pid, const struct siginfo *info)
-{
-	struct process *me = process_current(), *p;
-	bool found = false, sent = false;
-	u64 flags;
-
-	if (info->signo < 0 || info->signo > SIG_COUNT)
-		return -EINVAL;
-	if (pid == INT32_MIN)
-		return -ESRCH;
-	flags = spin_lock_irqsave(&proc_lock);
-	process_for_each(p) {
-		if (!is_addressed(me, p, pid))
-			continue;
-		found = true;
-		if (!may_signal(me, p, info->signo))
-			continue;
-		sent = true;
-		if (pid <= 0)
-			p->group_signals++;
-		if (info->signo)
-			signal_send(p, info);
-	}
-	spin_unlock_irqrestore(&proc_lock, flags);
-	return sent ? 0 : found ? -EPERM : -ESRCH;
-}
-
-int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info)
-{
-	struct process *p;
-	struct thread *t;
-	int ret = -ESRCH;
-	u64 flags;
-
-	if (info->signo < 0 || info->signo > SIG_COUNT || tid <= 0 || (tgid <= 0 && tgid != -1))
-		return -EINVAL;
-	flags = spin_lock_irqsave(&proc_lock);
-	// A process's only thread has its number.
-	p = process_find_locked((u32)tid);
-	if (p && (tgid == -1 || p->pid == (u32)tgid)) {
-		t = main_thread(p);
-		ret = may_signal(process_current(), p, info->signo) ? 0 : -EPERM;
-		// Nobody ends while we hold proc_lock (exit.c), so `t` stays.
-		if (!ret && t && info->signo)
-			signal_send_thread(t, info);
-	}
-	spin_unlock_irqrestore(&proc_lock, flags);
-	return ret;
-}
-
 // ---- Masks and actions of the caller ------------------------------------------------------------
 
 bool signal_pending(void)
@@ -347,8 +333,7 @@ bool signal_is_killed(void)
 {
 	const struct thread *t = thread_current();
 
-	return (READ_ONCE(t->proc->pending.set) | READ_ONCE(t->user->pending.set)) &
-	       SIGMASK(SIGKILL);
+	return READ_ONCE(t->user->pending.set) & SIGMASK(SIGKILL);
 }
 
 sigset_t signal_set_mask(sigset_t set)
@@ -358,6 +343,7 @@ sigset_t signal_set_mask(sigset_t set)
 	sigset_t old = t->user->blocked;
 
 	t->user->blocked = set & ~UNBLOCKABLE;
+	pass_on(t->proc, t, t->user->blocked & ~old);
 	recompute(t->proc, t);
 	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
 	return old;
@@ -395,8 +381,7 @@ int signal_action(int sig, const struct sigaction *new, struct sigaction *old)
 				pending_drop(&t->user->pending, SIGMASK(sig));
 		}
 	}
-	list_for_each(t, &p->threads, proc_node)
-		recompute(p, t);
+	recompute(p, thread_current());
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 	return 0;
 }
@@ -431,6 +416,20 @@ int signal_take(sigset_t set, struct siginfo *out)
 	return sig;
 }
 
+// stop.c, I1 and I2.
+static void stop_threads(struct process *p, int sig)
+{
+	struct thread *t;
+
+	if (p->exiting || p->survivor)
+		return;
+	p->stopped = true;
+	p->cont_news = false;
+	p->stop_sig = sig;
+	list_for_each(t, &p->threads, proc_node)
+		look(t);
+}
+
 int signal_dequeue(struct siginfo *info, struct sigaction *act)
 {
 	struct thread *t = thread_current();
@@ -443,8 +442,8 @@ int signal_dequeue(struct siginfo *info, struct sigaction *act)
 		*act = *a;
 		if (a->handler > SIG_IGN && (a->flags & SA_RESETHAND))
 			a->handler = SIG_DFL;
-		if (a->handler == SIG_DFL && act->handler == SIG_DFL && signal_default_is_stop(sig))
-			t->proc->stopped = true;
+		if (act->handler == SIG_DFL && signal_default_is_stop(sig))
+			stop_threads(t->proc, sig);
 	}
 	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
 	return sig;
@@ -465,18 +464,26 @@ void signal_exec(void)
 	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
 }
 
-void signal_fork(struct process *child, struct uthread *user)
+void signal_fork(struct process *child)
 {
-	struct thread *t = thread_current();
-	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+	struct process *p = process_current();
+	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
 	for (int i = 0; i < SIG_COUNT; i++)
-		child->actions[i] = t->proc->actions[i];
-	user->blocked = t->user->blocked;
-	user->alt_sp = t->user->alt_sp;
-	user->alt_bytes = t->user->alt_bytes;
-	user->alt_flags = t->user->alt_flags;
-	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
+		child->actions[i] = p->actions[i];
+	spin_unlock_irqrestore(&p->sig_lock, flags);
+}
+
+void signal_clone(struct uthread *user, bool alt_stack)
+{
+	const struct uthread *me = thread_current()->user;
+
+	user->blocked = me->blocked; // which nobody but us changes
+	if (!alt_stack)
+		return;
+	user->alt_sp = me->alt_sp;
+	user->alt_bytes = me->alt_bytes;
+	user->alt_flags = me->alt_flags;
 }
 
 static void keyboard_signal(u32 pgrp, int sig)

@@ -2,8 +2,9 @@
 //
 // Signals: numbers, what is pending, sending. Values and layouts are Linux x86-64's (signal(7)).
 //
-// A signal is pending for a process (any thread that does not block it may take it) or for one
-// thread. It is delivered when a thread returns to user mode (kernel/proc/sigdeliver.c).
+// A signal is pending for a process (one thread that does not block it takes it) or for one thread.
+// SIGKILL is never pending for a process: it tells every thread to end. A signal is delivered when
+// a thread returns to user mode (kernel/proc/sigdeliver.c).
 //
 // Locking: `p->sig_lock` (RANK_SIGNAL, interrupts off) guards actions, pending sets and masks of a
 // process and its threads, and the list of its threads. Senders hold the process by proc_lock or by
@@ -144,7 +145,7 @@ struct siginfo signal_info_user(int sig, int code); // "sent by the current proc
 
 // An unblocked signal waits for the current thread.
 bool signal_pending(void);
-// SIGKILL is among what is pending for the current thread.
+// The current thread has been told to end.
 bool signal_is_killed(void);
 // Blocks `set` instead of what is blocked now; returns the old set.
 sigset_t signal_set_mask(sigset_t set);
@@ -158,13 +159,20 @@ sigset_t signal_blocked_pending(void); // rt_sigpending(2)
 int signal_take(sigset_t set, struct siginfo *out);
 // execve: handlers back to default, alternate stack gone.
 void signal_exec(void);
-// fork: `child` gets actions and mask of the current thread.
+// fork: `child` gets the actions of the current process. Any clone: `user`, of the new thread, gets
+// the mask of the current one, and its alternate stack if it is to have it.
 struct uthread;
-void signal_fork(struct process *child, struct uthread *user);
+void signal_fork(struct process *child);
+void signal_clone(struct uthread *user, bool alt_stack);
+// All threads of `p` but one are to end. For exit.c; sig_lock held.
+void signal_kill_threads_locked(struct process *p, const struct thread *except);
+// The current thread takes no more signals: others get what it was to take. For exit.c; sig_lock
+// held.
+void signal_thread_ends_locked(struct thread *t);
 
 // The next signal to act on, taken from the pending sets; its action is in *act, SA_RESETHAND
 // already obeyed. 0: none. If it stops the process, p->stopped is set already, so that a SIGCONT
-// from now on undoes it. For sigdeliver.c.
+// from now on undoes it, and stop_begin() is to be called. For sigdeliver.c.
 int signal_dequeue(struct siginfo *info, struct sigaction *act);
 bool signal_default_is_ignore(int sig);
 bool signal_default_is_stop(int sig);

@@ -46,7 +46,7 @@ static void show_loadavg(struct seq *s, void *arg)
 		seq_printf(s, "%u.%02u ", v >> LOAD_SHIFT,
 			   ((v & ((1u << LOAD_SHIFT) - 1)) * 100) >> LOAD_SHIFT);
 	}
-	seq_printf(s, "%u/%u %u\n", st.runnable, st.threads, process_last_pid());
+	seq_printf(s, "%u/%u %u\n", st.runnable, st.threads, number_last());
 }
 
 // ---- The others ---------------------------------------------------------------------------------
@@ -81,8 +81,7 @@ static void show_stat(struct seq *s, void *arg)
 		show_cpu_line(s, "", up_ns, sched_idle_ns(i));
 	}
 	seq_printf(s, "ctxt %lu\nbtime %lu\nprocesses %u\nprocs_running %u\nprocs_blocked 0\n",
-		   st.switches, (time_wall_ns() - up_ns) / NS_PER_SEC, process_last_pid(),
-		   st.runnable);
+		   st.switches, (time_wall_ns() - up_ns) / NS_PER_SEC, number_last(), st.runnable);
 }
 
 static void show_cpuinfo(struct seq *s, void *arg)

@@ -45,6 +45,7 @@ enum lock_rank {
 	RANK_FS_ALLOC, // fs: allocator, journal slots (sleeping part)
 	RANK_FS_INNER, // fs: caches, hash tables, per-chunk state
 	RANK_PIPE,     // fs: a pipe or tty buffer (mutex)
+	RANK_ITIMER,   // proc: setting a process's interval timer (mutex)
 	RANK_SLEEPING_LAST,
 	RANK_PROC,      // proc: process tree, process table (spin)
 	RANK_FILES,     // fs: descriptor table (spin)
@@ -54,11 +55,13 @@ enum lock_rank {
 	RANK_PT,        // mm: a page-table tree's structure (spin)
 	RANK_SHOOTDOWN, // mm: TLB shootdown mailbox
 	RANK_SIGNAL,    // proc: pending signals (spin)
+	RANK_FUTEX,     // proc: a bucket of futexes (spin); two: the lower address first
 	RANK_TTY,       // tty input ring (spin, irq)
 	RANK_POLL,      // fs: pollers of one object (spin, irq)
 	RANK_WAITQ,     // sched: wait queues (spin, irq)
 	RANK_TIMER,     // sched: timer heap (spin, irq)
 	RANK_RUNQ,      // sched: run queues (spin, irq); two: by CPU number
+	RANK_NUMBER,    // sched: numbers of threads and processes (spin)
 	RANK_KMAP,      // mm: kernel map, list of stacks (spin, irq)
 	RANK_HEAP,      // mm: slab caches (spin, irq)
 	RANK_FRAME,     // mm: buddy (spin, irq)

@@ -13,6 +13,7 @@
 #include "kernel/lib/errno.h"
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
+#include "kernel/sched/number.h"
 #include "kernel/sched/sched_internal.h"
 #include "kernel/sched/timer.h"
 #include "kernel/x86/time.h"
@@ -29,7 +30,6 @@
 static struct spinlock list_lock = SPINLOCK_INIT(RANK_PROC);
 static struct list all_threads = LIST_INIT(all_threads); // [list_lock]
 static unsigned nr_threads;                              // [atomic]
-static u32 last_tid;                                     // of kernel threads [list_lock]
 
 void thread_trampoline(void);
 void thread_begin(void) __noreturn;
@@ -87,7 +87,6 @@ static struct thread *thread_alloc(const char *name)
 	spin_lock(&list_lock);
 	list_add_tail(&all_threads, &t->all_node);
 	__atomic_add_fetch(&nr_threads, 1, __ATOMIC_RELAXED);
-	t->tid = ++last_tid;
 	spin_unlock(&list_lock);
 	return t;
 }
@@ -97,6 +96,8 @@ void thread_free(struct thread *t)
 	spin_lock(&list_lock);
 	list_del(&t->all_node);
 	spin_unlock(&list_lock);
+	if (t->tid)
+		number_put(t->tid);
 	kmap_stack_free(t->kstack);
 	kfree(t->fpu);
 	kfree(t);
@@ -120,6 +121,11 @@ struct thread *thread_create(const char *name, void (*fn)(void *arg), void *arg)
 
 	if (!t)
 		return NULL;
+	t->tid = number_alloc();
+	if (!t->tid) {
+		thread_destroy(t);
+		return NULL;
+	}
 	t->fn = fn;
 	t->arg = arg;
 	// RSP is a multiple of 16 when the trampoline begins: its CALL aligns as the ABI wants.

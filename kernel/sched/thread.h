@@ -18,7 +18,7 @@ enum thread_state { THREAD_RUNNABLE, THREAD_RUNNING, THREAD_SLEEPING, THREAD_DEA
 #define KSTACK_SIZE KIB(16) // each stack lies between two unmapped guard pages
 
 struct thread {
-	u32 tid;
+	u32 tid; // kernel/sched/number.h; 0: a user thread that has none yet [kernel/proc]
 	char name[16];
 	u8 state;           // enum thread_state [run queue lock of `cpu`]
 	bool on_runq;       // linked by runq_node [run queue lock of `cpu`]
@@ -70,7 +70,7 @@ struct thread *thread_create(const char *name, void (*fn)(void *arg), void *arg)
 struct thread *thread_create_user(const char *name, const struct trapframe *tf);
 void thread_start(struct thread *t);
 
-// Gives back a thread that was never started.
+// Gives back a thread that was never started. Its number, if it has one, goes with it.
 void thread_destroy(struct thread *t);
 
 // End the calling thread: no lock held, no address space (t->as is NULL and not loaded). Its stack
@@ -100,7 +100,7 @@ void fpu_init_area(u8 *area);
 // User TLS bases of the calling thread.
 void thread_set_tls(u64 fs_base, u64 gs_base);
 
-// CPU time of a thread so far, the present slice included if it is the caller.
+// CPU time of a thread so far.
 u64 thread_run_ns(const struct thread *t);
 
 // Set up this CPU's run queue and idle thread, which the caller becomes (each CPU once; the boot

@@ -4,7 +4,10 @@
 // touched; the process's, who may signal whom.
 // Not here: set-user-id programs, capabilities: effective user 0 may do everything.
 //
-// Locking: only the process's own thread changes its credentials; proc_lock for the process's copy.
+// Credentials are a thread's own, as in Linux: C libraries change those of all threads, one by one.
+// The process's copy is what any of its threads set last.
+//
+// Locking: only the thread itself changes its credentials; proc_lock for the process's copy.
 #include "kernel/sys/sys_calls.h"
 
 #include "fs/fs_context.h"

@@ -114,12 +114,12 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 	if (!ret) {
 		*old = p->rlimits[which];
 		ret = new ? set_limit(p, (unsigned)which, new) : 0;
+		if (!ret && new &&which == RLIMIT_NOFILE)
+			process_set_nofile_locked(p, (unsigned)new->cur);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
-	// Descriptor table and address space keep their limits themselves; another process's take
-	// theirs over at its execve.
-	if (!ret && new &&which == RLIMIT_NOFILE && p == me)
-		fs_set_nofile(thread_current()->fs, (unsigned)new->cur);
+	// Address spaces keep their limit themselves; another process's takes it over at its
+	// execve.
 	if (!ret && new &&which == RLIMIT_AS && p == me)
 		WRITE_ONCE(thread_current()->as->limit_bytes, new->cur);
 	return ret;

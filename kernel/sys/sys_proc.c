@@ -62,7 +62,7 @@ s64 sys_execve(const struct syscall_args *a)
 
 s64 sys_exit(const struct syscall_args *a)
 {
-	process_exit(WAIT_EXITED((int)a->a[0]));
+	process_exit_thread(WAIT_EXITED((int)a->a[0]));
 }
 
 s64 sys_exit_group(const struct syscall_args *a)
@@ -236,7 +236,7 @@ static s64 setpgid_locked(s32 pid, s32 pgid)
 		pgid = (s32)p->pid;
 	if ((u32)pgid != p->pid && !group_exists((u32)pgid, me->sid))
 		return -EPERM;
-	p->pgid = (u32)pgid;
+	process_set_group_locked(p, (u32)pgid, p->sid);
 	return 0;
 }
 
@@ -264,7 +264,7 @@ s64 sys_setsid(const struct syscall_args *a)
 		if (p->pgid == me->pid && p->state != PROCESS_NEW)
 			ret = -EPERM; // a group of that number exists
 	if (ret > 0)
-		me->sid = me->pgid = me->pid;
+		process_set_group_locked(me, me->pid, me->pid);
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return ret;
 }
@@ -313,7 +313,8 @@ s64 sys_prctl(const struct syscall_args *a)
 		name[sizeof(name) - 1] = '\0'; // longer names are cut
 		flags = spin_lock_irqsave(&proc_lock);
 		memcpy(t->name, name, sizeof(name));
-		memcpy(t->proc->name, name, sizeof(name));
+		if (t->tid == t->proc->pid)
+			memcpy(t->proc->name, name, sizeof(name));
 		spin_unlock_irqrestore(&proc_lock, flags);
 		return 0;
 	case PR_GET_NAME: return copy_to_user(UVA(a->a[1]), t->name, sizeof(t->name));
@@ -329,14 +330,10 @@ s64 sys_sched_yield(const struct syscall_args *a)
 	return 0;
 }
 
-// The thread of `pid` with proc_lock held; 0 is the caller.
-static struct thread *thread_of(s32 pid)
+// The thread `tid` with proc_lock held; 0 is the caller.
+static struct thread *thread_of(s32 tid)
 {
-	struct process *p = pid ? process_find_locked((u32)pid) : process_current();
-
-	if (!p || list_empty(&p->threads))
-		return NULL;
-	return list_entry(p->threads.next, struct thread, proc_node);
+	return tid ? thread_find_locked((u32)tid) : thread_current();
 }
 
 s64 sys_sched_getaffinity(const struct syscall_args *a)
@@ -353,10 +350,18 @@ s64 sys_sched_getaffinity(const struct syscall_args *a)
 	return copy_to_user(UVA(a->a[2]), &mask, sizeof(mask)) ? -EFAULT : (s64)sizeof(mask);
 }
 
+static bool may_place(const struct process *p)
+{
+	const struct process *me = process_current();
+
+	return p == me || me->euid == 0 || me->euid == p->uid || me->euid == p->euid;
+}
+
 s64 sys_sched_setaffinity(const struct syscall_args *a)
 {
 	struct thread *t;
 	u64 mask = 0, flags;
+	s64 ret = 0;
 
 	if (copy_from_user(&mask, UVA(a->a[2]), min(a->a[1], (u64)sizeof(mask))))
 		return -EFAULT;
@@ -365,11 +370,13 @@ s64 sys_sched_setaffinity(const struct syscall_args *a)
 		return -EINVAL;
 	flags = spin_lock_irqsave(&proc_lock);
 	t = thread_of((s32)a->a[0]);
-	if (t)
+	if (t && may_place(t->proc))
 		WRITE_ONCE(t->affinity, mask);
+	else
+		ret = t ? -EPERM : -ESRCH;
 	spin_unlock_irqrestore(&proc_lock, flags);
-	if (!t)
-		return -ESRCH;
+	if (ret)
+		return ret;
 	// A running thread moves at its next switch; the caller's own is now.
 	if (t == thread_current())
 		thread_migrate();

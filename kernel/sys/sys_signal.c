@@ -130,15 +130,20 @@ s64 sys_rt_sigtimedwait(const struct syscall_args *a)
 	ret = read_timeout(a->a[2], &deadline_ns);
 	if (ret)
 		return ret;
-	sig = signal_take(set, &info);
-	now_ns = time_now_ns();
-	if (!sig && (!deadline_ns || deadline_ns > now_ns)) {
+	for (;;) {
+		sig = signal_take(set, &info);
+		now_ns = time_now_ns();
+		if (sig || (deadline_ns && deadline_ns <= now_ns))
+			break;
 		old = signal_set_mask(thread_current()->user->blocked & ~set);
-		(void)!thread_sleep_interruptible_ns(deadline_ns ? deadline_ns - now_ns : ~0ull);
+		ret = thread_sleep_interruptible_ns(deadline_ns ? deadline_ns - now_ns : ~0ull);
 		sig = signal_take(set, &info);
 		signal_set_mask(old);
-		// Another signal, one with a handler, ended the sleep.
-		if (!sig && signal_pending())
+		if (sig)
+			break;
+		// Another signal, one with a handler, ended the sleep; or another thread was
+		// faster.
+		if (ret && signal_pending())
 			return -EINTR;
 	}
 	if (!sig)

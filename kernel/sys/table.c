@@ -79,7 +79,8 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	ABSENT(53, socketpair),
 	ABSENT(54, setsockopt),
 	ABSENT(55, getsockopt),
-	PARTIAL(56, clone), // processes and vfork only, no threads
+	PARTIAL(56,
+		clone), // no namespaces, no pidfd, no CLONE_PARENT; handlers shared by threads only
 	FULL(57, fork),
 	FULL(58, vfork),
 	PARTIAL(59, execve), // no set-user-id
@@ -225,7 +226,7 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	PARTIAL(199, fremovexattr), // no file system keeps attributes
 	FULL(200, tkill),
 	FULL(201, time),
-	ABSENT(202, futex),
+	PARTIAL(202, futex), // no priority inheritance
 	FULL(203, sched_setaffinity),
 	FULL(204, sched_getaffinity),
 	ABSENT(205, set_thread_area),
@@ -296,8 +297,8 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	FULL(270, pselect6),
 	FULL(271, ppoll),
 	ABSENT(272, unshare),
-	ABSENT(273, set_robust_list),
-	ABSENT(274, get_robust_list),
+	FULL(273, set_robust_list),
+	FULL(274, get_robust_list),
 	ABSENT(275, splice),
 	ABSENT(276, tee),
 	ABSENT(277, sync_file_range),

@@ -443,6 +443,36 @@ static inline size_t asm_clear_user(void *dst, size_t bytes)
 	return left;
 }
 
+// One word of user memory, by one access. False: it is not there.
+static inline bool asm_user_load32(u32 *out, const u32 *src)
+{
+	bool ok = false;
+	u32 v = 0;
+
+	__asm__ volatile("1: movl (%2), %1\n\t"
+			 "movb $1, %0\n"
+			 "2:\n\t" ASM_EXTABLE("1b", "2b")
+			 : "+q"(ok), "+r"(v)
+			 : "r"(src)
+			 : "memory");
+	*out = v;
+	return ok;
+}
+
+// Stores `new` if *old is there; *old becomes what was there. False: the word is not there.
+static inline bool asm_user_cmpxchg32(u32 *dst, u32 *old, u32 new)
+{
+	bool ok = false;
+
+	__asm__ volatile("1: lock cmpxchgl %[new], (%[dst])\n\t"
+			 "movb $1, %[ok]\n"
+			 "2:\n\t" ASM_EXTABLE("1b", "2b")
+			 : [ok] "+q"(ok), "+a"(*old)
+			 : [new] "r"(new), [dst] "r"(dst)
+			 : "memory", "cc");
+	return ok;
+}
+
 // Copies words from user memory past the caches; dst is 8-byte aligned kernel memory. Returns the
 // words not copied. A block of four whose loads fault is done again word by word, so the count is
 // exact.
