@@ -175,7 +175,7 @@ struct super {
 	u64 dev; // unique; st_dev
 	bool read_only;
 	char source[32];
-	char options[64];
+	char options[96];
 	void *private;
 	// The VFS's own.
 	struct dentry *root_dentry;

@@ -107,33 +107,61 @@ static bool undo_valid(const struct ptfs_fs *fs, const struct ptfs_undo *u, u64 
 	return type == PTFS_CHUNK_INODE || type == PTFS_CHUNK_META;
 }
 
+// The records of an open slot, copied and then looked at. 0: it is not open, or nothing in place
+// was changed yet.
+static unsigned slot_read(const struct ptfs_fs *fs, unsigned slot, u64 head, struct ptfs_undo *undo)
+{
+	unsigned n = head & ((1u << PTFS_TX_COUNT_BITS) - 1);
+
+	if (n > PTFS_TX_RECORDS)
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		memcpy(&undo[i], ptfs_at(fs, undo_off(fs, slot, i), sizeof(undo[i])),
+		       sizeof(undo[i]));
+		if (!undo_valid(fs, &undo[i], head >> PTFS_TX_COUNT_BITS))
+			return 0;
+	}
+	return n;
+}
+
 static void slot_recover(struct ptfs_fs *fs, unsigned slot)
 {
 	u64 head = ptfs_word(fs, slot_off(fs, slot));
-	unsigned n = head & ((1u << PTFS_TX_COUNT_BITS) - 1);
 	struct ptfs_undo undo[PTFS_TX_RECORDS];
-	bool valid = n && n <= PTFS_TX_RECORDS;
+	unsigned n = slot_read(fs, slot, head, undo);
 
 	if (!head)
 		return;
-	for (unsigned i = 0; valid && i < n; i++) {
-		memcpy(&undo[i], ptfs_at(fs, undo_off(fs, slot, i), sizeof(undo[i])),
-		       sizeof(undo[i]));
-		valid = undo_valid(fs, &undo[i], head >> PTFS_TX_COUNT_BITS);
-	}
-	for (unsigned i = n; valid && i-- > 0;)
+	for (unsigned i = n; i-- > 0;)
 		ptfs_store8_flush(fs, le64(undo[i].off), le64(undo[i].old));
 	ptfs_fence(fs);
 	ptfs_store8_flush(fs, slot_off(fs, slot), 0);
 	ptfs_fence(fs);
 	ptfs_log(PTFS_LOG_INFO, "ptfs %s: transaction in slot %u %s", fs->name, slot,
-		 valid ? "rolled back" : "had not begun");
+		 n ? "rolled back" : "had not begun");
 }
 
 void ptfs_journal_recover(struct ptfs_fs *fs)
 {
 	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++)
 		slot_recover(fs, s);
+}
+
+int ptfs_journal_shadow(struct ptfs_fs *fs)
+{
+	struct ptfs_undo undo[PTFS_TX_RECORDS];
+
+	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++) {
+		u64 head = ptfs_word(fs, slot_off(fs, s));
+
+		for (unsigned i = slot_read(fs, s, head, undo); i-- > 0;) {
+			int err = ptfs_shadow_set(fs, le64(undo[i].off), le64(undo[i].old));
+
+			if (err)
+				return err;
+		}
+	}
+	return 0;
 }
 
 void ptfs_journal_init(struct ptfs_fs *fs)

@@ -28,6 +28,8 @@ static void check_writable(const struct ptfs_fs *fs, u64 off, u64 len)
 const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len)
 {
 	check_range(fs, off, len);
+	if (unlikely(fs->shadow))
+		return ptfs_shadow_at(fs, off, len);
 	return (const u8 *)fs->region.view + off;
 }
 

@@ -88,15 +88,45 @@ int ptfs_format(const struct ptfs_region *r, const struct ptfs_format_options *o
 
 #define PTFS_MOUNT_RDONLY BIT(0)
 #define PTFS_MOUNT_SCAN   BIT(1) // rebuild by scan although the image is clean
+// Read-only: look at an image that needs recovery as it is, but without the changes of transactions
+// that are open. Nothing is written. What recovery would free stays where it is: files behind their
+// end (where reads never come; a mapping shows what stands there in the last block), blocks of
+// files without a name, which count as free.
+#define PTFS_MOUNT_NORECOVERY BIT(2)
+// Verify all table pages before ptfs_mount returns. What is refused is in the log, and the mount
+// stands.
+#define PTFS_MOUNT_VERIFY BIT(3)
 
 // `name` is for the log ("pmem0"). Errors, each with a log line that tells why:
 //   -EUCLEAN  not ptfs, or damaged beyond mounting     -EINVAL  base not 2 MiB aligned, region too
-//             small
+//             small, NORECOVERY of a writable mount
 //   -EROFS    read-only, and the image needs recovery   -ENOMEM
 // A writable region may be mounted read-only; a read-only region is never written.
 // The region may lie elsewhere than when the image was written last: ptfs_rebase.
 int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, struct ptfs_fs **out)
 	__must_check;
+// The options of mount(8), from one table (options.c): what is parsed, what /proc/mounts shows and
+// what docs/ptfs.md lists.
+struct ptfs_options {
+	bool read_only, writable;
+	bool no_attach;  // nodaxvm: mappings by faults only
+	bool norecovery; // PTFS_MOUNT_NORECOVERY
+	bool verify;     // PTFS_MOUNT_VERIFY
+	bool has_addr, has_prezero;
+	u64 addr;    // where the region must be
+	u64 prezero; // MiB that are zeroed in the background each second
+};
+// Adds what `text`, comma-separated, says; NULL and empty words are fine. -EINVAL with a log line:
+// an option that is not known, is not complete, is there twice with different values, or
+// contradicts another one.
+int ptfs_options_parse(const char *text, struct ptfs_options *o) __must_check;
+unsigned ptfs_options_flags(const struct ptfs_options *o); // PTFS_MOUNT_*
+// As text that parses to the same, but for ro and rw; NUL-terminated, and cut off at `bytes`.
+#define PTFS_OPTIONS_TEXT 96u // is enough
+void ptfs_options_show(const struct ptfs_options *o, char *text, size_t bytes);
+// Row `i` of the table for people: as it is written, and what it does. NULL behind the last.
+const char *ptfs_options_help(unsigned i, const char **help);
+
 // -EBUSY: an inode is still referenced; nothing happened. Otherwise the image is clean afterwards.
 int ptfs_unmount(struct ptfs_fs *fs) __must_check;
 // Forget the mount and write nothing, as after a crash. Inodes may still be referenced; they are

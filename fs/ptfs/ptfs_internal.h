@@ -8,7 +8,7 @@
 //      journal.c          verify.c            transactions; trust
 //      super.c reloc.c snapshot.c scan.c      mounting; another address
 //      alloc.c claim.c                        space; who names it
-//      medium.c                               reading and writing the medium, entries
+//      medium.c shadow.c                      reading and writing the medium, entries
 //      mkfs.c  check.c                        whole images
 //
 // Lock order: directory lock (caller), mapping lock (home), inode lock, then one of the outer locks
@@ -81,11 +81,12 @@ struct ptfs_fs {
 	u64 chunks, system_bytes;
 	u64 journal_off, chunk_map_off, snapshot_off, super_copy_off;
 	u64 base[PTFS_TAGS]; // 0: free tag
-	unsigned tag;        // of new entries; 0: read-only at an address without a tag
-	unsigned tag_stored; // the current one on the medium
-	bool tag_fresh;      // `tag` was free and is not entered yet
-	u64 rebase_ino;      // where the pass over all entries is; one caller at a time
-	bool rebase_refused; // it met entries that cannot be rebased
+	unsigned tag; // of new entries; 0: read-only, at an address without a tag or shadowed
+	unsigned tag_stored;        // the current one on the medium
+	bool tag_fresh;             // `tag` was free and is not entered yet
+	struct ptfs_shadow *shadow; // what rolling back would change; NULL: nothing (shadow.c)
+	u64 rebase_ino;             // where the pass over all entries is; one caller at a time
+	bool rebase_refused;        // it met entries that cannot be rebased
 
 	struct ptfs_mutex dirty_lock;
 	bool dirty;      // the clean mark is cleared: the medium may change [dirty_lock; atomic]
@@ -103,7 +104,7 @@ struct ptfs_fs {
 	u64 used_of[PTFS_CHUNK_TYPES];            // used blocks [alloc_lock]
 	struct ptfs_chunk *current[PTFS_CPU_MAX]; // where a CPU takes DATA blocks from [alloc_lock]
 	bool walking;  // mounting: all CPUs verify everything, and nobody else is here [const then]
-	bool scanning; // so, and what is claimed is in use: the bitmap is being rebuilt [const then]
+	bool scanning; // so, and what is claimed is in use: the bitmap is rebuilt [const then]
 	u64 refused;   // entries and structures found bad [atomic]
 
 	struct ptfs_mutex cache_lock;
@@ -156,6 +157,14 @@ void ptfs_copy_nt(struct ptfs_fs *fs, u64 off, const void *src, u64 len);
 // Make bytes zero. Lines that read as zero are written back, not stored, so a sparse image stays
 // sparse. Durable after a fence. `len` may be 0.
 void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len);
+
+// ---- shadow.c ----
+
+// As ptfs_at, while fs->shadow is set.
+const void *ptfs_shadow_at(const struct ptfs_fs *fs, u64 off, u64 len);
+// The word at `off`, in a chunk of inodes or directories, reads as `value` from now on. -ENOMEM.
+int ptfs_shadow_set(struct ptfs_fs *fs, u64 off, u64 value) __must_check;
+void ptfs_shadow_free(struct ptfs_fs *fs);
 
 // ---- Entries (medium.c) ----
 
@@ -212,8 +221,9 @@ void ptfs_chunk_free(struct ptfs_fs *fs, u64 off);
 void ptfs_claim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
 void ptfs_unclaim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
 // While mounting, which no lock is needed for: mark as used what `map` says; make what belongs to
-// each chunk of tables or inodes (-ENOMEM); blocks that a walk has claimed in chunks of a type; count
-// anew what it has claimed, which a scan takes for used; at last put every chunk into its list.
+// each chunk of tables or inodes (-ENOMEM); blocks that a walk has claimed in chunks of a type;
+// count anew what it has claimed, which a scan takes for used; at last put every chunk into its
+// list.
 void ptfs_use_map(struct ptfs_fs *fs, struct ptfs_chunk *c, const u64 *map);
 int ptfs_aux_prepare(struct ptfs_fs *fs) __must_check;
 u64 ptfs_claimed_of(const struct ptfs_fs *fs, unsigned type);
@@ -341,6 +351,8 @@ void ptfs_tx_set(struct ptfs_tx *tx, u64 off, u64 value);
 void ptfs_tx_commit(struct ptfs_tx *tx);
 bool ptfs_journal_open(const struct ptfs_fs *fs); // some transaction needs to be rolled back
 void ptfs_journal_recover(struct ptfs_fs *fs);
+// The same for readers only: the medium stays as it is. -ENOMEM.
+int ptfs_journal_shadow(struct ptfs_fs *fs) __must_check;
 void ptfs_journal_init(struct ptfs_fs *fs); // finds the next transaction number
 
 // ---- reloc.c ----

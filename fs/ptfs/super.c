@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: mounting and unmounting: the superblock, the base table, the clean mark.
-// Not here: making an image (mkfs.c), the stored bitmap (snapshot.c), recovery of space (scan.c),
-// the journal (journal.c).
+// Not here: the words of mount(8) (options.c), making an image (mkfs.c), the stored bitmap
+// (snapshot.c), recovery of space (scan.c), the journal (journal.c).
 //
 // Persistence: an image is clean while snapshot.clean, snapshot.generation and the superblock's
 // generation are equal. Before the first change of a mount: clean := 0, generation + 1, fence. A
@@ -178,6 +178,7 @@ static void fs_destroy(struct ptfs_fs *fs, bool force)
 	ptfs_inode_teardown(&fs->itable);
 	ptfs_segs_free(&fs->free_inodes);
 	ptfs_alloc_destroy(fs);
+	ptfs_shadow_free(fs);
 	ptfs_mutex_destroy(&fs->alloc_lock);
 	ptfs_mutex_destroy(&fs->ialloc_lock);
 	ptfs_mutex_destroy(&fs->cache_lock);
@@ -209,15 +210,27 @@ int ptfs_dirty(struct ptfs_fs *fs)
 	return 0;
 }
 
-// Open transactions come first: what they roll back may be entries of any base.
-static int roll_back(struct ptfs_fs *fs)
+// A read-only mount does not recover. It may look at what recovery would make of the names and
+// inodes, if that is asked for.
+static int roll_back_for_readers(struct ptfs_fs *fs, unsigned flags)
 {
-	if (fs->read_only) {
-		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: read-only, and the image needs recovery: %s",
-			 fs->name,
-			 ptfs_journal_open(fs) ? "a transaction is open" : "it was not unmounted");
-		return -EROFS;
+	if (flags & PTFS_MOUNT_NORECOVERY) {
+		ptfs_log(PTFS_LOG_INFO, "ptfs %s: was not unmounted cleanly, stays so", fs->name);
+		return ptfs_journal_shadow(fs);
 	}
+	ptfs_log(PTFS_LOG_ERROR,
+		 "ptfs %s: read-only, and the image needs recovery: %s; to look all the same: "
+		 "ro,norecovery",
+		 fs->name,
+		 ptfs_journal_open(fs) ? "a transaction is open" : "it was not unmounted");
+	return -EROFS;
+}
+
+// Open transactions come first: what they roll back may be entries of any base.
+static int roll_back(struct ptfs_fs *fs, unsigned flags)
+{
+	if (fs->read_only)
+		return roll_back_for_readers(fs, flags);
 	ptfs_log(PTFS_LOG_INFO, "ptfs %s: was not unmounted cleanly, scanning", fs->name);
 	fs->recovering = true;
 	ptfs_journal_recover(fs);
@@ -229,6 +242,12 @@ static int rebuild(struct ptfs_fs *fs)
 {
 	int err;
 
+	if (fs->read_only) {
+		err = ptfs_walk_all(fs, true);
+		if (!err)
+			ptfs_alloc_settle(fs);
+		return err;
+	}
 	fs->recovering = true;
 	// Whatever the snapshot says, recovery makes it wrong.
 	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean), 0);
@@ -268,14 +287,15 @@ static int fs_load(struct ptfs_fs *fs, unsigned flags)
 	if (err)
 		return err;
 	clean = !(flags & PTFS_MOUNT_SCAN) && ptfs_snapshot_valid(fs) && !ptfs_journal_open(fs);
-	err = clean ? 0 : roll_back(fs);
+	err = clean ? 0 : roll_back(fs, flags);
 	if (err)
 		return err;
 	ptfs_tag_enter(fs);
 	if (clean) {
 		ptfs_snapshot_load(fs);
 		ptfs_alloc_settle(fs);
-		err = ptfs_verify_inode(&fs->itable);
+		err = flags & PTFS_MOUNT_VERIFY ? ptfs_walk_all(fs, false)
+						: ptfs_verify_inode(&fs->itable);
 	} else {
 		err = rebuild(fs);
 	}
@@ -339,8 +359,14 @@ static int make_room(const struct ptfs_region *r, const char *name, unsigned fla
 int ptfs_mount(const struct ptfs_region *r, const char *name, unsigned flags, struct ptfs_fs **out)
 {
 	struct ptfs_fs *fs;
-	int err = fs_open(r, name, flags, &fs);
+	int err;
 
+	if ((flags & PTFS_MOUNT_NORECOVERY) && !(r->read_only || (flags & PTFS_MOUNT_RDONLY))) {
+		ptfs_log(PTFS_LOG_ERROR,
+			 "ptfs %s: without recovery it can be mounted read-only only", name);
+		return -EINVAL;
+	}
+	err = fs_open(r, name, flags, &fs);
 	if (!err && !ptfs_tag_find(fs)) {
 		fs_destroy(fs, true);
 		err = make_room(r, name, flags);

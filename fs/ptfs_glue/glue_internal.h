@@ -18,9 +18,10 @@ struct glue_super {
 	struct super vfs;
 	struct ptfs_fs *fs;
 	struct pmem_region *region;
-	bool no_attach;          // option nodaxvm: mappings by faults only
-	struct mutex dirty_lock; // RANK_FS_INNER
-	struct list dirty;       // glue_inode.dirty_node: mapped shared and writable [dirty_lock]
+	struct ptfs_options options; // of the mount [const]
+	bool no_attach;              // option nodaxvm: mappings by faults only
+	struct mutex dirty_lock;     // RANK_FS_INNER
+	struct list dirty; // glue_inode.dirty_node: mapped shared and writable [dirty_lock]
 	// Files whose tables a thread verifies in the background, by number [ready_lock].
 	struct spinlock ready_lock; // RANK_FS_SPIN
 	u64 ready_ino[GLUE_READY_QUEUE];

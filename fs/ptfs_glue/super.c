@@ -17,42 +17,6 @@
 
 #define PTFS_STATFS_TYPE 0x50544653 // "PTFS"
 
-struct mount_options {
-	bool read_only;
-	bool no_attach;
-	bool has_addr;
-	u64 addr;
-};
-
-static bool option_is(const char *word, size_t len, const char *name)
-{
-	return strlen(name) == len && memcmp(word, name, len) == 0;
-}
-
-// Comma-separated, added to what *o says. -EINVAL with a log line for one that is not known.
-static int parse_options(const char *text, struct mount_options *o)
-{
-	while (text && *text) {
-		const char *comma = strchr(text, ',');
-		size_t len = comma ? (size_t)(comma - text) : strlen(text);
-		const char *end;
-
-		if (option_is(text, len, "nodaxvm")) {
-			o->no_attach = true;
-		} else if (option_is(text, len, "ro")) {
-			o->read_only = true;
-		} else if (len > 5 && memcmp(text, "addr=", 5) == 0 &&
-			   parse_u64(text + 5, &end, false, &o->addr) && end == text + len) {
-			o->has_addr = true;
-		} else if (len && !option_is(text, len, "rw")) {
-			log_err("ptfs: unknown mount option '%.*s'", (int)len, text);
-			return -EINVAL;
-		}
-		text = comma ? comma + 1 : NULL;
-	}
-	return 0;
-}
-
 static int glue_statfs(struct super *s, struct statfs_info *out)
 {
 	struct ptfs_statfs st;
@@ -106,7 +70,7 @@ static void glue_destroy(struct super *s)
 	if (err)
 		log_err("ptfs %s: unmounting: error %d; the next mount will scan", s->source, err);
 	else
-		log_info("ptfs %s: unmounted, clean", s->source);
+		log_info("ptfs %s: unmounted%s", s->source, s->read_only ? "" : ", clean");
 	pmem_region_release(g->region);
 	kfree(g);
 }
@@ -120,7 +84,7 @@ static const struct super_ops glue_super_ops = {
 
 static struct fs_type ptfs_type;
 
-static int mount_core(struct glue_super *g, bool read_only)
+static int mount_core(struct glue_super *g, const struct ptfs_options *o)
 {
 	const struct ptfs_region region = {
 		.view = g->region->virt,
@@ -128,30 +92,30 @@ static int mount_core(struct glue_super *g, bool read_only)
 		.bytes = g->region->len,
 		.read_only = g->region->read_only,
 	};
-	bool ro = read_only || g->region->read_only;
 
-	return ptfs_mount(&region, g->region->name, ro ? PTFS_MOUNT_RDONLY : 0, &g->fs);
+	return ptfs_mount(&region, g->region->name, ptfs_options_flags(o), &g->fs);
 }
 
-static int mount_claimed(struct pmem_region *r, const char *options, const struct mount_options *o,
-			 struct super **out)
+static int mount_claimed(struct pmem_region *r, const struct ptfs_options *o, struct super **out)
 {
 	struct glue_super *g = kzalloc(sizeof(*g));
+	char text[PTFS_OPTIONS_TEXT];
 	int err;
 
 	if (!g)
 		return -ENOMEM;
 	g->region = r;
+	g->options = *o;
 	g->no_attach = o->no_attach;
 	mutex_init(&g->dirty_lock, RANK_FS_INNER);
 	list_init(&g->dirty);
 	spin_init(&g->ready_lock, RANK_FS_SPIN);
 	wait_queue_init(&g->ready_wait);
-	err = mount_core(g, o->read_only);
+	err = mount_core(g, o);
 	if (err)
 		goto free;
-	super_init(&g->vfs, &ptfs_type, &glue_super_ops, r->name, options ? options : "",
-		   ptfs_read_only(g->fs));
+	ptfs_options_show(o, text, sizeof(text));
+	super_init(&g->vfs, &ptfs_type, &glue_super_ops, r->name, text, ptfs_read_only(g->fs));
 	err = glue_ready_start(g);
 	if (err)
 		goto unmount;
@@ -172,7 +136,7 @@ free:
 
 static int glue_mount(const char *source, const char *options, bool read_only, struct super **out)
 {
-	struct mount_options o = { .read_only = read_only };
+	struct ptfs_options o = { .read_only = read_only };
 	struct pmem_region *r;
 	int err;
 
@@ -183,7 +147,7 @@ static int glue_mount(const char *source, const char *options, bool read_only, s
 		log_err("ptfs: no persistent-memory region '%s'", source);
 		return -ENODEV;
 	}
-	err = parse_options(options, &o);
+	err = ptfs_options_parse(options, &o);
 	if (err)
 		return err;
 	if (o.has_addr && o.addr != r->base.pa) {
@@ -197,7 +161,7 @@ static int glue_mount(const char *source, const char *options, bool read_only, s
 			err == -EBUSY ? "it is mounted already" : r->state);
 		return err;
 	}
-	err = mount_claimed(r, options, &o, out);
+	err = mount_claimed(r, &o, out);
 	if (err) {
 		pmem_region_release(r);
 		return err;

@@ -7,7 +7,7 @@
 #define CPUS   4u
 #define FILES  400u
 #define LARGE  3u // files of more than 1 GiB, which several CPUs share
-#define ROUNDS 20u
+#define ROUNDS 10u
 #define BYTES  MIB(64)
 
 static void write_one(struct ptfs_inode *ip, u64 pos)
@@ -186,10 +186,73 @@ static void named_twice(void **state)
 	assert_int_equal(host_allocs_live(), 0);
 }
 
+static void expect_verified(struct ptfs_fs *fs, bool all)
+{
+	for (u64 nr = 0; nr < BYTES / PTFS_CHUNK; nr++) {
+		const struct ptfs_chunk *c = ptfs_chunk_at(fs, nr << PTFS_CHUNK_SHIFT);
+		unsigned claimed = 0;
+
+		for (unsigned w = 0; w < 8; w++)
+			claimed += (unsigned)__builtin_popcountll(c->claim_map[w]);
+		assert_int_equal(c->claimed, claimed);
+		if (all)
+			assert_memory_equal(c->claim_map, c->used_map, sizeof(c->claim_map));
+	}
+	assert_false(fs->dirty);
+}
+
+// verify=full: after mounting a clean image there is nothing that was not looked at, the image is
+// untouched, and damage is known before anybody comes to it.
+static void verify_clean(void **state)
+{
+	u8 *before = malloc(BYTES);
+	struct ptfs_inode *ip;
+	struct rig r;
+	u64 direct, word = 0x200000 | PTFS_E_LEAF | PTFS_E_P | BIT(PTFS_E_TAG_SHIFT);
+
+	(void)state;
+	crashed_image(&r);
+	rig_mount(&r);
+	ip = look(r.root, "file4");
+	direct = PTFS_FIELD(ip, direct);
+	ptfs_iput(ip);
+	rig_unmount(&r);
+	memcpy(before, r.image.map, BYTES);
+	for (unsigned i = 0; i < 4; i++) {
+		unsigned flags = PTFS_MOUNT_VERIFY | (i & 1 ? PTFS_MOUNT_RDONLY : 0);
+
+		host_cpus_set(i & 2 ? CPUS : 1);
+		assert_int_equal(ptfs_mount(&r.image.region, "pmem0", flags, &r.fs), 0);
+		expect_verified(r.fs, true);
+		assert_int_equal(r.fs->refused, 0);
+		assert_int_equal(ptfs_unmount(r.fs), 0);
+		assert_memory_equal(before, r.image.map, BYTES);
+	}
+	memcpy(r.image.map + direct, &word, 8);
+	for (unsigned i = 0; i < 2; i++) {
+		struct heard heard;
+
+		hear(&heard);
+		host_cpus_set(i ? CPUS : 1);
+		assert_int_equal(ptfs_mount(&r.image.region, "pmem0", PTFS_MOUNT_VERIFY, &r.fs), 0);
+		host_log_to(NULL, NULL);
+		expect_verified(r.fs, false);
+		assert_int_equal(r.fs->refused, 1);
+		assert_int_equal(heard.errors, 1);
+		assert_non_null(strstr(heard.last, "outside the region"));
+		assert_int_equal(ptfs_unmount(r.fs), 0);
+	}
+	host_cpus_set(1);
+	host_image_close(&r.image);
+	free(before);
+	assert_int_equal(host_allocs_live(), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(same_result),
-					    cmocka_unit_test(named_twice) };
+					    cmocka_unit_test(named_twice),
+					    cmocka_unit_test(verify_clean) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,8 +66,8 @@ bool host_space_failed(void);
 // Blocks that ptfs_alloc has handed out and not got back.
 u64 host_allocs_live(void);
 
-// On how many CPUs the core may work at once (mounting with a scan). With one, which is the default,
-// what happens and its order are always the same.
+// On how many CPUs the core may work at once (mounting with a scan). With one, which is the
+// default, what happens and its order are always the same.
 void host_cpus_set(unsigned nr);
 
 // A fixed clock for tests; 0: the real one.
