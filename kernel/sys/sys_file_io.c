@@ -16,36 +16,48 @@
 #define SENDFILE_CHUNK 16384u
 
 typedef ssize (*move_fn)(struct file *f, struct iov_iter *it);
-typedef ssize (*move_at_fn)(struct file *f, struct iov_iter *it, s64 off);
+typedef ssize (*move_at_fn)(struct file *f, struct iov_iter *it, u64 *off);
 
-static s64 move(const struct syscall_args *args, move_fn fn)
+static __attribute__((noinline)) s64 move_counted(struct fd_use u, struct iov_iter *it, move_fn fn)
 {
-	struct fd_use u = fd_begin((int)args->a[0]);
-	struct iov_piece piece;
-	struct iov_iter it;
-	s64 n;
+	s64 n = fn(u.file, it);
 
-	if (!u.file)
-		return -EBADF;
-	iov_init_user(&it, &piece, UVA(args->a[1]), args->a[2]);
-	n = fn(u.file, &it);
 	fd_end(u);
 	return n;
 }
 
-static s64 move_at(const struct syscall_args *args, move_at_fn fn)
+static __attribute__((noinline)) s64 move_at_counted(struct fd_use u, struct iov_iter *it, u64 *off,
+						     move_at_fn fn)
 {
-	struct fd_use u = fd_begin((int)args->a[0]);
-	struct iov_piece piece;
-	struct iov_iter it;
-	s64 n;
+	s64 n = fn(u.file, it, off);
 
-	if (!u.file)
-		return -EBADF;
-	iov_init_user(&it, &piece, UVA(args->a[1]), args->a[2]);
-	n = fn(u.file, &it, (s64)args->a[3]);
 	fd_end(u);
 	return n;
+}
+
+// A copy for each call, with nothing to give back afterwards in most cases.
+static inline __attribute__((always_inline)) s64 move(const struct syscall_args *args, move_fn fn)
+{
+	struct fd_use u = fd_begin((int)args->a[0]);
+	struct iov_iter it;
+
+	if (unlikely(!u.file))
+		return -EBADF;
+	iov_init_user(&it, UVA(args->a[1]), args->a[2]);
+	return likely(!u.counted) ? fn(u.file, &it) : move_counted(u, &it, fn);
+}
+
+static inline __attribute__((always_inline)) s64 move_at(const struct syscall_args *args,
+							 move_at_fn fn)
+{
+	struct fd_use u = fd_begin((int)args->a[0]);
+	u64 off = args->a[3];
+	struct iov_iter it;
+
+	if (unlikely(!u.file))
+		return -EBADF;
+	iov_init_user(&it, UVA(args->a[1]), args->a[2]);
+	return likely(!u.counted) ? fn(u.file, &it, &off) : move_at_counted(u, &it, &off, fn);
 }
 
 s64 sys_read(const struct syscall_args *args)
@@ -95,10 +107,7 @@ static int get_pieces(uva_t user, u64 count, struct iov_piece *small, struct iov
 			kfree(p);
 		return err;
 	}
-	*it = (struct iov_iter){
-		.user = true, .piece = p, .nr_pieces = (unsigned)count, .left = total
-	};
-	iov_advance(it, 0); // past empty pieces
+	iov_init_pieces(it, p, (unsigned)count, total);
 	*out = p;
 	return 0;
 }
@@ -109,13 +118,14 @@ static s64 move_vector(const struct syscall_args *args, move_fn fn, move_at_fn a
 	struct fd_use u = fd_begin((int)args->a[0]);
 	struct iov_piece small[IOV_SMALL], *p;
 	struct iov_iter it;
+	u64 off = args->a[3];
 	s64 n;
 
 	if (!u.file)
 		return -EBADF;
 	n = get_pieces(UVA(args->a[1]), args->a[2], small, &p, &it);
 	if (!n) {
-		n = at ? at(u.file, &it, (s64)args->a[3]) : fn(u.file, &it);
+		n = at ? at(u.file, &it, &off) : fn(u.file, &it);
 		if (p != small)
 			kfree(p);
 	}
@@ -158,15 +168,15 @@ s64 sys_lseek(const struct syscall_args *args)
 // One chunk from `in` (at *off, or at its position if off is NULL) to `out`.
 static ssize send_chunk(struct file *out, struct file *in, s64 *off, char *buf, size_t want)
 {
-	struct iov_piece piece;
+	u64 from = off ? (u64)*off : 0;
 	struct iov_iter it;
 	ssize n, put;
 
-	iov_init_kernel(&it, &piece, buf, want);
-	n = off ? file_pread(in, &it, *off) : file_read(in, &it);
+	iov_init_kernel(&it, buf, want);
+	n = off ? file_pread(in, &it, &from) : file_read(in, &it);
 	if (n <= 0)
 		return n;
-	iov_init_kernel(&it, &piece, buf, (size_t)n);
+	iov_init_kernel(&it, buf, (size_t)n);
 	put = file_write(out, &it);
 	if (off && put > 0)
 		*off += put;

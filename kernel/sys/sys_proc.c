@@ -16,14 +16,14 @@
 
 s64 sys_fork(const struct syscall_args *a)
 {
-	return process_clone(&(struct clone_args){ .exit_signal = SIGCHLD }, a->tf);
+	return process_clone(&(struct clone_args){ .exit_signal = SIGCHLD }, syscall_frame(a));
 }
 
 s64 sys_vfork(const struct syscall_args *a)
 {
 	struct clone_args args = { .flags = CLONE_VM | CLONE_VFORK, .exit_signal = SIGCHLD };
 
-	return process_clone(&args, a->tf);
+	return process_clone(&args, syscall_frame(a));
 }
 
 // clone(flags, stack, parent_tid, child_tid, tls)
@@ -40,7 +40,7 @@ s64 sys_clone(const struct syscall_args *a)
 
 	if ((args.flags & CLONE_SETTLS) && args.tls >= USER_END)
 		return -EPERM;
-	return process_clone(&args, a->tf);
+	return process_clone(&args, syscall_frame(a));
 }
 
 s64 sys_execve(const struct syscall_args *a)
@@ -55,7 +55,7 @@ s64 sys_execve(const struct syscall_args *a)
 	if (ret == 0)
 		ret = -ENOENT;
 	else if (ret > 0)
-		ret = process_exec(path, &strings, a->tf);
+		ret = process_exec(path, &strings, syscall_frame(a));
 	kfree(path);
 	return ret;
 }

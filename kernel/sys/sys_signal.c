@@ -58,7 +58,7 @@ s64 sys_rt_sigprocmask(const struct syscall_args *a)
 
 s64 sys_rt_sigreturn(const struct syscall_args *a)
 {
-	return signal_return(a->tf);
+	return signal_return(syscall_frame(a));
 }
 
 s64 sys_rt_sigpending(const struct syscall_args *a)
@@ -173,7 +173,8 @@ s64 sys_rt_sigqueueinfo(const struct syscall_args *a)
 s64 sys_sigaltstack(const struct syscall_args *a)
 {
 	struct uthread *u = thread_current()->user;
-	bool on_it = !(u->alt_flags & SS_DISABLE) && a->tf->rsp - u->alt_sp < u->alt_bytes;
+	bool on_it =
+		!(u->alt_flags & SS_DISABLE) && syscall_frame(a)->rsp - u->alt_sp < u->alt_bytes;
 	struct sigstack old = { .sp = u->alt_sp, .bytes = u->alt_bytes }, new;
 
 	old.flags = u->alt_flags & SS_DISABLE ? SS_DISABLE : on_it ? SS_ONSTACK : 0;

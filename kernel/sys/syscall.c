@@ -5,6 +5,8 @@
 //
 // Invariants:
 //   I1  Each CPU counts in memory of its own: calls of different CPUs share no cache line for it.
+//   I2  Interrupts are off before the call's function and after it: nothing switches threads
+//       between a look at the clock and one at the time off the CPU, nor while a CPU counts.
 #include "kernel/sys/syscall.h"
 
 #include "fs/procfs.h"
@@ -57,47 +59,68 @@ static bool restarts_after_stop(u64 nr)
 	}
 }
 
-static void count(u64 nr)
+// Does the call begin again, perhaps? Then the result says so to kernel/proc/sigdeliver.c.
+static __attribute__((noinline)) s64 failed(u64 nr, s64 ret)
 {
-	u32 *mine;
-
-	preempt_disable();
-	mine = counts[this_cpu()->index];
-	if (mine)
-		mine[nr]++;
-	preempt_enable();
+	if (ret == -EINTR && restarts(nr))
+		return -ERESTARTSYS;
+	if (ret == -EINTR && restarts_after_stop(nr))
+		return -ERESTARTNOHAND;
+	return ret;
 }
 
-static void dispatch(struct trapframe *tf)
+static __attribute__((noinline)) s64 traced(u64 nr, syscall_fn fn, const struct syscall_args *args)
+{
+	u64 begin = time_now_ns();
+	s64 ret = fn(args);
+
+	trace_write(TRACE_CALL, (u16)nr, begin, time_now_ns() - begin);
+	return ret;
+}
+
+// One of the three numbers that say so (kernel/lib/errno.h).
+static bool wants_restart(s64 ret)
+{
+	return ret <= -ERESTARTSYS && ret >= -ERESTARTNOHAND;
+}
+
+static s64 call(u64 nr, struct trapframe *tf)
+{
+	syscall_fn fn;
+	s64 ret;
+
+	if (unlikely(nr >= SYSCALL_MAX))
+		return -ENOSYS;
+	counts[this_cpu()->index][nr]++;
+	fn = syscall_table[nr].fn;
+	if (unlikely(!fn))
+		return -ENOSYS;
+	asm_sti();
+	if (unlikely(READ_ONCE(trace_on)))
+		ret = traced(nr, fn, (const struct syscall_args *)tf->args);
+	else
+		ret = fn((const struct syscall_args *)tf->args);
+	asm_cli();
+	return ret;
+}
+
+// Every call passes here. True: back by SYSRET. There may be a signal to deliver, or a call to
+// begin again; a signal that comes after the look at signal_pending waits as one that comes to user
+// code does: until this CPU enters the kernel again, by its tick at the latest.
+static bool dispatch(struct trapframe *tf)
 {
 	struct thread *t = thread_current();
-	u64 nr = tf->error;
-	// Time off the CPU is not ours. Looked up before the clock here and after it below, so that
-	// a switch in between makes the sum too small, never absurdly large.
-	u64 off = READ_ONCE(t->off_cpu_tsc), begin = asm_rdtsc() - off;
-	s64 spent;
-	struct syscall_args args = {
-		.a = { tf->rdi, tf->rsi, tf->rdx, tf->r10, tf->r8, tf->r9 },
-		.tf = tf,
-	};
-	u64 traced_ns = READ_ONCE(trace_on) ? time_now_ns() : 0;
-	s64 ret = -ENOSYS;
+	u64 begin = asm_rdtsc() - t->off_cpu_tsc; // time off the CPU is not ours
+	s64 ret = call(tf->error, tf);
 
-	if (nr < SYSCALL_MAX) {
-		count(nr);
-		if (syscall_table[nr].fn)
-			ret = syscall_table[nr].fn(&args);
-	}
-	if (ret == -EINTR && restarts(nr))
-		ret = -ERESTARTSYS;
-	if (ret == -EINTR && restarts_after_stop(nr))
-		ret = -ERESTARTNOHAND;
+	if (unlikely(ret < 0))
+		ret = failed(tf->error, ret);
 	tf->rax = (u64)ret;
-	if (unlikely(traced_ns))
-		trace_write(TRACE_CALL, (u16)nr, traced_ns, time_now_ns() - traced_ns);
-	spent = (s64)(asm_rdtsc() - READ_ONCE(t->off_cpu_tsc) - begin);
-	if (spent > 0)
-		t->stime_tsc += (u64)spent;
+	t->stime_tsc += asm_rdtsc() - t->off_cpu_tsc - begin;
+	if (unlikely(ret < 0) && wants_restart(ret))
+		return trap_finish_syscall(tf);
+	return trap_syscall_end(tf, unlikely(READ_ONCE(t->signal_pending)) ||
+					    unlikely(t->user->restore_mask));
 }
 
 static void show_syscalls(struct seq *s, void *arg)

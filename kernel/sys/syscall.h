@@ -6,13 +6,19 @@
 
 #include "kernel/lib/errno.h"
 #include "kernel/lib/types.h"
+#include "kernel/x86/trap.h"
 
-struct trapframe;
-
+// The caller's rdi, rsi, rdx, r10, r8, r9, where entry.asm has saved them: nothing is copied. Who
+// changes the registers (execve, sigreturn) has read its arguments before.
 struct syscall_args {
-	u64 a[6];             // rdi rsi rdx r10 r8 r9
-	struct trapframe *tf; // the caller's registers (fork, execve, sigreturn)
+	u64 a[6];
 };
+
+// All of the caller's registers (fork, execve, sigreturn).
+static inline struct trapframe *syscall_frame(const struct syscall_args *args)
+{
+	return (struct trapframe *)((uintptr_t)args - offsetof(struct trapframe, args));
+}
 
 // 0 or positive result, or -errno.
 typedef s64 (*syscall_fn)(const struct syscall_args *args);

@@ -310,10 +310,10 @@ static inline struct cpuid asm_cpuid(u32 leaf, u32 subleaf)
 
 static inline u64 asm_rdtsc(void)
 {
-	u32 lo, hi;
+	u64 low, high; // RDTSC clears the upper halves of both
 
-	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi) : : "memory");
-	return (u64)hi << 32 | lo;
+	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high) : : "memory");
+	return high << 32 | low;
 }
 
 // Not executed before all earlier instructions (SDM 2B, RDTSC): for measuring.
@@ -474,42 +474,51 @@ static inline bool asm_user_cmpxchg32(u32 *dst, u32 *old, u32 new)
 }
 
 // Copies words from user memory past the caches; dst is 8-byte aligned kernel memory. Returns the
-// words not copied. A block of four whose loads fault is done again word by word, so the count is
-// exact.
+// words not copied. A block of eight in which a load faults is done again word by word, so the
+// count is exact. One register counts, for both addresses: bytes before the end of both, in the
+// loop of blocks 64 more.
 static inline size_t asm_copy_user_nt(void *dst, const void *src, size_t words)
 {
 	u64 a, b, c, d;
+	s64 at = 64 - (s64)(words * 8);
 
-	__asm__ volatile("sub $4, %[n]\n\t"
-			 "jb 5f\n"
-			 "1: mov (%[src]), %[a]\n"
-			 "2: mov 8(%[src]), %[b]\n"
-			 "3: mov 16(%[src]), %[c]\n"
-			 "4: mov 24(%[src]), %[d]\n\t"
-			 "movnti %[a], (%[dst])\n\t"
-			 "movnti %[b], 8(%[dst])\n\t"
-			 "movnti %[c], 16(%[dst])\n\t"
-			 "movnti %[d], 24(%[dst])\n\t"
-			 "add $32, %[src]\n\t"
-			 "add $32, %[dst]\n\t"
-			 "sub $4, %[n]\n\t"
-			 "jae 1b\n"
-			 "5: add $4, %[n]\n\t"
-			 "jz 7f\n"
-			 "6: mov (%[src]), %[a]\n\t"
-			 "movnti %[a], (%[dst])\n\t"
-			 "add $8, %[src]\n\t"
-			 "add $8, %[dst]\n\t"
-			 "dec %[n]\n\t"
-			 "jnz 6b\n"
-			 "7:\n\t" ASM_EXTABLE("1b", "5b") ASM_EXTABLE("2b", "5b")
-				 ASM_EXTABLE("3b", "5b") ASM_EXTABLE("4b", "5b")
-					 ASM_EXTABLE("6b", "7b")
-			 : [dst] "+r"(dst), [src] "+r"(src), [n] "+r"(words), [a] "=&r"(a),
-			   [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
-			 :
+	src = (const u8 *)src + words * 8;
+	dst = (u8 *)dst + words * 8;
+	__asm__ volatile("test %[at], %[at]\n\t"
+			 "jg 10f\n"
+			 "1: mov -64(%[src], %[at]), %[a]\n"
+			 "2: mov -56(%[src], %[at]), %[b]\n"
+			 "3: mov -48(%[src], %[at]), %[c]\n"
+			 "4: mov -40(%[src], %[at]), %[d]\n\t"
+			 "movnti %[a], -64(%[dst], %[at])\n\t"
+			 "movnti %[b], -56(%[dst], %[at])\n\t"
+			 "movnti %[c], -48(%[dst], %[at])\n\t"
+			 "movnti %[d], -40(%[dst], %[at])\n"
+			 "5: mov -32(%[src], %[at]), %[a]\n"
+			 "6: mov -24(%[src], %[at]), %[b]\n"
+			 "7: mov -16(%[src], %[at]), %[c]\n"
+			 "8: mov -8(%[src], %[at]), %[d]\n\t"
+			 "movnti %[a], -32(%[dst], %[at])\n\t"
+			 "movnti %[b], -24(%[dst], %[at])\n\t"
+			 "movnti %[c], -16(%[dst], %[at])\n\t"
+			 "movnti %[d], -8(%[dst], %[at])\n\t"
+			 "add $64, %[at]\n\t"
+			 "jle 1b\n"
+			 "10: sub $64, %[at]\n\t"
+			 "jz 12f\n"
+			 "11: mov (%[src], %[at]), %[a]\n\t"
+			 "movnti %[a], (%[dst], %[at])\n\t"
+			 "add $8, %[at]\n\t"
+			 "jnz 11b\n"
+			 "12:\n\t" ASM_EXTABLE("1b", "10b") ASM_EXTABLE("2b", "10b")
+				 ASM_EXTABLE("3b", "10b") ASM_EXTABLE("4b", "10b")
+					 ASM_EXTABLE("5b", "10b") ASM_EXTABLE("6b", "10b")
+						 ASM_EXTABLE("7b", "10b") ASM_EXTABLE("8b", "10b")
+							 ASM_EXTABLE("11b", "12b")
+			 : [at] "+r"(at), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+			 : [src] "r"(src), [dst] "r"(dst)
 			 : "memory", "cc");
-	return words;
+	return (size_t)-at / 8;
 }
 
 static inline void asm_int3(void)

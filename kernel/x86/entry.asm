@@ -23,8 +23,7 @@ SEG_USER_CODE	equ 0x33
 TRAP_SYSCALL	equ 256
 MSR_GS_BASE	equ 0xc0000101
 
-TF_RCX		equ 11 * 8		; struct trapframe
-TF_R11		equ 6 * 8
+TF_VECTOR	equ 15 * 8		; struct trapframe
 TF_RIP		equ 17 * 8
 TF_CS		equ 18 * 8
 TF_RSP		equ 20 * 8
@@ -32,7 +31,7 @@ TF_BYTES	equ 22 * 8
 
 extern trap_dispatch
 extern trap_dispatch_paranoid
-extern trap_syscall
+extern trap_syscall_fn
 extern trap_finish_user
 extern trap_smap
 global trap_stubs
@@ -43,14 +42,14 @@ section .text
 
 ; Vector and error code are on the stack: build the rest of the frame.
 %macro PUSH_REGISTERS 0
-	push rdi
-	push rsi
+	push r9
+	push r8
+	push r10
 	push rdx
+	push rsi
+	push rdi
 	push rcx
 	push rax
-	push r8
-	push r9
-	push r10
 	push r11
 	push rbx
 	push rbp
@@ -60,7 +59,7 @@ section .text
 	push r15
 %endmacro
 
-; Undoes it, and drops vector and error code.
+; Undoes it. Vector and error code stay.
 %macro POP_REGISTERS 0
 	pop r15
 	pop r14
@@ -69,15 +68,14 @@ section .text
 	pop rbp
 	pop rbx
 	pop r11
-	pop r10
-	pop r9
-	pop r8
 	pop rax
 	pop rcx
-	pop rdx
-	pop rsi
 	pop rdi
-	add rsp, 16
+	pop rsi
+	pop rdx
+	pop r10
+	pop r8
+	pop r9
 %endmacro
 
 ; A trap may interrupt a user copy with AC set. CLAC exists only where CPUID has SMAP.
@@ -135,6 +133,7 @@ trap_common:
 	test byte [rsp + TF_CS], 3
 	jnz return_to_user
 	POP_REGISTERS
+	add rsp, 16
 	iretq
 
 ; #DB, on a stack of the interrupt stack table. One from user mode is an ordinary trap, whose
@@ -177,6 +176,7 @@ trap_paranoid:
 	swapgs
 .leave:
 	POP_REGISTERS
+	add rsp, 16
 	iretq
 
 ; SYSCALL: RCX = user's rip, R11 = user's rflags; RSP is still the user's, interrupts are off
@@ -196,11 +196,11 @@ syscall_entry:
 	PUSH_REGISTERS
 	mov rdi, rsp
 	xor ebp, ebp			; end of the frame chain
-	call trap_syscall		; AL = 1: the frame is fit for SYSRET
+	call [trap_syscall_fn]		; AL = 1: the frame is fit for SYSRET
 	test al, al
 	jz return_to_user
 	POP_REGISTERS			; RCX = rip and R11 = rflags, or C would have said no
-	mov rsp, [rsp + TF_RSP - TF_RIP]
+	mov rsp, [rsp + TF_RSP - TF_VECTOR]
 	swapgs
 	o64 sysret
 
@@ -212,5 +212,6 @@ trap_return_user:
 ; In: RSP = frame for user mode that trap.c has made safe. Interrupts off.
 return_to_user:
 	POP_REGISTERS
+	add rsp, 16
 	swapgs
 	iretq

@@ -36,8 +36,16 @@ _Static_assert(sizeof(struct gate) == 16, "SDM 3A, figure 6-8");
 #define GATE_USER      0x60 // DPL 3: reachable by INT3 and INTO from user mode
 
 static struct gate idt[256] __cacheline;
+static bool no_calls(struct trapframe *tf)
+{
+	tf->rax = (u64)-ENOSYS;
+	return trap_finish_syscall(tf);
+}
+
+bool (*trap_syscall_fn)(struct trapframe *tf) = no_calls;
+
 static trap_handler handlers[256];
-static trap_handler user_fault, syscall_fn, user_return, nmi;
+static trap_handler user_fault, user_return, nmi;
 static void (*preempt)(void);
 u8 trap_smap;
 
@@ -85,9 +93,9 @@ void trap_set_user_fault(trap_handler fn)
 	user_fault = fn;
 }
 
-void trap_set_syscall(trap_handler fn)
+void trap_set_syscall(bool (*fn)(struct trapframe *tf))
 {
-	syscall_fn = fn;
+	trap_syscall_fn = fn;
 }
 
 void trap_set_user_return(trap_handler fn)
@@ -178,12 +186,9 @@ static void interrupt(struct trapframe *tf)
 // user's GS loaded: such a frame becomes a protection fault of the user's instead.
 static bool frame_safe(struct trapframe *tf)
 {
-	const u64 allowed = RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF |
-			    RFLAGS_DF | RFLAGS_OF | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID;
-
 	tf->cs = SEG_USER_CODE;
 	tf->ss = SEG_USER_DATA;
-	tf->rflags = (tf->rflags & allowed) | RFLAGS_IF | RFLAGS_ONE;
+	tf->rflags = (tf->rflags & RFLAGS_USER) | RFLAGS_IF | RFLAGS_ONE;
 	return user_address(tf->rip);
 }
 
@@ -238,24 +243,10 @@ void trap_dispatch_paranoid(struct trapframe *tf)
 		panic_trap(tf, "%s", trap_name(tf->vector));
 }
 
-// SYSRET takes rip from RCX and rflags from R11, cannot set RF or TF soundly, and faults in kernel
-// mode (on Intel) if rip is not canonical. USER_END leaves the last page unmapped, so that a
-// SYSCALL at its end cannot make such a rip either.
-static bool sysret_possible(const struct trapframe *tf)
+bool trap_finish_syscall(struct trapframe *tf)
 {
-	return tf->rcx == tf->rip && tf->r11 == tf->rflags &&
-	       !(tf->rflags & (RFLAGS_RF | RFLAGS_TF));
-}
-
-bool trap_syscall(struct trapframe *tf)
-{
-	asm_sti();
-	if (syscall_fn)
-		syscall_fn(tf);
-	else
-		tf->rax = (u64)-ENOSYS;
 	finish_user(tf);
-	return sysret_possible(tf);
+	return trap_sysret_possible(tf);
 }
 
 static void set_gate(unsigned vector, u8 ist, u8 type)

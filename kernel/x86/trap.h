@@ -5,12 +5,20 @@
 #pragma once
 
 #include "kernel/lib/types.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/msr.h"
 
 // What every entry stub leaves on the kernel stack (lowest address first). The hardware pushes the
 // last five words (SDM 3A, 6.14.2); a system call builds the same frame.
 struct trapframe {
 	u64 r15, r14, r13, r12, rbp, rbx;
-	u64 r11, r10, r9, r8, rax, rcx, rdx, rsi, rdi;
+	u64 r11, rax, rcx;
+	union {
+		struct {
+			u64 rdi, rsi, rdx, r10, r8, r9;
+		};
+		u64 args[6]; // of a system call, in its order
+	};
 	u64 vector; // 0-255; 256 for a system call
 	u64 error;  // error code; for a system call the original rax
 	u64 rip, cs, rflags, rsp, ss;
@@ -48,8 +56,9 @@ void trap_set_handler(u8 vector, trap_handler fn);
 
 // An exception in user mode that nobody handled; set by kernel/proc (sends the signal).
 void trap_set_user_fault(trap_handler fn);
-// System calls; set by kernel/sys.
-void trap_set_syscall(trap_handler fn);
+// System calls; set by kernel/sys. Interrupts are off when it begins and when it ends, which it
+// does by `return trap_syscall_end(...)`.
+void trap_set_syscall(bool (*fn)(struct trapframe *tf));
 // Last thing before every return to user mode, interrupts on: pending signals. Set by kernel/proc.
 void trap_set_user_return(trap_handler fn);
 // Preemption: called with interrupts off at the end of an interrupt, if need_resched is set and the
@@ -64,6 +73,33 @@ void trap_set_nmi(trap_handler fn);
 // Leave for user mode with the registers in `tf`, which is at the very top of the current kernel
 // stack; the user-return handler above runs first. A new user thread begins by this. Interrupts on.
 void trap_return_user(struct trapframe *tf) __noreturn;
+
+// What user code may choose of RFLAGS.
+#define RFLAGS_USER                                                                                \
+	(RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_TF | RFLAGS_DF |       \
+	 RFLAGS_OF | RFLAGS_RF | RFLAGS_AC | RFLAGS_ID)
+
+// Is the frame safe for SYSRET? That takes rip from RCX and rflags from R11, brings its own
+// selectors, cannot set RF or TF soundly, and faults in kernel mode (on Intel) if rip is not
+// canonical. USER_END leaves the last page unmapped, so that a SYSCALL at its end cannot make such
+// a rip either. One test of one word, for every call comes here.
+static inline bool trap_sysret_possible(const struct trapframe *tf)
+{
+	const u64 fixed = ~(u64)(RFLAGS_USER & ~(RFLAGS_RF | RFLAGS_TF));
+	u64 wrong = (tf->rcx ^ tf->rip) | (tf->r11 ^ tf->rflags) | tf->rip >> 47;
+
+	return !(wrong | ((tf->rflags ^ (RFLAGS_IF | RFLAGS_ONE)) & fixed));
+}
+
+// The end of a system call, interrupts off since the last look at what its thread has to do.
+// `look`: the user-return handler has something to do. True: by SYSRET.
+bool trap_finish_syscall(struct trapframe *tf);
+static inline bool trap_syscall_end(struct trapframe *tf, bool look)
+{
+	if (likely(!look && !asm_gs_need_resched() && trap_sysret_possible(tf)))
+		return true;
+	return trap_finish_syscall(tf);
+}
 
 // For messages: "page fault", "system call", ...
 const char *trap_name(u64 vector);

@@ -35,7 +35,7 @@ extern const struct extable_entry extable_start[], extable_end[];
 // locks.
 void trap_dispatch(struct trapframe *tf);
 void trap_dispatch_paranoid(struct trapframe *tf);
-bool trap_syscall(struct trapframe *tf);
+extern bool (*trap_syscall_fn)(struct trapframe *tf);
 void trap_finish_user(struct trapframe *tf);
 // 1 if CPUID has SMAP: entry.asm may execute CLAC.
 extern u8 trap_smap;
