@@ -179,7 +179,7 @@ static struct file *get(struct fd_table *t, int fd)
 
 struct file *fd_get(int fd)
 {
-	return get(fs_current()->fds, fd);
+	return get(current_context()->fds, fd);
 }
 
 struct file *fd_get_of(struct fs_context *c, int fd)
@@ -202,26 +202,31 @@ int fd_next_of(struct fs_context *c, int fd)
 
 unsigned fd_table_size(void)
 {
-	return READ_ONCE(fs_current()->fds->size);
+	return READ_ONCE(current_context()->fds->size);
+}
+
+static __attribute__((noinline)) struct fd_use begin_counted(struct fd_table *t, int fd)
+{
+	struct file *f = get(t, fd);
+
+	return (struct fd_use){ .file = f, .counted = f != NULL };
 }
 
 struct fd_use fd_begin(int fd)
 {
-	struct fd_table *t = fs_current()->fds;
-	struct file *f;
+	struct fd_table *t = current_context()->fds;
+	struct file *f = NULL;
 
-	if (fd_table_is_shared(t)) {
-		f = get(t, fd);
-		return (struct fd_use){ .file = f, .counted = f != NULL };
-	}
-	if (fd < 0 || (unsigned)fd >= t->size)
-		return (struct fd_use){ 0 };
-	return (struct fd_use){ .file = t->files[fd] };
+	if (unlikely(fd_table_is_shared(t)))
+		return begin_counted(t, fd);
+	if (likely((unsigned)fd < t->size)) // a negative one is a large number
+		f = t->files[fd];
+	return (struct fd_use){ .file = f };
 }
 
 int fd_install(struct file *f, int min_fd, bool cloexec)
 {
-	struct fs_context *c = fs_current();
+	struct fs_context *c = current_context();
 	struct fd_table *t = c->fds;
 	unsigned fd, limit = fs_nofile(c);
 	int err = 0;
@@ -251,7 +256,7 @@ int fd_install(struct file *f, int min_fd, bool cloexec)
 
 int fd_close(int fd)
 {
-	struct fd_table *t = fs_current()->fds;
+	struct fd_table *t = current_context()->fds;
 	struct file *f = fd < 0 ? NULL : remove(t, (unsigned)fd);
 
 	if (!f)
@@ -262,7 +267,7 @@ int fd_close(int fd)
 
 int fd_replace(int fd, struct file *f, bool cloexec)
 {
-	struct fs_context *c = fs_current();
+	struct fs_context *c = current_context();
 	struct fd_table *t = c->fds;
 	struct file *old = NULL;
 	int err;
@@ -284,7 +289,7 @@ int fd_replace(int fd, struct file *f, bool cloexec)
 
 int fd_get_cloexec(int fd)
 {
-	struct fd_table *t = fs_current()->fds;
+	struct fd_table *t = current_context()->fds;
 	int r = -EBADF;
 
 	spin_lock(&t->lock);
@@ -296,7 +301,7 @@ int fd_get_cloexec(int fd)
 
 int fd_set_cloexec(int fd, bool on)
 {
-	struct fd_table *t = fs_current()->fds;
+	struct fd_table *t = current_context()->fds;
 	int r = -EBADF;
 
 	spin_lock(&t->lock);

@@ -8,9 +8,9 @@
 // At the file's position, which moves along.
 ssize file_read(struct file *f, struct iov_iter *to);
 ssize file_write(struct file *f, struct iov_iter *from);
-// At `off`. -ESPIPE for streams.
-ssize file_pread(struct file *f, struct iov_iter *to, s64 off);
-ssize file_pwrite(struct file *f, struct iov_iter *from, s64 off);
+// At *off, which moves along. -ESPIPE for streams, -EINVAL for what is negative as a signed number.
+ssize file_pread(struct file *f, struct iov_iter *to, u64 *off);
+ssize file_pwrite(struct file *f, struct iov_iter *from, u64 *off);
 s64 file_lseek(struct file *f, s64 off, int whence);
 // Entries from the position on, "." and ".." first.
 int file_readdir(struct file *f, dir_emit emit, void *ctx);

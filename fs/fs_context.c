@@ -17,27 +17,20 @@
 #include "mm/heap.h"
 
 static struct fs_place boot_place = { .users = 1, .umask = 022 };
-static struct fs_context boot = { .refs = 1, .place = &boot_place, .nofile = FD_MAX };
-
-struct fs_context *boot_context(void)
-{
-	return &boot;
-}
+struct fs_context fs_boot_context = { .refs = 1, .place = &boot_place, .nofile = FD_MAX };
 
 void boot_context_set_root(struct dentry *root)
 {
 	boot_place.root = dentry_get(root);
 	boot_place.cwd = dentry_get(root);
-	boot.fds = fd_table_create();
-	if (!boot.fds)
+	fs_boot_context.fds = fd_table_create();
+	if (!fs_boot_context.fds)
 		panic("no memory for the first descriptor table");
 }
 
 struct fs_context *fs_current(void)
 {
-	struct thread *t = thread_current();
-
-	return t && t->fs ? t->fs : &boot;
+	return current_context();
 }
 
 struct credentials *fs_credentials(struct fs_context *c)
@@ -99,7 +92,7 @@ static struct fs_context *create(const struct fs_context *from, struct fs_place 
 
 struct fs_context *fs_context_create(void)
 {
-	return create(&boot, place_copy(&boot_place), fd_table_create());
+	return create(&fs_boot_context, place_copy(&boot_place), fd_table_create());
 }
 
 struct fs_context *fs_context_clone(struct fs_context *from, bool share_place, bool share_files)

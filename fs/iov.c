@@ -4,7 +4,8 @@
 // Not here: the copy itself with its fault recovery (mm/uaccess.h).
 //
 // Invariants:
-//   I1  left is the sum of what the pieces still hold; piece_off < piece->len unless left is 0.
+//   I1  left is at most the sum of what the pieces still hold; span is at most left, and above 0
+//       unless left is 0.
 #include "fs/iov.h"
 
 #include "kernel/lib/errno.h"
@@ -15,33 +16,26 @@
 
 enum iov_op { IOV_TO, IOV_FROM, IOV_ZERO };
 
-void iov_init_user(struct iov_iter *it, struct iov_piece *piece, uva_t base, u64 len)
+void iov_next_piece(struct iov_iter *it)
 {
-	*piece = (struct iov_piece){ .base = base.va, .len = len };
-	*it = (struct iov_iter){ .user = true, .piece = piece, .nr_pieces = 1, .left = len };
-}
-
-void iov_init_kernel(struct iov_iter *it, struct iov_piece *piece, const void *base, u64 len)
-{
-	*piece = (struct iov_piece){ .base = (u64)base, .len = len };
-	*it = (struct iov_iter){ .piece = piece, .nr_pieces = 1, .left = len };
-}
-
-void iov_advance(struct iov_iter *it, size_t bytes)
-{
-	it->left -= bytes;
-	it->piece_off += bytes;
-	while (it->nr_pieces && it->piece_off >= it->piece->len) {
-		it->piece_off -= it->piece->len;
-		it->piece++;
-		it->nr_pieces--;
+	while (!it->span && it->nr_more) {
+		it->at = it->more->base;
+		it->span = min(it->more->len, it->left);
+		it->more++;
+		it->nr_more--;
 	}
 }
 
-// Bytes that could not be copied between `kernel` memory and the current piece.
-static size_t copy_piece(struct iov_iter *it, enum iov_op op, void *kernel, size_t bytes)
+void iov_init_pieces(struct iov_iter *it, const struct iov_piece *pieces, unsigned nr, u64 left)
 {
-	u64 at = it->piece->base + it->piece_off;
+	*it = (struct iov_iter){ .user = true, .more = pieces, .nr_more = nr, .left = left };
+	iov_next_piece(it);
+}
+
+// Bytes that could not be copied between `kernel` memory and the present piece.
+static size_t copy_piece(const struct iov_iter *it, enum iov_op op, void *kernel, size_t bytes)
+{
+	u64 at = it->at;
 
 	if (!it->user) {
 		if (op == IOV_TO)
@@ -63,7 +57,7 @@ static size_t copy_pieces(struct iov_iter *it, enum iov_op op, char *kernel, siz
 
 	bytes = min(bytes, it->left);
 	while (done < bytes) {
-		size_t n = min(bytes - done, it->piece->len - it->piece_off);
+		size_t n = min(bytes - done, it->span);
 		size_t missed = copy_piece(it, op, op == IOV_ZERO ? kernel : kernel + done, n);
 
 		iov_advance(it, n - missed);
@@ -74,28 +68,39 @@ static size_t copy_pieces(struct iov_iter *it, enum iov_op op, char *kernel, siz
 	return done;
 }
 
-// The usual case: what is asked for lies inside one piece.
-static size_t copy(struct iov_iter *it, enum iov_op op, void *kernel, size_t bytes)
+static __attribute__((noinline)) size_t copy(struct iov_iter *it, enum iov_op op, void *kernel,
+					     size_t bytes)
 {
 	size_t done;
 
-	if (!it->user || !it->nofault)
+	if (!it->nofault)
 		return copy_pieces(it, op, kernel, bytes);
 	uaccess_faults_off();
-	if (likely(it->nr_pieces == 1 && bytes <= it->left)) {
-		done = bytes - copy_piece(it, op, kernel, bytes);
-		it->piece_off += done;
-		it->left -= done;
-	} else {
-		done = copy_pieces(it, op, kernel, bytes);
-	}
+	done = copy_pieces(it, op, kernel, bytes);
 	uaccess_faults_on();
 	return done;
 }
 
+static __attribute__((noinline)) size_t to_next_piece(struct iov_iter *it, size_t done)
+{
+	iov_next_piece(it);
+	return done;
+}
+
+// The usual case first: it lies inside one piece of user memory.
 size_t iov_copy_to(struct iov_iter *it, const void *src, size_t bytes)
 {
-	return copy(it, IOV_TO, (void *)(uintptr_t)src, bytes);
+	size_t done;
+
+	if (unlikely(!it->nofault || bytes > it->span))
+		return copy(it, IOV_TO, (void *)(uintptr_t)src, bytes);
+	uaccess_faults_off();
+	done = bytes - copy_to_user_partial(UVA(it->at), src, bytes);
+	uaccess_faults_on();
+	it->at += done;
+	it->left -= done;
+	it->span -= done;
+	return likely(it->span || !it->nr_more) ? done : to_next_piece(it, done);
 }
 
 size_t iov_copy_from(struct iov_iter *it, void *dst, size_t bytes)
@@ -119,24 +124,13 @@ size_t iov_zero(struct iov_iter *it, size_t bytes)
 	return done;
 }
 
-uva_t iov_user_span(const struct iov_iter *it, size_t *len)
-{
-	*len = it->left ? it->piece->len - it->piece_off : 0;
-	return UVA(it->left ? it->piece->base + it->piece_off : 0);
-}
-
-const void *iov_kernel_span(const struct iov_iter *it, size_t *len)
-{
-	return (const void *)iov_user_span(it, len).va;
-}
-
 int iov_fault_in(struct iov_iter *it, bool write)
 {
 	struct aspace *as = thread_current()->as;
-	size_t len;
-	uva_t at = iov_user_span(it, &len);
+	size_t len = it->span;
 
 	if (!it->user || !as || !len)
 		return -EFAULT;
-	return aspace_fault_in(as, at, min(len, PAGE_SIZE - (at.va & (PAGE_SIZE - 1))), write);
+	return aspace_fault_in(as, UVA(it->at), min(len, PAGE_SIZE - (it->at & (PAGE_SIZE - 1))),
+			       write);
 }

@@ -319,7 +319,7 @@ int walk_start(struct walk *w, int dirfd, const char *path, unsigned flags)
 		.last = LAST_ROOT,
 		.flags = flags,
 		.dirfd = dirfd,
-		.ctx = fs_current(),
+		.ctx = current_context(),
 	};
 	if (!*path)
 		return -ENOENT;

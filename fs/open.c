@@ -28,7 +28,7 @@ static const struct file_ops path_only_ops;
 struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
 			unsigned flags)
 {
-	struct fs_context *c = fs_current();
+	struct fs_context *c = current_context();
 	struct file *f = c->spare ? __atomic_exchange_n(&c->spare, NULL, __ATOMIC_ACQUIRE) : NULL;
 
 	if (!f)
@@ -60,7 +60,7 @@ static bool writes(unsigned flags)
 // Opening and closing in turns is common: a process keeps the memory of one file.
 static void keep_or_free(struct file *f)
 {
-	struct fs_context *c = fs_current();
+	struct fs_context *c = current_context();
 
 	if (c != boot_context())
 		f = __atomic_exchange_n(&c->spare, f, __ATOMIC_ACQ_REL);

@@ -142,7 +142,7 @@ static ssize pipe_read(struct file *f, struct iov_iter *to, u64 *pos __unused)
 
 	if (!to->left)
 		return 0;
-	to->nofault = true;
+	iov_faults_off(to);
 	mutex_lock(&p->lock);
 	for (;;) {
 		done += (ssize)take(p, to);
@@ -254,7 +254,7 @@ static ssize pipe_write(struct file *f, struct iov_iter *from, u64 *pos __unused
 	struct iov_iter start;
 	ssize done = 0, n = 0;
 
-	from->nofault = true;
+	iov_faults_off(from);
 	start = *from;
 	mutex_lock(&p->lock);
 	while (from->left && n >= 0) {

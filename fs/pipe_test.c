@@ -12,19 +12,17 @@
 
 static ssize put(struct file *f, const void *bytes, size_t n)
 {
-	struct iov_piece piece;
 	struct iov_iter it;
 
-	iov_init_kernel(&it, &piece, bytes, n);
+	iov_init_kernel(&it, bytes, n);
 	return file_write(f, &it);
 }
 
 static ssize get(struct file *f, void *bytes, size_t n)
 {
-	struct iov_piece piece;
 	struct iov_iter it;
 
-	iov_init_kernel(&it, &piece, bytes, n);
+	iov_init_kernel(&it, bytes, n);
 	return file_read(f, &it);
 }
 

@@ -307,8 +307,8 @@ const struct inode_ops proc_dir_ops = {
 	.destroy = proc_inode_destroy,
 };
 
-// A text has no length that could be cut, so O_TRUNC (a shell's ">") changes nothing. Owner and mode
-// are the kernel's.
+// A text has no length that could be cut, so O_TRUNC (a shell's ">") changes nothing. Owner and
+// mode are the kernel's.
 static int proc_setattr(struct inode *i, unsigned which, const struct inode_attr *attr)
 {
 	(void)i;

@@ -274,7 +274,7 @@ static ssize ramfs_read(struct file *f, struct iov_iter *to, u64 *pos)
 	u64 at = *pos, start = at;
 	ssize err = 0;
 
-	to->nofault = true;
+	iov_faults_off(to);
 	mutex_lock(&r->inode.lock);
 	while (to->left && at < r->size) {
 		size_t there = min(r->size - at, PAGE_SIZE - (at & (PAGE_SIZE - 1)));
@@ -323,7 +323,7 @@ static ssize ramfs_write(struct file *f, struct iov_iter *from, u64 *pos)
 	u64 at = *pos;
 	ssize done = 0, got = 0;
 
-	from->nofault = true;
+	iov_faults_off(from);
 	mutex_lock(&r->inode.lock);
 	if (f->flags & O_APPEND)
 		at = r->size;

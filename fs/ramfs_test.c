@@ -185,13 +185,12 @@ KTEST(ramfs_mapped_tail_is_zeroed)
 KTEST(ramfs_append)
 {
 	struct file *f;
-	struct iov_piece piece;
 	struct iov_iter it;
 
 	if (!EXPECT_EQ(vfs_open("/app", O_CREAT | O_RDWR | O_APPEND, 0644, &f), 0))
 		return;
 	for (unsigned k = 0; k < 3; k++) {
-		iov_init_kernel(&it, &piece, "0123456789", 10);
+		iov_init_kernel(&it, "0123456789", 10);
 		EXPECT_EQ(file_lseek(f, 0, SEEK_SET), 0);
 		EXPECT_EQ(file_write(f, &it), 10);
 		EXPECT_EQ(file_lseek(f, 0, SEEK_CUR), 10 * (k + 1));

@@ -11,7 +11,8 @@
 #include "fs/vfs_internal.h"
 #include "kernel/lib/string.h"
 
-#define POS_MAX 0x7fffffffffffffffll
+#define POS_MAX  0x7fffffffffffffffll
+#define MOVE_MAX 0x7ffff000u // what Linux moves in one call, at most
 
 // Has no position that two users could tread on.
 static bool needs_no_position(const struct file *f)
@@ -19,27 +20,31 @@ static bool needs_no_position(const struct file *f)
 	return !S_ISREG(f->inode->mode) && !S_ISDIR(f->inode->mode);
 }
 
+// A file opened by O_PATH has no operations at all (fs/open.c), so the usual case need not ask.
 static int may_read(const struct file *f)
 {
-	if ((f->flags & (O_PATH | O_ACCMODE)) == O_WRONLY || (f->flags & O_PATH))
+	if (unlikely((f->flags & O_ACCMODE) == O_WRONLY))
 		return -EBADF;
-	if (!f->ops->read)
-		return S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
-	return 0;
+	if (likely(f->ops->read))
+		return 0;
+	if (f->flags & O_PATH)
+		return -EBADF;
+	return S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
 }
 
 static int may_write(const struct file *f)
 {
-	if ((f->flags & O_ACCMODE) == O_RDONLY || (f->flags & O_PATH))
+	if (unlikely((f->flags & O_ACCMODE) == O_RDONLY))
 		return -EBADF;
-	return f->ops->write ? 0 : -EINVAL;
+	if (likely(f->ops->write))
+		return 0;
+	return f->flags & O_PATH ? -EBADF : -EINVAL;
 }
 
-// Linux moves at most this much a call.
 static void clamp(struct iov_iter *it)
 {
-	if (it->left > 0x7ffff000u)
-		it->left = 0x7ffff000u;
+	if (unlikely(it->left > MOVE_MAX))
+		iov_clamp(it, MOVE_MAX);
 }
 
 ssize file_read(struct file *f, struct iov_iter *to)
@@ -74,50 +79,52 @@ ssize file_write(struct file *f, struct iov_iter *from)
 	return n;
 }
 
-static int check_offset(const struct file *f, s64 off, u64 len)
+// Are `len` bytes at `off` (clamped) something that a file with positions can have? One comparison
+// finds what is too large and, as a large number, what is negative.
+static bool offset_fits(const struct file *f, u64 off, u64 len)
 {
-	if (off < 0)
-		return -EINVAL;
-	if (f->stream)
-		return -ESPIPE;
-	return len > (u64)(POS_MAX - off) ? -EOVERFLOW : 0;
+	return likely(off <= POS_MAX - len && !f->stream);
 }
 
-ssize file_pread(struct file *f, struct iov_iter *to, s64 off)
+static int offset_error(const struct file *f, u64 off)
 {
-	u64 pos = (u64)off;
-	ssize err;
+	if (off > POS_MAX)
+		return -EINVAL;
+	return f->stream ? -ESPIPE : -EOVERFLOW;
+}
+
+ssize file_pread(struct file *f, struct iov_iter *to, u64 *off)
+{
+	int err;
 
 	clamp(to);
-	err = check_offset(f, off, to->left);
-	if (!err)
-		err = may_read(f);
-	return err ? err : f->ops->read(f, to, &pos);
+	if (!offset_fits(f, *off, to->left))
+		return offset_error(f, *off);
+	err = may_read(f);
+	return unlikely(err) ? err : f->ops->read(f, to, off);
 }
 
-ssize file_pwrite(struct file *f, struct iov_iter *from, s64 off)
+ssize file_pwrite(struct file *f, struct iov_iter *from, u64 *off)
 {
-	u64 pos = (u64)off;
-	ssize err;
+	int err;
 
 	clamp(from);
-	err = check_offset(f, off, from->left);
-	if (!err)
-		err = may_write(f);
-	if (err)
+	if (!offset_fits(f, *off, from->left))
+		return offset_error(f, *off);
+	err = may_write(f);
+	if (unlikely(err))
 		return err;
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
 		inode_drop_set_id(f->inode);
-	return f->ops->write(f, from, &pos);
+	return f->ops->write(f, from, off);
 }
 
 ssize file_read_kernel(struct file *f, void *buf, size_t bytes, u64 off)
 {
 	struct iov_iter it;
-	struct iov_piece piece;
 	u64 pos = off;
 
-	iov_init_kernel(&it, &piece, buf, bytes);
+	iov_init_kernel(&it, buf, bytes);
 	if (!f->ops->read)
 		return S_ISDIR(f->inode->mode) ? -EISDIR : -EINVAL;
 	return f->ops->read(f, &it, &pos);
@@ -126,10 +133,9 @@ ssize file_read_kernel(struct file *f, void *buf, size_t bytes, u64 off)
 ssize file_write_kernel(struct file *f, const void *buf, size_t bytes, u64 off)
 {
 	struct iov_iter it;
-	struct iov_piece piece;
 	u64 pos = off;
 
-	iov_init_kernel(&it, &piece, buf, bytes);
+	iov_init_kernel(&it, buf, bytes);
 	return f->ops->write ? f->ops->write(f, &it, &pos) : -EINVAL;
 }
 

@@ -6,6 +6,7 @@
 #include "fs/dcache.h"
 #include "fs/fs_context.h"
 #include "fs/vfs.h"
+#include "kernel/sched/thread.h"
 
 // Reference counts. The last one is given back under the lock of the cache that can find the object
 // (I1 of fs/inode.c and fs/dcache.c), so that nobody finds what is being freed.
@@ -48,7 +49,18 @@ struct fs_context {
 	struct file *spare;      // memory of a closed file, for the next one [atomic exchange]
 };
 
-struct fs_context *boot_context(void);           // of kernel threads: "/" and root's credentials
+extern struct fs_context fs_boot_context; // of kernel threads: "/" and root's credentials
+static inline struct fs_context *boot_context(void)
+{
+	return &fs_boot_context;
+}
+// fs_current() for this folder.
+static inline struct fs_context *current_context(void)
+{
+	struct thread *t = thread_current();
+
+	return likely(t && t->fs) ? t->fs : &fs_boot_context;
+}
 void boot_context_set_root(struct dentry *root); // once, when the root is mounted
 
 // fs/fd_table.c: tables of descriptors, counted by the contexts that use them.

@@ -17,76 +17,37 @@
 
 #define STRING_PIECE 64u
 
-static bool in_user_space(uva_t a, size_t bytes)
-{
-	return bytes <= USER_END && a.va <= USER_END - bytes;
-}
-
-// How many of `bytes` at `a` lie in user space. A partial copy takes those: its caller faults in
-// the page where it stopped, and would do so for ever if a copy with a bad end did not even begin.
-static size_t user_part(uva_t a, size_t bytes)
-{
-	return a.va < USER_END ? min(bytes, USER_END - a.va) : 0;
-}
-
-static void open_user(void)
-{
-	if (cpu_features.smap)
-		asm_stac();
-}
-
-static void close_user(void)
-{
-	if (cpu_features.smap)
-		asm_clac();
-}
-
+// With nothing to copy the partial copies go through the motions, and touch nothing.
 size_t copy_from_user_partial(void *dst, uva_t src, size_t bytes)
 {
-	size_t there = user_part(src, bytes), left;
+	size_t there = uaccess_part(src, bytes), left;
 
-	if (!there)
-		return bytes;
-	open_user();
+	uaccess_open();
 	left = asm_copy_user(dst, (const void *)src.va, there);
-	close_user();
-	return bytes - there + left;
-}
-
-size_t copy_to_user_partial(uva_t dst, const void *src, size_t bytes)
-{
-	size_t there = user_part(dst, bytes), left;
-
-	if (!there)
-		return bytes;
-	open_user();
-	left = asm_copy_user((void *)dst.va, src, there);
-	close_user();
+	uaccess_close();
 	return bytes - there + left;
 }
 
 size_t copy_from_user_nt(void *dst, uva_t src, size_t bytes)
 {
-	size_t there = ALIGN_DOWN(user_part(src, bytes), 8), left;
+	size_t there = ALIGN_DOWN(uaccess_part(src, bytes), 8), left;
 
-	if (!there)
-		return bytes;
-	open_user();
+	uaccess_open();
 	left = asm_copy_user_nt(dst, (const void *)src.va, there / 8);
-	close_user();
+	uaccess_close();
 	return bytes - there + left * 8;
 }
 
 int copy_from_user(void *dst, uva_t src, size_t bytes)
 {
-	if (!in_user_space(src, bytes))
+	if (!uaccess_in_range(src, bytes))
 		return -EFAULT;
 	return copy_from_user_partial(dst, src, bytes) ? -EFAULT : 0;
 }
 
 int copy_to_user(uva_t dst, const void *src, size_t bytes)
 {
-	if (!in_user_space(dst, bytes))
+	if (!uaccess_in_range(dst, bytes))
 		return -EFAULT;
 	return copy_to_user_partial(dst, src, bytes) ? -EFAULT : 0;
 }
@@ -95,11 +56,11 @@ int clear_user(uva_t dst, size_t bytes)
 {
 	size_t left;
 
-	if (!in_user_space(dst, bytes))
+	if (!uaccess_in_range(dst, bytes))
 		return -EFAULT;
-	open_user();
+	uaccess_open();
 	left = asm_clear_user((void *)dst.va, bytes);
-	close_user();
+	uaccess_close();
 	return left ? -EFAULT : 0;
 }
 
@@ -107,11 +68,11 @@ int user_load_u32(u32 *out, uva_t src)
 {
 	bool ok;
 
-	if (!in_user_space(src, sizeof(*out)))
+	if (!uaccess_in_range(src, sizeof(*out)))
 		return -EFAULT;
-	open_user();
+	uaccess_open();
 	ok = asm_user_load32(out, (const u32 *)src.va);
-	close_user();
+	uaccess_close();
 	return ok ? 0 : -EFAULT;
 }
 
@@ -119,11 +80,11 @@ int user_cmpxchg_u32(uva_t dst, u32 *old, u32 new)
 {
 	bool ok;
 
-	if (!in_user_space(dst, sizeof(*old)))
+	if (!uaccess_in_range(dst, sizeof(*old)))
 		return -EFAULT;
-	open_user();
+	uaccess_open();
 	ok = asm_user_cmpxchg32((u32 *)dst.va, old, new);
-	close_user();
+	uaccess_close();
 	return ok ? 0 : -EFAULT;
 }
 
@@ -147,16 +108,4 @@ ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)
 		done += piece;
 	}
 	return -ENAMETOOLONG;
-}
-
-void uaccess_faults_off(void)
-{
-	thread_current()->faults_disabled++;
-	asm_barrier();
-}
-
-void uaccess_faults_on(void)
-{
-	asm_barrier();
-	thread_current()->faults_disabled--;
 }

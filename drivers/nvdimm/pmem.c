@@ -169,15 +169,18 @@ static size_t user_part(phys_t dst, uva_t src, size_t n)
 // not.
 size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len)
 {
-	size_t head = head_bytes(dst, len), done, words;
+	size_t head = head_bytes(dst, len), done = 0, words;
 
 	uaccess_faults_off();
-	done = user_part(dst, src, head);
-	if (done == head) {
+	if (head)
+		done = user_part(dst, src, head);
+	if (likely(done == head)) {
 		words = ALIGN_DOWN(len - head, 8);
 		done += words -
 			copy_from_user_nt(alias(PHYS(dst.pa + head)), UVA(src.va + head), words);
-		done += user_part(PHYS(dst.pa + done), UVA(src.va + done), min(len - done, 8ul));
+		if (done < len)
+			done += user_part(PHYS(dst.pa + done), UVA(src.va + done),
+					  min(len - done, 8ul));
 	}
 	uaccess_faults_on();
 	return len - done;

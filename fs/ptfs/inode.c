@@ -299,6 +299,10 @@ void ptfs_times_set(struct ptfs_inode *ip, bool modified)
 {
 	u64 now = ptfs_time_ns();
 
+	// The clock ticks coarsely (platform.h). What is in core has been stored and flushed, by a
+	// call that fences before it returns.
+	if (ip->ctime_ns == now && (!modified || ip->mtime_ns == now))
+		return;
 	if (modified) {
 		ip->mtime_ns = now;
 		ptfs_store8(ip->fs, PTFS_FIELD(ip, mtime_ns), now);
@@ -380,14 +384,13 @@ int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a)
 
 void ptfs_accessed(struct ptfs_inode *ip)
 {
-	u64 atime = READ_ONCE(ip->atime_ns);
 	u64 now;
 
-	if (atime > READ_ONCE(ip->mtime_ns) && atime > READ_ONCE(ip->ctime_ns))
-		return;
-	if (ip->fs->read_only || ptfs_dirty(ip->fs))
+	if (ptfs_atime_stands(ip) || ip->fs->read_only)
 		return;
 	now = ptfs_time_ns();
+	if (READ_ONCE(ip->atime_ns) == now || ptfs_dirty(ip->fs))
+		return;
 	ptfs_mutex_lock(&ip->lock);
 	ip->atime_ns = now;
 	ptfs_store8_flush(ip->fs, PTFS_FIELD(ip, atime_ns), now);

@@ -67,6 +67,7 @@ void ptfs_mutex_unlock(struct ptfs_mutex *m);
 void ptfs_home_inode_init(struct ptfs_home_inode *h);
 void ptfs_home_inode_destroy(struct ptfs_home_inode *h);
 void ptfs_map_lock_shared(struct ptfs_home_inode *h);
+bool ptfs_map_trylock_shared(struct ptfs_home_inode *h); // false: not at once
 void ptfs_map_unlock_shared(struct ptfs_home_inode *h);
 void ptfs_map_lock(struct ptfs_home_inode *h);
 void ptfs_map_unlock(struct ptfs_home_inode *h);
@@ -90,7 +91,9 @@ void ptfs_parallel(void (*fn)(void *ctx, unsigned worker), void *ctx, unsigned n
 
 // ---- The rest ----
 
-u64 ptfs_time_ns(void);  // since 1970
+// Since 1970. It may tick coarsely: what is changed more often than that keeps its time stamps, and
+// they are not stored again. All stamps come from this one clock, so their order is never wrong.
+u64 ptfs_time_ns(void);
 unsigned ptfs_cpu(void); // < PTFS_CPU_MAX; only a hint for locality
 
 enum ptfs_log_level { PTFS_LOG_ERROR, PTFS_LOG_WARN, PTFS_LOG_INFO };

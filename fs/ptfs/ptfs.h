@@ -180,6 +180,13 @@ int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a) __
 // atime := now, if it is not later than mtime and ctime (as Linux's "relatime", without its daily
 // change). Durable with whatever comes next; a crash may lose it.
 void ptfs_accessed(struct ptfs_inode *ip);
+// Would it do nothing? The answer for most reads.
+static inline bool ptfs_atime_stands(const struct ptfs_inode *ip)
+{
+	u64 atime = READ_ONCE(ip->atime_ns);
+
+	return atime > READ_ONCE(ip->mtime_ns) && atime > READ_ONCE(ip->ctime_ns);
+}
 // mtime and ctime := now, after stores through a mapping.
 int ptfs_touch(struct ptfs_inode *ip) __must_check;
 

@@ -81,7 +81,8 @@ struct ptfs_fs {
 	u64 chunks, system_bytes;
 	u64 journal_off, chunk_map_off, snapshot_off, super_copy_off;
 	u64 base[PTFS_TAGS]; // 0: free tag
-	unsigned tag; // of new entries; 0: read-only, at an address without a tag or shadowed
+	unsigned tag;   // of new entries; 0: read-only, at an address without a tag or shadowed
+	u64 leaf_first; // the leaf that would name block 0; 0, which none matches: no tag
 	unsigned tag_stored;        // the current one on the medium
 	bool tag_fresh;             // `tag` was free and is not entered yet
 	struct ptfs_shadow *shadow; // what rolling back would change; NULL: nothing (shadow.c)
@@ -175,6 +176,15 @@ struct ptfs_ref {
 };
 // What the entry `e` of `level` (root: without its level bits) names. NULL, or why it is refused.
 const char *ptfs_entry_decode(const struct ptfs_fs *fs, u64 e, int level, struct ptfs_ref *out);
+// Is it a 4 KiB leaf as the MMU may have it, P set and with the current tag? Then *off is the block
+// that it names. Nearly all are; of the others ptfs_entry_decode tells more.
+static inline bool ptfs_leaf_current(const struct ptfs_fs *fs, u64 e, u64 *off)
+{
+	// Any bit that is not as it should be makes the distance too large, or not a multiple of a
+	// block.
+	*off = e - fs->leaf_first;
+	return IS_ALIGNED(*off, PTFS_BLOCK) && *off < fs->region.bytes;
+}
 // An entry of `level` for `off`, P set, with the current tag.
 u64 ptfs_entry_table(const struct ptfs_fs *fs, u64 off);
 u64 ptfs_entry_leaf(const struct ptfs_fs *fs, u64 off, int level);
@@ -306,6 +316,38 @@ void ptfs_table_free(struct ptfs_fs *fs, u64 off);
 // The 2 MiB leaf around `block` becomes a PTE page that maps the same blocks. Mapping lock held
 // exclusively. -ENOSPC, -ENOMEM: nothing has changed.
 int ptfs_map_split(struct ptfs_inode *ip, u64 block) __must_check;
+
+// Of one word: the PTE page found last, its number on the medium above, 1 + its place in the file
+// below. So 0 is the page of no place.
+#define PTFS_PTE_PLACE_BITS 19
+_Static_assert(PTFS_FILE_MAX >> PTFS_CHUNK_SHIFT < BIT(PTFS_PTE_PLACE_BITS), "every place fits");
+
+static inline bool ptfs_pte_page(const struct ptfs_inode *ip, u64 place, u64 *off)
+{
+	u64 word = __atomic_load_n(&ip->pte_page, __ATOMIC_ACQUIRE);
+
+	*off = word >> PTFS_PTE_PLACE_BITS << PTFS_BLOCK_SHIFT;
+	return (word & (BIT(PTFS_PTE_PLACE_BITS) - 1)) == place + 1;
+}
+
+// The same answer as ptfs_map_find() for one block, where nothing is left to do: its word is near,
+// and what it names is durable and at its present address. False: ask ptfs_map_find.
+static inline bool ptfs_map_quick(const struct ptfs_inode *ip, u64 block, u64 *off)
+{
+	const u64 direct = ip->media_off + offsetof(struct ptfs_dinode, direct);
+	const u8 *view = ip->fs->region.view;
+	u64 page;
+
+	if (likely(ptfs_pte_page(ip, block / PT_ENTRIES, &page)))
+		page += 8 * (block % PT_ENTRIES);
+	else if (block < PTFS_DIRECT &&
+		 !le64_get((const le64_t *)(const void *)(view + ip->root_off)))
+		page = direct + 8 * block;
+	else
+		return false;
+	return ptfs_leaf_current(ip->fs, le64_get((const le64_t *)(const void *)(view + page)),
+				 off);
+}
 
 // ---- file.c ----
 

@@ -59,9 +59,18 @@ static unsigned tag_choose(const struct ptfs_fs *fs, bool *fresh)
 	return 0;
 }
 
+// Leaves with the tag are recognised at once from here on.
+static void tag_use(struct ptfs_fs *fs)
+{
+	bool known = fs->tag && fs->base[fs->tag];
+
+	fs->leaf_first = known ? ptfs_entry_leaf(fs, 0, PT_PTE) : 0;
+}
+
 bool ptfs_tag_find(struct ptfs_fs *fs)
 {
 	fs->tag = tag_choose(fs, &fs->tag_fresh);
+	tag_use(fs);
 	return fs->tag || fs->read_only;
 }
 
@@ -76,6 +85,7 @@ void ptfs_tag_enter(struct ptfs_fs *fs)
 		base_store(fs, fs->tag, fs->region.base.pa);
 		ptfs_fence(fs);
 		fs->base[fs->tag] = fs->region.base.pa;
+		tag_use(fs);
 	}
 	super_word_store(fs, SUPER(base_current), fs->tag);
 	// For the rule's sake: a crash without it would find this address under another tag.

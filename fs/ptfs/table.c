@@ -13,8 +13,8 @@
 //       is made under grow_lock, and so is publishing in a direct word
 //   I4  ip->pte_page is 0 or names a verified PTE page of the file, to which settled entries lead.
 //       A tree that grows keeps its PTE pages where they are. Who takes one away or moves it has
-//       the mapping lock exclusively and forgets it first; ptfs_map_find, which alone looks and
-//       remembers, is not called until that lock is dropped
+//       the mapping lock exclusively and forgets it first; ptfs_map_find, which alone remembers,
+//       is not called until that lock is dropped
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.
 // Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.
@@ -82,47 +82,44 @@ static u64 leaf_value(const struct ptfs_inode *ip, u64 off)
 	return off == ip->root_off ? e & ~PTFS_E_LEVEL : e;
 }
 
+// The block that the leaf `e` at `slot` names, settled. False: it is refused.
+static bool leaf_block(struct ptfs_fs *fs, u64 slot, u64 e, u64 *off)
+{
+	struct ptfs_ref ref;
+
+	if (likely(ptfs_leaf_current(fs, e, off)))
+		return true;
+	if (ptfs_entry_decode(fs, e, PT_PTE, &ref))
+		return false;
+	settle(fs, slot, e);
+	*off = ref.off;
+	return true;
+}
+
 // The run of leaves, or of holes, from word `slot` on, at most `max` words.
 static int extent_of_words(struct ptfs_inode *ip, u64 slot, u64 max, struct ptfs_extent *x)
 {
 	struct ptfs_fs *fs = ip->fs;
-	u64 e = ptfs_word(fs, slot);
-	struct ptfs_ref ref, next;
+	const le64_t *words = ptfs_at(fs, slot, 8 * max);
+	u64 e = le64_get(words), off;
 
 	*x = (struct ptfs_extent){ .blocks = 1, .level = PT_PTE, .hole = !e };
-	if (e && ptfs_entry_decode(fs, e, PT_PTE, &ref))
+	if (e && !leaf_block(fs, slot, e, &x->off))
 		return -EUCLEAN;
-	settle(fs, slot, e);
-	x->off = e ? ref.off : 0;
 	for (; x->blocks < max; x->blocks++) {
-		e = ptfs_word(fs, slot + 8 * x->blocks);
+		e = le64_get(words + x->blocks);
 		if (x->hole != !e)
 			break;
-		if (x->hole)
-			continue;
-		if (ptfs_entry_decode(fs, e, PT_PTE, &next) ||
-		    next.off != ref.off + x->blocks * PTFS_BLOCK)
+		if (!x->hole && (!leaf_block(fs, slot + 8 * x->blocks, e, &off) ||
+				 off != x->off + x->blocks * PTFS_BLOCK))
 			break;
-		settle(fs, slot + 8 * x->blocks, e);
 	}
 	return 0;
 }
 
-// One word says which page: its number on the medium above, its place in the file below.
-#define PTE_PAGE_PLACE_BITS 18
-_Static_assert(PTFS_FILE_MAX >> PMD_SHIFT == BIT(PTE_PAGE_PLACE_BITS), "every place fits");
-
 static u64 pte_page_word(u64 off, u64 place)
 {
-	return off >> PTFS_BLOCK_SHIFT << PTE_PAGE_PLACE_BITS | place;
-}
-
-static bool pte_page_get(const struct ptfs_inode *ip, u64 place, u64 *off)
-{
-	u64 word = __atomic_load_n(&ip->pte_page, __ATOMIC_ACQUIRE);
-
-	*off = word >> PTE_PAGE_PLACE_BITS << PTFS_BLOCK_SHIFT;
-	return *off && (word & (BIT(PTE_PAGE_PLACE_BITS) - 1)) == place;
+	return off >> PTFS_BLOCK_SHIFT << PTFS_PTE_PLACE_BITS | (place + 1);
 }
 
 // `page` gets the offset of the PTE page, if there is one on the way.
@@ -201,11 +198,11 @@ int ptfs_map_find(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent
 	u64 page = 0;
 	int err;
 
-	if (pte_page_get(ip, place, &page))
+	if (ptfs_pte_page(ip, place, &page))
 		return extent_of_words(ip, page + 8 * i, min(most, PT_ENTRIES - i), x);
 	page = 0;
 	err = look_up(ip, block, most, x, &page);
-	if (!err && page && place < BIT(PTE_PAGE_PLACE_BITS))
+	if (!err && page && place < PTFS_FILE_MAX >> PTFS_CHUNK_SHIFT)
 		__atomic_store_n(&ip->pte_page, pte_page_word(page, place), __ATOMIC_RELEASE);
 	return err;
 }
@@ -378,6 +375,12 @@ static int slot_in_tree(struct ptfs_walk *w, u64 block, int level, struct slot *
 // -EEXIST: there is a block, or a table where a 2 MiB leaf was wanted.
 static int slot_find(struct ptfs_inode *ip, u64 block, int level, struct slot *slot)
 {
+	u64 page;
+
+	if (level == PT_PTE && ptfs_pte_page(ip, block / PT_ENTRIES, &page)) { // I4
+		*slot = (struct slot){ .off = page + 8 * (block % PT_ENTRIES) };
+		return ptfs_word(ip->fs, slot->off) ? -EEXIST : 0;
+	}
 	for (;;) {
 		struct ptfs_walk w;
 		int err;

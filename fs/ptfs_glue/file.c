@@ -26,18 +26,15 @@ static int fault_in_again(struct iov_iter *it, bool write, unsigned *tries)
 	return iov_fault_in(it, write);
 }
 
-static ssize glue_read(struct file *f, struct iov_iter *to, u64 *pos)
+// The rest of a read that `total` bytes are done of: at a missing page, or in another piece.
+static __attribute__((noinline)) ssize read_on(struct ptfs_inode *ip, struct iov_iter *to, u64 *pos,
+					       ssize total)
 {
-	struct ptfs_inode *ip = glue_ip(f->inode);
-	struct ptfs_iter it = { to };
 	unsigned tries = 0;
-	ssize total = 0, n;
+	ssize n;
 
-	to->nofault = true;
-	if (to->left && !(f->flags & O_NOATIME))
-		ptfs_accessed(ip);
 	while (to->left) {
-		n = ptfs_read(ip, &it, *pos, to->left);
+		n = ptfs_read(ip, glue_iter(to), *pos, to->left);
 		if (n > 0) {
 			*pos += (u64)n;
 			total += n;
@@ -53,19 +50,37 @@ static ssize glue_read(struct file *f, struct iov_iter *to, u64 *pos)
 	return total;
 }
 
+static ssize glue_read(struct file *f, struct iov_iter *to, u64 *pos)
+{
+	struct ptfs_inode *ip = glue_ip(f->inode);
+	ssize n;
+
+	if (unlikely(!to->left))
+		return 0;
+	iov_faults_off(to);
+	if (!ptfs_atime_stands(ip) && !(f->flags & O_NOATIME))
+		ptfs_accessed(ip);
+	n = ptfs_read(ip, glue_iter(to), *pos, to->left);
+	if (unlikely(n < 0))
+		return n == -EFAULT ? read_on(ip, to, pos, 0) : n;
+	*pos += (u64)n;
+	if (likely(!to->left || *pos >= READ_ONCE(ip->size)))
+		return n;
+	return read_on(ip, to, pos, n);
+}
+
 static ssize glue_write(struct file *f, struct iov_iter *from, u64 *pos)
 {
 	struct ptfs_inode *ip = glue_ip(f->inode);
 	bool append = f->flags & O_APPEND;
-	struct ptfs_iter it = { from };
 	unsigned tries = 0;
 	ssize total = 0, n;
 
-	from->nofault = true;
+	iov_faults_off(from);
 	while (from->left) {
 		u64 want = from->left, start;
 
-		n = ptfs_write(ip, &it, pos, want, append);
+		n = ptfs_write(ip, glue_iter(from), pos, want, append);
 		// Holes may have been filled beyond what was copied: then they hold zeros.
 		start = n > 0 ? *pos - (u64)n : *pos;
 		vm_hole_filled(&ip->home.object, start, want);

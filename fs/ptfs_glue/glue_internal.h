@@ -48,6 +48,11 @@ static inline struct ptfs_inode *glue_ip(struct inode *i)
 	return glue_inode(i)->ip;
 }
 
+static inline struct ptfs_iter *glue_iter(struct iov_iter *it)
+{
+	return container_of(it, struct ptfs_iter, iov);
+}
+
 static inline struct glue_super *glue_super(struct super *s)
 {
 	return container_of(s, struct glue_super, vfs);

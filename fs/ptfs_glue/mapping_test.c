@@ -207,14 +207,13 @@ KTEST(ptfs_hole_filled_behind_a_map)
 // and its fault needs the locks that the copy held.
 KTEST(ptfs_write_from_its_own_map)
 {
-	struct iov_piece piece;
 	struct iov_iter it;
 	struct mapped m;
 	u64 pos = KIB(512), word = 0;
 
 	if (!map_open(&m, KIB(200), MAP_SHARED))
 		return;
-	iov_init_user(&it, &piece, UVA(m.va + 1), KIB(199));
+	iov_init_user(&it, UVA(m.va + 1), KIB(199));
 	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), KIB(199));
 	EXPECT_EQ(pos, KIB(711));
 	EXPECT_EQ(file_read_kernel(m.file, &word, 8, KIB(512) + KIB(64) - 1), 8);
@@ -222,14 +221,14 @@ KTEST(ptfs_write_from_its_own_map)
 
 	// And read() into it.
 	pos = KIB(512);
-	iov_init_user(&it, &piece, UVA(m.va), KIB(100));
+	iov_init_user(&it, UVA(m.va), KIB(100));
 	EXPECT_EQ(m.file->ops->read(m.file, &it, &pos), KIB(100));
 	EXPECT_EQ(test_peek(m.va + KIB(64) - 1), word_at(KIB(64)));
 	// A bad address in the middle: what came before it counts.
 	pos = 0;
-	iov_init_user(&it, &piece, UVA(m.va + KIB(196)), KIB(8));
+	iov_init_user(&it, UVA(m.va + KIB(196)), KIB(8));
 	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), KIB(4));
-	iov_init_user(&it, &piece, UVA(64), KIB(8));
+	iov_init_user(&it, UVA(64), KIB(8));
 	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), -EFAULT);
 	map_close(&m);
 }

@@ -21,36 +21,27 @@
 
 size_t ptfs_iter_to_medium(struct ptfs_iter *from, phys_t dst, size_t bytes)
 {
-	struct iov_iter *it = from->iov;
-	size_t done = 0;
+	struct iov_iter *it = &from->iov;
+	size_t done = 0, missing = 0;
 
 	bytes = min(bytes, (size_t)it->left);
-	while (done < bytes) {
+	while (done < bytes && !missing) {
 		phys_t to = PHYS(dst.pa + done);
-		size_t span, missing = 0;
-		uva_t user = iov_user_span(it, &span);
+		size_t n = min(it->span, bytes - done);
 
-		span = min(span, bytes - done);
 		if (it->user)
-			missing = pmem_copy_from_user_nt(to, user, span);
+			missing = pmem_copy_from_user_nt(to, UVA(it->at), n);
 		else
-			pmem_memcpy_nt(to, iov_kernel_span(it, &(size_t){ 0 }), span);
-		iov_advance(it, span - missing);
-		done += span - missing;
-		if (missing)
-			break;
+			pmem_memcpy_nt(to, (const void *)it->at, n);
+		iov_advance(it, n - missing);
+		done += n - missing;
 	}
 	return done;
 }
 
-size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)
-{
-	return iov_copy_to(to->iov, src, bytes);
-}
-
 size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes)
 {
-	return iov_zero(to->iov, bytes);
+	return iov_zero(&to->iov, bytes);
 }
 
 // ---- Memory ----
@@ -110,16 +101,6 @@ void ptfs_home_inode_init(struct ptfs_home_inode *h)
 void ptfs_home_inode_destroy(struct ptfs_home_inode *h)
 {
 	ASSERT(!h->vfs && !h->mappings && list_empty(&h->object.vmas));
-}
-
-void ptfs_map_lock_shared(struct ptfs_home_inode *h) NO_TSA
-{
-	rwlock_read_lock(&h->object.map_lock);
-}
-
-void ptfs_map_unlock_shared(struct ptfs_home_inode *h) NO_TSA
-{
-	rwlock_read_unlock(&h->object.map_lock);
 }
 
 void ptfs_map_lock(struct ptfs_home_inode *h) NO_TSA
@@ -192,9 +173,12 @@ void ptfs_parallel(void (*fn)(void *ctx, unsigned worker), void *ctx, unsigned n
 
 // ---- The rest ----
 
+// A tick is 2^20 ns, about a millisecond; Linux's time stamps have ticks of 1 to 10 ms.
+#define TIME_TICK_NS BIT(20)
+
 u64 ptfs_time_ns(void)
 {
-	return time_wall_ns();
+	return ALIGN_DOWN(time_wall_ns(), TIME_TICK_NS);
 }
 
 unsigned ptfs_cpu(void)

@@ -12,6 +12,7 @@
 // the _irqsave variants everywhere. Nobody sleeps with a spinlock held. Mutexes and rwlocks sleep.
 #pragma once
 
+#include "kernel/debug.h"
 #include "kernel/lib/list.h"
 #include "kernel/lib/types.h"
 
@@ -21,16 +22,17 @@
 #else
 #define TSA(x)
 #endif
-#define CAPABILITY(x)        TSA(capability(x))
-#define GUARDED_BY(x)        TSA(guarded_by(x))
-#define REQUIRES(...)        TSA(requires_capability(__VA_ARGS__))
-#define REQUIRES_SHARED(...) TSA(requires_shared_capability(__VA_ARGS__))
-#define ACQUIRE(...)         TSA(acquire_capability(__VA_ARGS__))
-#define ACQUIRE_SHARED(...)  TSA(acquire_shared_capability(__VA_ARGS__))
-#define RELEASE(...)         TSA(release_capability(__VA_ARGS__))
-#define RELEASE_SHARED(...)  TSA(release_shared_capability(__VA_ARGS__))
-#define TRY_ACQUIRE(...)     TSA(try_acquire_capability(__VA_ARGS__))
-#define NO_TSA               TSA(no_thread_safety_analysis)
+#define CAPABILITY(x)           TSA(capability(x))
+#define GUARDED_BY(x)           TSA(guarded_by(x))
+#define REQUIRES(...)           TSA(requires_capability(__VA_ARGS__))
+#define REQUIRES_SHARED(...)    TSA(requires_shared_capability(__VA_ARGS__))
+#define ACQUIRE(...)            TSA(acquire_capability(__VA_ARGS__))
+#define ACQUIRE_SHARED(...)     TSA(acquire_shared_capability(__VA_ARGS__))
+#define RELEASE(...)            TSA(release_capability(__VA_ARGS__))
+#define RELEASE_SHARED(...)     TSA(release_shared_capability(__VA_ARGS__))
+#define TRY_ACQUIRE(...)        TSA(try_acquire_capability(__VA_ARGS__))
+#define TRY_ACQUIRE_SHARED(...) TSA(try_acquire_shared_capability(__VA_ARGS__))
+#define NO_TSA                  TSA(no_thread_safety_analysis)
 
 // The lock order, outermost first. Sleeping locks come before all spinlocks.
 enum lock_rank {
@@ -118,7 +120,45 @@ struct CAPABILITY("rwlock") rwlock {
 	u16 rank;
 };
 void rwlock_init(struct rwlock *l, enum lock_rank rank);
-void rwlock_read_lock(struct rwlock *l) ACQUIRE_SHARED(l);
-void rwlock_read_unlock(struct rwlock *l) RELEASE_SHARED(l);
 void rwlock_write_lock(struct rwlock *l) ACQUIRE(l);
 void rwlock_write_unlock(struct rwlock *l) RELEASE(l);
+
+// The word of an rwlock.
+#define RW_WRITER 1ull
+#define RW_WAITED 2ull
+#define RW_READER 4ull // one of them
+
+// The usual case stands here: nobody writes or waits. It is part of each read and write of a file.
+void rwlock_read_lock_slowly(struct rwlock *l);
+void rwlock_read_unlock_slowly(struct rwlock *l);
+void rwlock_read_taken(struct rwlock *l); // bookkeeping of the debug build
+
+// False: somebody writes or waits, or was faster just now.
+static inline NO_TSA bool rwlock_read_trylock(struct rwlock *l) TRY_ACQUIRE_SHARED(true, l)
+{
+	u64 old = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+
+	if (unlikely(old & (RW_WRITER | RW_WAITED)) ||
+	    unlikely(!__atomic_compare_exchange_n(&l->word, &old, old + RW_READER, false,
+						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		return false;
+	if (DEBUG_BUILD)
+		rwlock_read_taken(l);
+	return true;
+}
+
+static inline NO_TSA void rwlock_read_lock(struct rwlock *l) ACQUIRE_SHARED(l)
+{
+	if (DEBUG_BUILD || unlikely(!rwlock_read_trylock(l)))
+		rwlock_read_lock_slowly(l);
+}
+
+static inline NO_TSA void rwlock_read_unlock(struct rwlock *l) RELEASE_SHARED(l)
+{
+	u64 old = __atomic_load_n(&l->word, __ATOMIC_RELAXED);
+
+	if (DEBUG_BUILD || unlikely(old < RW_READER) || unlikely(old & (RW_WRITER | RW_WAITED)) ||
+	    unlikely(!__atomic_compare_exchange_n(&l->word, &old, old - RW_READER, false,
+						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		rwlock_read_unlock_slowly(l); // else the lock may be gone now
+}

@@ -30,9 +30,9 @@
 
 void lock_rank_check_sleeping(unsigned rank, const void *lock)
 {
-	const struct thread *t = thread_current();
+	const struct thread *t = DEBUG_BUILD ? thread_current() : NULL;
 
-	if (!DEBUG_BUILD || !t)
+	if (!t)
 		return;
 	if (unlikely(rank == RANK_NONE || rank >= RANK_SLEEPING_LAST))
 		panic("sleeping lock %p has rank %u", lock, rank);
@@ -47,9 +47,9 @@ void lock_rank_check_sleeping(unsigned rank, const void *lock)
 
 void lock_rank_take_sleeping(unsigned rank)
 {
-	struct thread *t = thread_current();
+	struct thread *t = DEBUG_BUILD ? thread_current() : NULL;
 
-	if (!DEBUG_BUILD || !t)
+	if (!t)
 		return;
 	t->locks_held++;
 	t->sleep_held[rank]++;
@@ -58,9 +58,9 @@ void lock_rank_take_sleeping(unsigned rank)
 
 void lock_rank_drop_sleeping(unsigned rank)
 {
-	struct thread *t = thread_current();
+	struct thread *t = DEBUG_BUILD ? thread_current() : NULL;
 
-	if (!DEBUG_BUILD || !t)
+	if (!t)
 		return;
 	t->locks_held--;
 	if (--t->sleep_held[rank] == 0)
@@ -190,10 +190,6 @@ bool mutex_is_held(const struct mutex *m)
 
 // ---- Reader-writer lock -------------------------------------------------------------------------
 
-#define RW_WRITER 1ull
-#define RW_WAITED 2ull
-#define RW_READER 4ull // one of them
-
 void rwlock_init(struct rwlock *l, enum lock_rank rank)
 {
 	*l = (struct rwlock){ .lock = SPINLOCK_INIT(RANK_WAITQ), .rank = rank };
@@ -264,7 +260,7 @@ static NO_TSA void rwlock_unlock_slowly(struct rwlock *l, u64 mine)
 	spin_unlock(&l->lock);
 }
 
-NO_TSA void rwlock_read_lock(struct rwlock *l)
+NO_TSA void rwlock_read_lock_slowly(struct rwlock *l)
 {
 	const u64 against = RW_WRITER | RW_WAITED; // I3
 	u64 old = word_read(l);
@@ -275,7 +271,12 @@ NO_TSA void rwlock_read_lock(struct rwlock *l)
 	lock_rank_take_sleeping(l->rank);
 }
 
-NO_TSA void rwlock_read_unlock(struct rwlock *l)
+void rwlock_read_taken(struct rwlock *l)
+{
+	lock_rank_take_sleeping(l->rank);
+}
+
+NO_TSA void rwlock_read_unlock_slowly(struct rwlock *l)
 {
 	u64 old = word_read(l);
 

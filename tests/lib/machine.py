@@ -74,7 +74,7 @@ class Config:
         args += ["-accel", self.accel, "-display", "none", "-no-reboot", "-nic", "none"]
         args += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
         if self.icount:
-            args += ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01,clock=vm"]
+            args += ["-icount", "shift=0,sleep=off", "-rtc", "base=2036-01-01,clock=vm"]
         for number, dimm in enumerate(self.dimms):
             args += self._dimm(number, dimm, scratch)
         return args + self._boot(scratch) + self.extra

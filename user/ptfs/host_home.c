@@ -129,6 +129,11 @@ void ptfs_map_lock_shared(struct ptfs_home_inode *h)
 	pthread_rwlock_rdlock(&h->map_lock);
 }
 
+bool ptfs_map_trylock_shared(struct ptfs_home_inode *h)
+{
+	return pthread_rwlock_tryrdlock(&h->map_lock) == 0;
+}
+
 void ptfs_map_unlock_shared(struct ptfs_home_inode *h)
 {
 	pthread_rwlock_unlock(&h->map_lock);

@@ -25,6 +25,28 @@ struct ptfs_home_inode {
 	const char *path; // where it was when first mapped, for /proc/PID/maps; NULL [atomic]
 };
 
+// Nothing beside the VFS's iterator: glue_iter() in glue_internal.h.
 struct ptfs_iter {
-	struct iov_iter *iov;
+	struct iov_iter iov;
 };
+
+// Part of each read and write.
+static inline NO_TSA void ptfs_map_lock_shared(struct ptfs_home_inode *h)
+{
+	rwlock_read_lock(&h->object.map_lock);
+}
+
+static inline NO_TSA bool ptfs_map_trylock_shared(struct ptfs_home_inode *h)
+{
+	return rwlock_read_trylock(&h->object.map_lock);
+}
+
+static inline NO_TSA void ptfs_map_unlock_shared(struct ptfs_home_inode *h)
+{
+	rwlock_read_unlock(&h->object.map_lock);
+}
+
+static inline size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)
+{
+	return iov_copy_to(&to->iov, src, bytes);
+}
