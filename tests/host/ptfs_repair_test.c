@@ -291,6 +291,34 @@ static void cut_off(void **state)
 	print_message("%llu states of a repair that was cut off\n", (unsigned long long)states);
 }
 
+// ---- What is not ours to repair ----
+
+// Found by the fuzzer: an image of a later version of ptfs, which this one may read and not write
+// (unknown bits in ro_compat), with a transaction open. The repair wrote to the superblock, and then
+// rolled the transaction back on a mount that was read-only, which an assertion ended.
+static void later_version(void **state)
+{
+	struct repair_result result;
+	struct host_image im, before;
+	struct ptfs_super *s;
+	struct heard heard;
+
+	(void)state;
+	host_image_copy(&im, scene.map, scene.bytes, scene_base);
+	s = (void *)im.map;
+	s->ro_compat = LE64(0xfd);
+	s->crc = LE32(crc32c(0, s, PTFS_SUPER_CRC_BYTES));
+	memcpy(im.map + le64(s->journal_off), &LE64(5 << PTFS_TX_COUNT_BITS | 1), 8);
+	host_image_copy(&before, im.map, im.bytes, scene_base);
+	hear(&heard);
+	assert_int_equal(ptfs_repair(&im.region, &options, &result), -EROFS);
+	host_log_to(NULL, NULL);
+	assert_false(result.written);
+	assert_memory_equal(im.map, before.map, im.bytes);
+	host_image_close(&before);
+	host_image_close(&im);
+}
+
 // ---- Setup ----
 
 static int scene_setup(void **state)
@@ -339,7 +367,7 @@ static int write_images(const char *folder)
 
 int main(int argc, char **argv)
 {
-	struct CMUnitTest tests[ARRAY_SIZE(damages) + 1];
+	struct CMUnitTest tests[ARRAY_SIZE(damages) + 2];
 
 	if (argc == 3 && !strcmp(argv[1], "--write"))
 		return write_images(argv[2]);
@@ -348,5 +376,6 @@ int main(int argc, char **argv)
 						.test_func = one,
 						.initial_state = (void *)(uintptr_t)&damages[i] };
 	tests[ARRAY_SIZE(damages)] = (struct CMUnitTest)cmocka_unit_test(cut_off);
+	tests[ARRAY_SIZE(damages) + 1] = (struct CMUnitTest)cmocka_unit_test(later_version);
 	return cmocka_run_group_tests(tests, scene_setup, NULL);
 }

@@ -168,6 +168,16 @@ static int repair(struct fsck *f, const struct repair_result *seen)
 	return REPAIRED;
 }
 
+static const char *why(int err)
+{
+	switch (err) {
+	case -EROFS: return "a later version of ptfs made it, and forbids this one to write";
+	case -EUCLEAN: return "this is not a ptfs image, or nothing is left of its superblocks";
+	case -ENXIO: return "its base address is lost; -B gives one";
+	default: return strerror(-err);
+	}
+}
+
 static int check(struct fsck *f)
 {
 	struct repair_result seen;
@@ -180,7 +190,7 @@ static int check(struct fsck *f)
 	}
 	err = run(f, HOST_PRIVATE, &seen, &sound);
 	if (err) {
-		fprintf(stderr, "%s: cannot be repaired: %s\n", f->path, strerror(-err));
+		fprintf(stderr, "%s: cannot be repaired: %s\n", f->path, why(err));
 		return FAILED;
 	}
 	printf("%s: %llu inodes, %llu directories, %llu errors\n", f->path,

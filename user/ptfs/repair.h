@@ -30,7 +30,7 @@ struct repair_options {
 // after a crash a second run finds a repairable image. Callers that only want to look pass a
 // private copy.
 // 0: sound now, or as sound as could be made (check with ptfs_check). -EUCLEAN: not a ptfs image,
-// or beyond repair; -ENXIO: no base address is known; -ENOMEM; -ENOSPC: no room for what the repair
-// needs.
+// or beyond repair; -ENXIO: no base address is known; -EROFS: a later version of ptfs made it, and
+// forbids this one to write; -ENOMEM; -ENOSPC: no room for what the repair needs.
 int ptfs_repair(struct ptfs_region *r, const struct repair_options *o, struct repair_result *result)
 	__must_check;

@@ -42,6 +42,9 @@ u64 fix_iblock_place(const struct fix *x, u64 off)
 		struct ptfs_dinode d;
 		u64 ino;
 
+		// A chunk of inodes is empty for the most part: most places end here.
+		if ((u32)ptfs_word(x->fs, off + i * PTFS_INODE_BYTES) != PTFS_INODE_MAGIC)
+			continue;
 		dinode_at(x, off + i * PTFS_INODE_BYTES, &d);
 		ino = le64(d.ino);
 		if (!checked_part_sound(&d) || ino % PTFS_INODES_PER_BLOCK != i ||

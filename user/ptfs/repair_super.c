@@ -148,6 +148,9 @@ int fix_super(struct fix *x)
 	mended = s;
 	if (why)
 		memcpy(&mended, &copy, SUPER(generation));
+	// A later version of ptfs allows us to read, and not to write.
+	if (le64(mended.ro_compat))
+		return -EROFS;
 	memset(mended.reserved1, 0, sizeof(mended.reserved1));
 	// A generation that went astray: the copy's is as good, for the bitmap is rebuilt.
 	if (have_copy && le64(s.generation) - le64(copy.generation) > 1ull << 32)
