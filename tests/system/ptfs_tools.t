@@ -4,9 +4,12 @@
 the packages of `tools/deps cross`, also built for s390x, a big-endian machine: there they make the
 same image to the byte, and read what was made here."""
 
+import fcntl
 import filecmp
 import os
 import pathlib
+import pty
+import re
 import shutil
 import stat
 import subprocess
@@ -103,16 +106,55 @@ def looking(image):
     tap.ok("free" in tool("ptfs", "df", image).stdout.decode(), "df")
 
 
+FOREIGN = [(0x438, b"\x53\xef", "ext4"), (0, b"XFSB", "XFS"), (0x10040, b"_BHRfS_M", "Btrfs"),
+           (0xFF6, b"SWAPSPACE2", "swap"), (0x8001, b"CD001", "ISO 9660"),
+           (0, b"LUKS\xba\xbe", "LUKS"), (0x200, b"EFI PART", "GPT"), (0x1FE, b"\x55\xaa", "FAT"),
+           (0x400, b"\x10\x20\xf5\xf2", "F2FS"), (3, b"NTFS    ", "NTFS"), (0, b"hsqs", "squashfs"),
+           (100000, b"x", "unknown")]
+
+
+def foreign_for_real(folder, tree):
+    """What the makers of other file systems leave, where they are installed."""
+    for words, name in [(["mkfs.ext4", "-q"], "ext4"), (["mkswap"], "swap"),
+                        (["mkfs.xfs", "-q"], "XFS"), (["mkfs.vfat"], "FAT"),
+                        (["mkfs.btrfs", "-q"], "Btrfs")]:
+        path = folder / f"foreign-{name}"
+        with open(path, "wb") as file:
+            file.truncate(320 << 20)
+        maker = shutil.which(words[0], path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+        if not maker:
+            continue
+        subprocess.run([maker, *words[1:], path], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        done = mkfs(tree, path)
+        tap.ok(done.returncode == 1 and name in done.stdout.decode(),
+               f"keeps what {words[0]} made", done.stdout)
+        path.unlink()
+
+
 def refusals(folder, tree, image):
     tap.equal(mkfs(tree, image).returncode, 1, "mkfs.ptfs keeps an image that is there")
     tap.equal(mkfs(tree, image, "-f").returncode, 0, "-f: it does not")
     other = folder / "other"
     other.write_bytes(b"precious" * 10000)
     tap.equal(mkfs(tree, other).returncode, 1, "and data that is not ptfs")
+    with open(other, "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        busy = tool("mkfs.ptfs", "-s", "64M", other)
+    tap.ok(busy.returncode == 1 and b"in use" in busy.stdout, "and a file that is in use",
+           busy.stdout)
+    tap.equal(other.read_bytes(), b"precious" * 10000, "which stays as it was")
+    for offset, magic, name in FOREIGN:
+        with open(other, "wb") as file:
+            file.truncate(1 << 20)
+            file.seek(offset)
+            file.write(magic)
+        done = mkfs(tree, other)
+        tap.ok(done.returncode == 1 and name in done.stdout.decode(), f"keeps {name}", done.stdout)
     with open(other, "wb") as file:
-        subprocess.run(["flock", "-n", other, BUILD / "bin" / "mkfs.ptfs", "-s", "64M", other],
-                       check=False, stderr=subprocess.DEVNULL)
-        tap.equal(file.seek(0, 2), 0, "and a file that is in use")
+        file.truncate(1 << 20)
+    tap.equal(mkfs(tree, other).returncode, 0, "a file of zeros is nobody's")
+    foreign_for_real(folder, tree)
     tap.equal(tool("mkfs.ptfs", "-U", "12", other).returncode, 2, "a UUID has 32 digits")
     tap.equal(tool("mkfs.ptfs", "-s", "12Q", other).returncode, 2, "sizes have known suffixes")
     tap.equal(tool("fsck.ptfs", tree / "dir" / "large").returncode, 8, "fsck: not a ptfs: 8")
@@ -132,6 +174,45 @@ def statuses(image):
     tap.equal(tool("fsck.ptfs", "-fp", image).returncode, 4, "fsck -p does not lose a block")
     tap.equal(tool("fsck.ptfs", "-fy", image).returncode, 1, "fsck -y does")
     tap.equal(tool("fsck.ptfs", "-fn", image).returncode, 0, "and then nothing is left")
+
+
+def on_terminal(*words, answer=None):
+    """Runs a tool on a terminal of its own: (status, what it showed)."""
+    child, terminal = pty.fork()
+    if not child:
+        os.environ.update(FIXED)
+        os.execv(BUILD / "bin" / words[0], [str(word) for word in words])
+    shown = b""
+    while True:
+        try:
+            data = os.read(terminal, 65536)
+        except OSError:  # EIO: the other side has ended
+            break
+        if not data:
+            break
+        shown += data
+        if answer and b"[y/N]" in shown:
+            os.write(terminal, answer)
+            answer = None
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def terminal_of(image):
+    quiet = tool("fsck.ptfs", "-fn", image)
+    tap.ok(b"[" not in quiet.stdout, "fsck: no progress bar in a file", quiet.stdout)
+    status, shown = on_terminal("fsck.ptfs", "-fn", image)
+    bars = re.findall(r"\r(\d)/6 ([\w-]+) +\[([# ]{40})\]", shown)
+    tap.equal(status, 0, "fsck on a terminal: 0")
+    tap.ok({number for number, *_ in bars} >= set("1235"), "a progress bar for each pass that has work", shown)
+    tap.ok(any(bar == "#" * 40 for *_, bar in bars), "that comes to its end", shown)
+    last = shown.splitlines()[-1]
+    tap.ok("errors" in last and "[" not in last.split("\r")[-1], "and goes away", repr(last))
+    tool("ptfs", "poke", image, "/dir/large", 1031, 1, "address=0x200000")
+    tap.equal(on_terminal("fsck.ptfs", "-f", image, answer=b"n\n")[0], 4, "asked, answered no: 4")
+    tap.equal(on_terminal("fsck.ptfs", "-f", image, answer=b"\x03")[0], 32, "cancelled: 32")
+    tap.equal(on_terminal("fsck.ptfs", "-f", image, answer=b"y\n")[0], 1, "asked, answered yes: 1")
+    tap.equal(on_terminal("fsck.ptfs", "-f", image)[0], 0, "and nothing is left: 0")
 
 
 def big_endian(folder, tree):
@@ -168,5 +249,6 @@ with tempfile.TemporaryDirectory(prefix="dax64-") as scratch:
     tap.attempt("looking", looking, IMAGE)
     tap.attempt("refusals", refusals, FOLDER, TREE, IMAGE)
     tap.attempt("exit statuses", statuses, IMAGE)
+    tap.attempt("on a terminal", terminal_of, IMAGE)
     tap.attempt("s390x", big_endian, FOLDER, TREE)
 tap.done()

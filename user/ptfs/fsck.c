@@ -7,6 +7,7 @@
 // fsck(8).
 #include <errno.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@
 #include "user/ptfs/host_home.h"
 #include "user/ptfs/repair.h"
 
-enum { OK = 0, REPAIRED = 1, UNREPAIRED = 4, FAILED = 8, USAGE = 16 };
+enum { OK = 0, REPAIRED = 1, UNREPAIRED = 4, FAILED = 8, USAGE = 16, CANCELLED = 32 };
 
 #define BAR 40
 
@@ -27,7 +28,8 @@ static const char usage[] =
 	"  -v        also show what the file system's code has to say\n"
 	"  -B ADDR   the image's base address, if both superblocks have lost it\n"
 	"exit status: 0 nothing wrong, 1 repaired, 4 errors are left, 8 cannot be checked, 16 "
-	"usage\n";
+	"usage,\n"
+	"             32 cancelled by Ctrl-C\n";
 
 enum mode { ASK, NO, YES, PREEN };
 
@@ -210,6 +212,13 @@ static int check(struct fsck *f)
 	return confirmed(f) ? repair(f, &seen) : UNREPAIRED;
 }
 
+// At any moment: what a repair has done by then, the next run goes on from.
+static void cancel(int signal_nr)
+{
+	(void)signal_nr;
+	_exit(CANCELLED);
+}
+
 int main(int argc, char **argv)
 {
 	struct fsck f = { .terminal = isatty(STDERR_FILENO) };
@@ -232,6 +241,7 @@ int main(int argc, char **argv)
 		return USAGE;
 	}
 	f.path = argv[optind];
+	signal(SIGINT, cancel);
 	host_clock_from_environment();
 	host_log_to(log_line, &f);
 	return check(&f);

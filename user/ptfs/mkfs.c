@@ -114,36 +114,67 @@ static void random_uuid(u8 *uuid)
 	uuid[8] = (uuid[8] & 0x3f) | 0x80;
 }
 
-// What stands in the way: bytes that may be somebody's, or somebody who has the file open as an
-// image.
-static const char *in_the_way(int fd)
-{
-	static u8 head[KIB(128)];
-	ssize_t n = pread(fd, head, sizeof(head), 0);
-	le64_t magic;
+// What the formats that one meets on a disk are known by, as blkid(8) knows them.
+static const struct {
+	const char *what;
+	unsigned off;
+	const char *bytes;
+	unsigned len;
+} signatures[] = {
+	{ "a ptfs", 0, "\0PTFS\r\x1a\n", 8 },
+	{ "an ext2, ext3 or ext4 file system", 0x438, "\x53\xef", 2 },
+	{ "an XFS file system", 0, "XFSB", 4 },
+	{ "a Btrfs file system", 0x10040, "_BHRfS_M", 8 },
+	{ "an F2FS file system", 0x400, "\x10\x20\xf5\xf2", 4 },
+	{ "a squashfs", 0, "hsqs", 4 },
+	{ "an NTFS file system", 3, "NTFS    ", 8 },
+	{ "an exFAT file system", 3, "EXFAT   ", 8 },
+	{ "an ISO 9660 file system", 0x8001, "CD001", 5 },
+	{ "a LUKS volume", 0, "LUKS\xba\xbe", 6 },
+	{ "an LVM volume", 0x218, "LVM2 001", 8 },
+	{ "swap space", 0xff6, "SWAPSPACE2", 10 },
+	{ "an NVDIMM namespace", 0x1000, "NVDIMM_PFN_INFO", 15 },
+	{ "a partition table (GPT)", 0x200, "EFI PART", 8 },
+	{ "a FAT file system, or a partition table", 0x1fe, "\x55\xaa", 2 },
+};
 
-	if (flock(fd, LOCK_EX | LOCK_NB))
-		return "is in use (mounted, or another program works on it)";
-	memcpy(&magic, head, sizeof(magic));
-	if (n >= (ssize_t)sizeof(magic) && le64(magic) == PTFS_MAGIC)
-		return "holds a ptfs already";
-	for (ssize_t i = 0; i < n; i++)
+// NULL: nothing but zeros, as far as it was looked at.
+static const char *found_in(const u8 *head, size_t n)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(signatures); i++)
+		if (signatures[i].off + signatures[i].len <= n &&
+		    !memcmp(head + signatures[i].off, signatures[i].bytes, signatures[i].len))
+			return signatures[i].what;
+	for (size_t i = 0; i < n; i++)
 		if (head[i])
-			return "holds data that is not a ptfs";
+			return "data of an unknown kind";
 	return NULL;
 }
 
+static void refuse(const char *image, const char *verb, const char *what)
+{
+	fprintf(stderr, "%s: %s %s; -f makes a new image all the same\n", image, verb, what);
+	exit(1);
+}
+
+// Not over bytes that may be somebody's, nor under somebody who has the file open as an image
+// (ptfs-fuse, another tool, or a machine whose DIMM it is, hold its lock).
 static void refuse_existing(const struct options *o)
 {
-	int fd = open(o->image, O_RDONLY);
-	const char *why = fd < 0 || o->force ? NULL : in_the_way(fd);
+	static u8 head[KIB(128)];
+	int fd = o->force ? -1 : open(o->image, O_RDONLY);
+	const char *what;
+	ssize_t n;
 
-	if (why) {
-		fprintf(stderr, "%s: %s; -f makes a new one over it\n", o->image, why);
-		exit(1);
-	}
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		refuse(o->image, "is", "in use: mounted, or another program works on it");
+	n = pread(fd, head, sizeof(head), 0);
+	what = found_in(head, n < 0 ? 0 : (size_t)n);
+	if (what)
+		refuse(o->image, "holds", what);
+	close(fd);
 }
 
 static void fallocate_file(struct ptfs_fs *fs, const char *arg)
