@@ -4,7 +4,9 @@
 // Not here: options, mounting (main.c).
 //
 // Open files are inodes with a reference, in fi->fh, so a file lives on when its name goes. The
-// kernel checks permissions (default_permissions) and calls one operation at a time.
+// kernel checks permissions (default_permissions) and calls one operation at a time. It also keeps
+// pages of each path apart: what was read by one name while the file is written by another may be
+// old until it is opened again.
 #define _GNU_SOURCE // RENAME_*, FALLOC_*
 #include <errno.h>
 #include <fcntl.h>
@@ -79,6 +81,9 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
 {
 	(void)conn;
 	config->use_ino = 1;
+	// To libfuse each path is a file of its own, so what the kernel remembers of one name of a file
+	// says nothing of a change by another name: it must ask each time.
+	config->attr_timeout = 0;
 	config->hard_remove = 1;
 	config->nullpath_ok = 1;
 	return NULL;
