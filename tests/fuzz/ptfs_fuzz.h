@@ -36,8 +36,8 @@ static void fuzz_report(void *ctx, const char *what, u64 ino, u64 a, u64 b)
 	(void)ctx;
 	fuzz.findings++;
 	if (getenv("V"))
-		printf("inode %llu: %s: %llu, %llu\n", (unsigned long long)ino, what,
-		       (unsigned long long)a, (unsigned long long)b);
+		fprintf(stderr, "inode %llu: %s: %llu, %llu\n", (unsigned long long)ino, what,
+			(unsigned long long)a, (unsigned long long)b);
 }
 
 // True: 0 errors. An image that does not mount is none the better for it.

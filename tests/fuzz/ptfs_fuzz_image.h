@@ -102,7 +102,7 @@ static inline void fuzz_restore(void)
 static void fuzz_quiet(void *ctx, enum ptfs_log_level level, const char *line)
 {
 	if (ctx || getenv("V"))
-		printf("%d %s\n", level, line);
+		fprintf(stderr, "%d %s\n", level, line);
 }
 
 static struct ptfs_inode *fuzz_create(struct ptfs_inode *dir, const char *name, u32 mode)
