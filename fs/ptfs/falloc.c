@@ -170,6 +170,15 @@ static int fallocate_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_s
 	return 0;
 }
 
+// A 2 MiB leaf may reach beyond EOF, and may have been taken apart just now; small blocks may not
+// stay there. A crash before this: recovery does it.
+static int beyond_eof_free(struct ptfs_inode *ip)
+{
+	if (ip->flags & PTFS_INODE_PREALLOC)
+		return 0;
+	return ptfs_map_cut(ip, ALIGN_UP(ip->size, PTFS_BLOCK));
+}
+
 // The zeros lie in blocks that stay; what goes as a whole goes through the one way out.
 static int punch_locked(struct ptfs_inode *ip, u64 off, u64 end)
 {
@@ -184,6 +193,8 @@ static int punch_locked(struct ptfs_inode *ip, u64 off, u64 end)
 			err = ptfs_zero_existing(ip, last, end);
 		if (!err)
 			err = ptfs_map_punch(ip, first, last);
+		if (!err)
+			err = beyond_eof_free(ip);
 	}
 	ptfs_times_set(ip, true);
 	ptfs_fence(ip->fs);
@@ -203,9 +214,12 @@ static int zero_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_size)
 
 static int collapse_locked(struct ptfs_inode *ip, u64 off, u64 end)
 {
+	int err;
+
 	if (!IS_ALIGNED(off, PTFS_BLOCK) || !IS_ALIGNED(end, PTFS_BLOCK) || end >= ip->size)
 		return -EINVAL;
-	return ptfs_map_collapse(ip, off, end - off);
+	err = ptfs_map_collapse(ip, off, end - off);
+	return err ? err : beyond_eof_free(ip);
 }
 
 enum range_kind { FILL, FILL_KEEP, PUNCH, ZERO, ZERO_KEEP, COLLAPSE };
