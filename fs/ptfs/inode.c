@@ -85,6 +85,8 @@ const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino)
 		return "number";
 	if (le64(d->flags) & ~PTFS_INODE_FLAGS)
 		return "flags";
+	if (mode >> 16)
+		return "mode";
 	switch (mode & PTFS_S_IFMT) {
 	case PTFS_S_IFREG: return size <= PTFS_FILE_MAX ? NULL : "size";
 	case PTFS_S_IFDIR:

@@ -149,6 +149,17 @@ DAMAGE(inode_number)
 {
 	put8(r, inode_at(r, "/paged") + D(ino), 999);
 }
+// Found by the fuzzer: bits above the mode. The type below them was not believed, and there was no
+// tree that told another, so nothing was mended; a later run, which found words where the first had
+// taken away a broken root, made a regular file of it.
+DAMAGE(mode_high_bits)
+{
+	u64 at = inode_at(r, "/fifo");
+
+	change8(r, at + D(mode_links), 0, 0x360000);
+	put8(r, at + D(root), 0x1234567);
+	put8(r, at + D(direct), get8(r, slot_at(r, "/paged", 0, PT_PTE)));
+}
 DAMAGE(inode_type)
 {
 	change8(r, inode_at(r, "/paged") + D(mode_links), PTFS_S_IFMT, PTFS_S_IFMT);
@@ -414,6 +425,7 @@ static const struct damage damages[] = {
 	W(itable_root_zero, ""),
 	W(itable_root_outside, ""),
 	W(itable_root_level, ""),
+	W(mode_high_bits, ""),
 	W(size_and_level, "/paged"),
 	W(itable_entry_zero, ""),
 	W(itable_entry_data, ""),

@@ -224,7 +224,8 @@ void fix_itable_write(struct fix *x)
 
 // ---- One inode ----
 
-static bool type_known(u32 mode)
+// The type, 0 if there is no such type.
+static u32 type_of(u32 mode)
 {
 	switch (mode & PTFS_S_IFMT) {
 	case PTFS_S_IFREG:
@@ -233,9 +234,14 @@ static bool type_known(u32 mode)
 	case PTFS_S_IFCHR:
 	case PTFS_S_IFBLK:
 	case PTFS_S_IFIFO:
-	case PTFS_S_IFSOCK: return mode >> 16 == 0;
-	default: return false;
+	case PTFS_S_IFSOCK: return mode & PTFS_S_IFMT;
+	default: return 0;
 	}
+}
+
+static bool mode_sound(u32 mode)
+{
+	return type_of(mode) && !(mode >> 16);
 }
 
 // The rest of an inode whose checked part is broken could be one.
@@ -246,7 +252,7 @@ static bool rest_plausible(const struct ptfs_dinode *d)
 	for (unsigned i = 0; i < sizeof(d->reserved1); i++)
 		if (d->reserved1[i])
 			return false;
-	return type_known((u32)mode_links) && mode_links >> 32 <= LINKS_MAX &&
+	return mode_sound((u32)mode_links) && mode_links >> 32 <= LINKS_MAX &&
 	       le64(d->size) <= PTFS_FILE_MAX && !(le64(d->flags) & ~PTFS_INODE_FLAGS);
 }
 
@@ -371,9 +377,11 @@ static void fields_mend(struct fix *x, struct ptfs_dinode *d, u64 ino, u64 off)
 	u64 mode_links = le64(d->mode_links);
 	u64 size = le64(d->size);
 
-	if (!type_known((u32)mode_links)) {
+	if (!mode_sound((u32)mode_links)) {
 		u32 type = ino == PTFS_INO_ROOT ? PTFS_S_IFDIR : type_guess(x, d, ino, off);
 
+		// Of two words that say it the tree is the better one.
+		type = type ? type : type_of((u32)mode_links);
 		mode_links = (mode_links & ~(u64)0xffffffff) | type | (mode_links & 07777);
 		if (type)
 			word_mend(x, d, ino, off, FIELD(mode_links), mode_links,
