@@ -25,6 +25,8 @@
 #define FUZZ_REPAIR   BIT(1) // before it is used
 #define FUZZ_CHECK    BIT(2) // after the repair, and in the end
 #define FUZZ_WALK     BIT(3) // look at everything first
+#define FUZZ_AS_IS    BIT(4) // no recovery, if it is read-only
+#define FUZZ_VERIFY   BIT(5) // all tables at once
 
 #define FUZZ_HEAD        3u
 #define FUZZ_CHANGES_MAX 16u
@@ -75,12 +77,15 @@ static bool fuzz_repair(bool check)
 
 static void fuzz_use(const u8 *head, const u8 *ops, size_t nr, bool sound)
 {
-	unsigned flags =
-		(head[1] & 0x20 ? PTFS_MOUNT_SCAN : 0) | (head[1] & 0x40 ? PTFS_MOUNT_RDONLY : 0);
+	bool read_only = head[1] & 0x40;
+	unsigned flags = (head[1] & 0x20 ? PTFS_MOUNT_SCAN : 0) |
+			 (head[0] & FUZZ_VERIFY ? PTFS_MOUNT_VERIFY : 0) |
+			 (read_only ? PTFS_MOUNT_RDONLY : 0) |
+			 (read_only && head[0] & FUZZ_AS_IS ? PTFS_MOUNT_NORECOVERY : 0);
 	struct fuzz_mount m = { .flags = flags };
 
 	if (!fuzz_mount(&m)) {
-		FUZZ_MUST(!sound || flags & PTFS_MOUNT_RDONLY);
+		FUZZ_MUST(!sound || (read_only && !(flags & PTFS_MOUNT_NORECOVERY)));
 		return;
 	}
 	if (head[0] & FUZZ_WALK)
