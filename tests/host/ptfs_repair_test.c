@@ -294,8 +294,8 @@ static void cut_off(void **state)
 // ---- What is not ours to repair ----
 
 // Found by the fuzzer: an image of a later version of ptfs, which this one may read and not write
-// (unknown bits in ro_compat), with a transaction open. The repair wrote to the superblock, and then
-// rolled the transaction back on a mount that was read-only, which an assertion ended.
+// (unknown bits in ro_compat), with a transaction open. The repair wrote to the superblock, and
+// then rolled the transaction back on a mount that was read-only, which an assertion ended.
 static void later_version(void **state)
 {
 	struct repair_result result;

@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: MIT
 """ptfs-fuse: an image mounted on Linux.
 
-A tree goes in by `cp -a` and comes out by three ways (`cp -a` from the same mount, from the next one,
-and `ptfs cp`) with modes, owners, times, links and holes. dax64 boots with the image that FUSE has
-filled, reads all of it and adds to it. And the other way: the image of a running system is copied
-while that system writes, which is a backup, and an unclean image; ptfs-fuse mounts the copy, and
-what the system had said to be done by then is there.
+A tree goes in by `cp -a` and comes out by three ways (`cp -a` from the same mount, from the next
+one, and `ptfs cp`) with modes, owners, times, links and holes. dax64 boots with the image that FUSE
+has filled, reads all of it and adds to it. And the other way: the image of a running system is
+copied while that system writes, which is a backup, and an unclean image; ptfs-fuse mounts the copy,
+and what the system had said to be done by then is there.
 
-At once after the copy into it, `cp -a` out of the same mount used to lose the hard links: to libfuse
-each path is a file of its own, and the kernel remembered, for a second, the link count that one name
-had before the other was made.
+At once after the copy into it, `cp -a` out of the same mount used to lose the hard links: to
+libfuse each path is a file of its own, and the kernel remembered, for a second, the link count that
+one name had before the other was made.
 
 Without a usable /dev/fuse it is skipped; the operations themselves are tested by
 tests/host/ptfs_fuse_test.c."""

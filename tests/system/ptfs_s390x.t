@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The host tools on a machine that is unlike the one that the format comes from: s390x is big-endian,
-and qemu-user stands in for it. An image that dax64 filled, and one that it was writing when the power
-went, are read there with the same words as here; and the same changes, the same recovery and the same
-repair give the same image to the byte. Needs the packages of `tools/deps cross`.
+"""The host tools on a machine that is unlike the one that the format comes from: s390x is
+big-endian, and qemu-user stands in for it. An image that dax64 filled, and one that it was writing
+when the power went, are read there with the same words as here; and the same changes, the same
+recovery and the same repair give the same image to the byte. Needs the packages of `tools/deps
+cross`.
 
 tests/system/ptfs_tools.t does the same with images that mkfs.ptfs made."""
 
@@ -27,14 +28,15 @@ FIXED = os.environ | {"SOURCE_DATE_EPOCH": "1700000000"}
 HERE, THERE = "here", "there"
 TOOLS = {HERE: [BUILD / "bin"], THERE: ["qemu-s390x-static", BUILD / "s390x"]}
 
-# Trees of every height, huge leaves, holes, long names, all types of files, and what was taken away.
+# Trees of every height, huge leaves, holes, long names, types of files, and what was taken away.
 FILL = """cd /pmem
 cp -r /bin /etc . ; cp bin/busybox large
 truncate -s 3G tall; echo top | dd of=tall bs=1M seek=2500 conv=notrunc 2>/dev/null
+long=file-with-a-name-that-takes-two-units-of-64-bytes-each
 fallocate -l 6M huge; echo in | dd of=huge bs=1M seek=3 conv=notrunc 2>/dev/null
-mkdir -p d/e/f; for i in $(seq 300); do echo $i >d/file-with-a-name-that-takes-two-units-of-64-bytes-each-$i; done
+mkdir -p d/e/f; for i in $(seq 300); do echo $i >d/$long-$i; done
 ln large d/hard; ln -s d/e soft; ln -s /$(printf %0300d 7) long; mkfifo fifo; chmod 4711 large
-for i in $(seq 1 3 300); do rm d/*each-$i; done
+for i in $(seq 1 3 300); do rm d/$long-$i; done
 mv d/e/f moved; truncate -s 100000 d/hard; sync
 """
 

@@ -81,8 +81,8 @@ static void *op_init(struct fuse_conn_info *conn, struct fuse_config *config)
 {
 	(void)conn;
 	config->use_ino = 1;
-	// To libfuse each path is a file of its own, so what the kernel remembers of one name of a file
-	// says nothing of a change by another name: it must ask each time.
+	// To libfuse each path is a file of its own, so what the kernel remembers of one name of a
+	// file says nothing of a change by another name: it must ask each time.
 	config->attr_timeout = 0;
 	config->hard_remove = 1;
 	config->nullpath_ok = 1;
