@@ -35,13 +35,32 @@ static struct dentry *buckets[1u << BUCKET_BITS]; // [dcache_lock]
 static struct list lru = LIST_INIT(lru);          // [dcache_lock] oldest first
 static u64 nr_cached;                             // on `lru` [dcache_lock]
 
+u64 name_word_by_bytes(const char *s, size_t n)
+{
+	u64 w = 0;
+
+	for (size_t k = 0; k < min(n, 8ul) && s[k]; k++)
+		w |= (u64)(u8)s[k] << (8 * k);
+	return w;
+}
+
 u32 name_hash(const char *name, size_t len)
 {
-	u32 h = NAME_HASH_INIT;
+	u64 h = 0;
 
-	for (size_t k = 0; k < len; k++)
-		h = name_hash_step(h, name[k]);
-	return h;
+	for (; len >= 8; name += 8, len -= 8)
+		h = name_hash_step(h, name_word(name, len));
+	if (len)
+		h = name_hash_step(h, name_word_head(name_word(name, len), len));
+	return (u32)h;
+}
+
+bool name_equal(const char *a, const char *b, size_t len)
+{
+	for (; len >= 8; a += 8, b += 8, len -= 8)
+		if (name_word(a, len) != name_word(b, len))
+			return false;
+	return !len || !name_word_head(name_word(a, len) ^ name_word(b, len), len);
 }
 
 static struct dentry **bucket(const struct dentry *parent, u32 hash)
@@ -116,7 +135,7 @@ struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, 
 
 	for (d = *bucket(parent, hash); d; d = d->hash_next)
 		if (d->hash == hash && d->parent == parent && d->name_len == len &&
-		    memcmp(d->name, name, len) == 0) {
+		    name_equal(d->name, name, len)) {
 			d->flags |= DENTRY_USED;
 			return d;
 		}

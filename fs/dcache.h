@@ -7,6 +7,7 @@
 #pragma once
 
 #include "fs/vfs.h"
+#include "kernel/lib/string.h"
 
 enum dentry_flags {
 	DENTRY_HASHED = 1, // in the cache
@@ -39,13 +40,40 @@ static inline struct inode *dentry_inode(const struct dentry *d)
 	return __atomic_load_n(&d->inode, __ATOMIC_ACQUIRE);
 }
 
-static inline u32 name_hash_step(u32 h, char c)
+// ---- Names by words of 8 bytes: most have one or two ----
+
+// The up to `n` bytes of a name (or a path, which ends in NUL: then n is 8) that begin at s, and
+// anything behind them. The next page may not be there, so bytes near the end of one are taken one
+// by one.
+u64 name_word_by_bytes(const char *s, size_t n);
+static inline u64 name_word(const char *s, size_t n)
 {
-	return (h ^ (u8)c) * 0x01000193u;
+	if (likely(((u64)s & (PAGE_SIZE - 1)) <= PAGE_SIZE - 8))
+		return load64(s);
+	return name_word_by_bytes(s, n);
 }
-#define NAME_HASH_INIT 0x811c9dc5u
+
+// The lowest bit set is the top bit of the first byte of w that is 0; no bit: there is none.
+static inline u64 name_zero_byte(u64 w)
+{
+	return (w - 0x0101010101010101ull) & ~w & 0x8080808080808080ull;
+}
+
+// The first n < 8 bytes, zeros behind.
+static inline u64 name_word_head(u64 w, size_t n)
+{
+	return w & (BIT(8 * n) - 1);
+}
+
+// The hash goes on with a word; the last one of a name with zeros behind it, if it is not empty.
+static inline u64 name_hash_step(u64 h, u64 w)
+{
+	h = (h ^ w) * 0x9e3779b97f4a7c15ull;
+	return h ^ h >> 32;
+}
 
 u32 name_hash(const char *name, size_t len);
+bool name_equal(const char *a, const char *b, size_t len);
 
 // The root of a mounted file system (takes over the caller's reference to `i`), or a place for an
 // inode without a name. NULL: out of memory, the reference stays the caller's.

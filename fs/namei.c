@@ -59,32 +59,47 @@ static struct dentry *step_up(const struct walk *w, struct dentry *d)
 	return cross_down(d->parent);
 }
 
+// The end of the component at `s`; its hash.
+static const char *component_end(const char *s, u32 *hash)
+{
+	u64 h = 0, w, ends;
+
+	for (;; s += 8) {
+		w = name_word(s, 8);
+		ends = name_zero_byte(w) | name_zero_byte(w ^ '/' * 0x0101010101010101ull);
+		if (ends)
+			break;
+		h = name_hash_step(h, w);
+	}
+	w = name_word_head(w, (size_t)__builtin_ctzll(ends) / 8);
+	*hash = (u32)(w ? name_hash_step(h, w) : h);
+	return s + __builtin_ctzll(ends) / 8;
+}
+
 // Parses the next component: name, name_len, hash, rest behind it (and behind its slashes). False
 // at the end of the path.
 static bool next_component(struct walk *w)
 {
 	const char *s = w->rest;
-	u32 h = NAME_HASH_INIT;
 
 	while (*s == '/')
 		s++;
 	if (!*s)
 		return false;
 	w->name = s;
-	for (; *s && *s != '/'; s++)
-		h = name_hash_step(h, *s);
+	s = component_end(s, &w->hash);
 	w->name_len = (u32)(s - w->name);
-	w->hash = h;
 	w->slash = *s == '/';
 	while (*s == '/')
 		s++;
 	w->rest = s;
-	if (w->name[0] != '.' || w->name_len > 2)
-		w->last = LAST_NAME;
-	else if (w->name_len == 1)
-		w->last = LAST_DOT;
-	else
-		w->last = w->name[1] == '.' ? LAST_DOTDOT : LAST_NAME;
+	w->last = LAST_NAME;
+	if (unlikely(w->name[0] == '.' && w->name_len <= 2)) {
+		if (w->name_len == 1)
+			w->last = LAST_DOT;
+		else if (w->name[1] == '.')
+			w->last = LAST_DOTDOT;
+	}
 	return true;
 }
 

@@ -47,6 +47,39 @@ static bool leads_to(const char *path, const char *expected)
 	return same;
 }
 
+// Names are read by words of 8 bytes. Near the end of a page they are not, and the result is the
+// same: hash, comparison, and where a component ends, at every length and place.
+KTEST(vfs_names_at_page_ends)
+{
+	static const char text[] = "/tmp/./../tmp/0123456789abcdefghij//";
+	char *pages = kmalloc(2 * PAGE_SIZE);
+	struct dentry *d;
+
+	if (!EXPECT(pages))
+		return;
+	for (size_t len = 1; len <= 20; len++)
+		for (size_t at = PAGE_SIZE - 24; at <= PAGE_SIZE; at++) {
+			memset(pages, 'x', 2 * PAGE_SIZE);
+			memcpy(pages + at, text + 14, len);
+			EXPECT_EQ(name_hash(pages + at, len), name_hash(text + 14, len));
+			EXPECT(name_equal(pages + at, text + 14, len));
+			pages[at + len - 1] ^= 1;
+			EXPECT(!name_equal(pages + at, text + 14, len));
+		}
+	EXPECT_EQ(touch("/tmp/0123456789abcdefghij"), 0);
+	for (size_t at = PAGE_SIZE - sizeof(text); at <= PAGE_SIZE; at++) {
+		memset(pages, 'x', 2 * PAGE_SIZE);
+		memcpy(pages + at, text, sizeof(text));
+		EXPECT_EQ(path_at(AT, pages + at, 0, &d), -ENOTDIR);
+		pages[at + sizeof(text) - 3] = 0;
+		if (EXPECT_EQ(path_at(AT, pages + at, 0, &d), 0))
+			dentry_put(d);
+	}
+	EXPECT_EQ(vfs_unlinkat(AT, "/tmp/0123456789abcdefghij"), 0);
+	kfree(pages);
+	dcache_shrink(NULL);
+}
+
 KTEST(vfs_walk_basics)
 {
 	EXPECT_EQ(vfs_mkdirat(AT, "/t", 0755), 0);

@@ -79,20 +79,12 @@ void pmem_fence(void)
 	asm_sfence();
 }
 
-static u64 load8(const void *p)
-{
-	u64 v;
-
-	memcpy(&v, p, sizeof(v));
-	return v;
-}
-
 // Replaces `n` bytes from dst on, which all lie in one aligned word (I2).
 static void store_part(phys_t dst, const u8 *src, size_t n)
 {
 	phys_t word = PHYS(ALIGN_DOWN(dst.pa, 8));
 	size_t at = dst.pa - word.pa;
-	u64 found = load8(phys_to_virt(word)), old, new;
+	u64 found = load64(phys_to_virt(word)), old, new;
 
 	do {
 		old = new = found;
@@ -122,11 +114,11 @@ void pmem_memcpy_nt(phys_t dst, const void *src, size_t len)
 	}
 	d = alias(dst);
 	for (; len >= 8 && !IS_ALIGNED((u64)d, LINE); d += 8, s += 8, len -= 8)
-		asm_movnti(d, load8(s));
+		asm_movnti(d, load64(s));
 	for (; len >= LINE; d += LINE, s += LINE, len -= LINE)
 		asm_movnti_line(d, s);
 	for (; len >= 8; d += 8, s += 8, len -= 8)
-		asm_movnti(d, load8(s));
+		asm_movnti(d, load64(s));
 	if (len)
 		store_part(PHYS((u64)d - PMEM_ALIAS_BASE), s, len);
 }

@@ -226,11 +226,12 @@ static void record_write(struct ptfs_fs *fs, u64 off, unsigned run, bool merged,
 	u64 head = PTFS_DE_HEAD(ptfs_name_hash(name, len), units, len, type);
 	le64_t rest[2] = { LE64(0), LE64(PTFS_DE_HEAD(0, run - units, 0, 0)) };
 
-	if (run > units)
-		ptfs_copy_nt(fs, off + (u64)units * PTFS_DIRENT_UNIT, rest, sizeof(rest));
 	if (!merged)
 		ptfs_copy_nt(fs, off + PTFS_DIRENT_NAME, name, len);
-	ptfs_fence(fs);
+	if (run > units) {
+		ptfs_copy_nt(fs, off + (u64)units * PTFS_DIRENT_UNIT, rest, sizeof(rest));
+		ptfs_fence(fs);
+	} // else the head changes no place in the chain but takes those of merged records
 	ptfs_store8_flush(fs, off + offsetof(struct ptfs_dirent, head), head);
 	if (!merged)
 		return; // the transaction's first fence makes the head durable

@@ -12,6 +12,9 @@
 //                                           in-place store has begun, and the head is just cleared)
 //   2. the in-place stores, flush, fence
 //   3. head := 0, flush, fence             commit point
+// A transaction over one word needs no records: the store of an aligned word is atomic by itself.
+// It is made under the same lock, so no record of another transaction names the word, now or later,
+// with the value from before.
 // Locking: tx_lock from begin to commit, so one transaction is open at a time, in slot 0; the other
 // slots are for the day when transactions of unrelated objects run side by side, and recovery reads
 // all. Words that are also stored plainly (times) are stored under the inode's lock, which whoever
@@ -54,35 +57,50 @@ void ptfs_tx_set(struct ptfs_tx *tx, u64 off, u64 value)
 
 static void records_write(struct ptfs_tx *tx, u64 txid)
 {
-	struct ptfs_undo undo[PTFS_TX_RECORDS] = { 0 };
+	struct ptfs_undo undo[PTFS_TX_RECORDS]; // those of the transaction are set in full
 
 	for (unsigned i = 0; i < tx->n; i++) {
-		undo[i].txid = LE64(txid);
-		undo[i].off = LE64(tx->change[i].off);
-		undo[i].old = LE64(ptfs_word(tx->fs, tx->change[i].off));
+		undo[i] = (struct ptfs_undo){
+			.txid = LE64(txid),
+			.off = LE64(tx->change[i].off),
+			.old = LE64(ptfs_word(tx->fs, tx->change[i].off)),
+		};
 		undo[i].crc = LE32(undo_crc(&undo[i]));
 	}
 	ptfs_copy_nt(tx->fs, undo_off(tx->fs, 0, 0), undo, tx->n * sizeof(undo[0]));
 }
 
-void ptfs_tx_commit(struct ptfs_tx *tx)
+static void changes_store(const struct ptfs_tx *tx)
+{
+	for (unsigned i = 0; i < tx->n; i++)
+		ptfs_store8_flush(tx->fs, tx->change[i].off, tx->change[i].value);
+	ptfs_fence(tx->fs);
+}
+
+static void commit_by_records(struct ptfs_tx *tx)
 {
 	struct ptfs_fs *fs = tx->fs;
 	u64 txid = fs->next_txid;
 	u64 head = slot_off(fs, 0);
 
 	fs->next_txid = txid == TXID_MAX ? 1 : txid + 1;
-	if (tx->n) {
-		records_write(tx, txid);
-		ptfs_store8_flush(fs, head, txid << PTFS_TX_COUNT_BITS | tx->n);
-		ptfs_fence(fs);
-		for (unsigned i = 0; i < tx->n; i++)
-			ptfs_store8_flush(fs, tx->change[i].off, tx->change[i].value);
-		ptfs_fence(fs);
-		ptfs_store8_flush(fs, head, 0); // commit point
-		ptfs_fence(fs);
+	records_write(tx, txid);
+	ptfs_store8_flush(fs, head, txid << PTFS_TX_COUNT_BITS | tx->n);
+	ptfs_fence(fs);
+	changes_store(tx);
+	ptfs_store8_flush(fs, head, 0); // commit point
+	ptfs_fence(fs);
+}
+
+void ptfs_tx_commit(struct ptfs_tx *tx)
+{
+	if (tx->n > 1) {
+		commit_by_records(tx);
+	} else if (tx->n) {
+		ptfs_fence(tx->fs); // what the word leads to is durable first
+		changes_store(tx);  // commit point
 	}
-	ptfs_mutex_unlock(&fs->tx_lock);
+	ptfs_mutex_unlock(&tx->fs->tx_lock);
 }
 
 bool ptfs_journal_open(const struct ptfs_fs *fs)

@@ -5,7 +5,9 @@
 // Not here: records (dir.c), the transaction itself (journal.c).
 //
 // Locking: the caller holds the directory locks. tx_lock guards mode, links, owner and parent.
-// Persistence: done once the transaction is committed. Times of directories follow by plain stores.
+// Persistence: done once the transaction is committed. The times are stored just before it, where
+// nothing can fail any more, and its first fence makes them durable: whoever sees the change sees
+// that there was one. A crash in between leaves new times on names that stayed.
 // Failure: until the commit nothing is visible, and what was taken is given back.
 #include "fs/ptfs/ptfs_internal.h"
 
@@ -41,12 +43,25 @@ static void links_set(struct ptfs_tx *tx, struct ptfs_inode *ip, s32 delta)
 	ptfs_tx_set(tx, PTFS_FIELD(ip, mode_links), ptfs_pack(ip->mode, ip->nlink));
 }
 
+// Right before the transaction, which fences.
 static void touch(struct ptfs_inode *ip, bool modified)
 {
 	ptfs_mutex_lock(&ip->lock);
 	ptfs_times_set(ip, modified);
 	ptfs_mutex_unlock(&ip->lock);
-	ptfs_fence(ip->fs);
+}
+
+// The same for a file that loses `links` names. One that loses its last ends with the next crash,
+// so its time changes only for those who have it open.
+static void touch_losing(struct ptfs_inode *ip, u32 links)
+{
+	if (ip->nlink > links) {
+		touch(ip, false);
+		return;
+	}
+	ptfs_mutex_lock(&ip->lock);
+	ip->ctime_ns = ptfs_time_ns();
+	ptfs_mutex_unlock(&ip->lock);
 }
 
 // A name that leads to a free inode is damage, not absence.
@@ -130,6 +145,7 @@ int ptfs_create(struct ptfs_inode *dir, const char *name, size_t len,
 	err = ptfs_inode_new(dir->fs, a, dir->ino, &ip);
 	if (err)
 		return err;
+	touch(dir, true);
 	ptfs_tx_begin(&tx, dir->fs);
 	ptfs_tx_set(&tx, ino_word(&slot), ip->ino);
 	links_set(&tx, ip, 0);
@@ -137,7 +153,6 @@ int ptfs_create(struct ptfs_inode *dir, const char *name, size_t len,
 		links_set(&tx, dir, 1);
 	ptfs_tx_commit(&tx);
 	ptfs_dir_added(dir, &slot);
-	touch(dir, true);
 	*out = ip;
 	return 0;
 }
@@ -185,13 +200,13 @@ int ptfs_link(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_
 		err = name_prepare(dir, name, len, target->mode, &slot);
 	if (err)
 		return err;
+	touch(target, false);
+	touch(dir, true);
 	ptfs_tx_begin(&tx, dir->fs);
 	ptfs_tx_set(&tx, ino_word(&slot), target->ino);
 	links_set(&tx, target, 1);
 	ptfs_tx_commit(&tx);
 	ptfs_dir_added(dir, &slot);
-	touch(target, false);
-	touch(dir, true);
 	return 0;
 }
 
@@ -224,13 +239,13 @@ int ptfs_unlink(struct ptfs_inode *dir, const char *name, size_t len)
 		ptfs_iput(ip);
 		return -EISDIR;
 	}
+	touch_losing(ip, 1);
+	touch(dir, true);
 	ptfs_tx_begin(&tx, dir->fs);
 	ptfs_tx_set(&tx, ino_word(&slot), 0);
 	links_set(&tx, ip, -1);
 	ptfs_tx_commit(&tx);
 	ptfs_dir_removed(dir, &slot);
-	touch(ip, false);
-	touch(dir, true);
 	ptfs_iput(ip);
 	return 0;
 }
@@ -262,13 +277,14 @@ int ptfs_rmdir(struct ptfs_inode *dir, const char *name, size_t len)
 		return err;
 	err = rmdir_check(dir, ip);
 	if (!err) {
+		touch_losing(ip, ip->nlink);
+		touch(dir, true);
 		ptfs_tx_begin(&tx, dir->fs);
 		ptfs_tx_set(&tx, ino_word(&slot), 0);
 		links_set(&tx, ip, -(s32)ip->nlink);
 		links_set(&tx, dir, -1);
 		ptfs_tx_commit(&tx);
 		ptfs_dir_removed(dir, &slot);
-		touch(dir, true);
 	}
 	ptfs_iput(ip);
 	return err;
@@ -316,6 +332,14 @@ static int victim_check(const struct rename *r, unsigned flags)
 	return ptfs_is(r->victim, PTFS_S_IFDIR) ? -EISDIR : 0;
 }
 
+static void rename_touch(struct rename *r)
+{
+	touch(r->from, true);
+	if (r->to != r->from)
+		touch(r->to, true);
+	touch(r->ip, false);
+}
+
 // One transaction: the new name appears, the old one and the victim's go, links and parent follow.
 // The new name is a record of its own, so a record never changes its type.
 static void rename_commit(struct rename *r)
@@ -324,6 +348,9 @@ static void rename_commit(struct rename *r)
 	s32 to_links = (dir ? 1 : 0) - (dir && r->victim ? 1 : 0);
 	struct ptfs_tx tx;
 
+	rename_touch(r);
+	if (r->victim)
+		touch_losing(r->victim, dir ? r->victim->nlink : 1);
 	ptfs_tx_begin(&tx, r->from->fs);
 	ptfs_tx_set(&tx, ino_word(&r->fresh), r->ip->ino);
 	ptfs_tx_set(&tx, ino_word(&r->old), 0);
@@ -345,10 +372,6 @@ static void rename_commit(struct rename *r)
 	if (r->victim)
 		ptfs_dir_removed(r->to, &r->gone);
 	ptfs_dir_added(r->to, &r->fresh);
-	touch(r->from, true);
-	if (r->to != r->from)
-		touch(r->to, true);
-	touch(r->ip, false);
 }
 
 // The record names another inode; where that is of another kind, the record's head says so, too.
@@ -378,6 +401,8 @@ static void exchange_commit(struct rename *r)
 	s32 links = (s32)ptfs_is(r->ip, PTFS_S_IFDIR) - (s32)ptfs_is(r->victim, PTFS_S_IFDIR);
 	struct ptfs_tx tx;
 
+	rename_touch(r);
+	touch(r->victim, false);
 	ptfs_tx_begin(&tx, r->from->fs);
 	record_set(&tx, &r->old, r->victim);
 	record_set(&tx, &r->gone, r->ip);
@@ -388,11 +413,6 @@ static void exchange_commit(struct rename *r)
 		links_set(&tx, r->to, links);
 	}
 	ptfs_tx_commit(&tx);
-	touch(r->from, true);
-	if (r->to != r->from)
-		touch(r->to, true);
-	touch(r->ip, false);
-	touch(r->victim, false);
 }
 
 static int exchange_check(const struct rename *r)

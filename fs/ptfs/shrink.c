@@ -311,11 +311,22 @@ int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end)
 	return err;
 }
 
+// Neither a tree nor a direct block: most files that come and go, and every empty one.
+static bool is_empty(const struct ptfs_inode *ip, u64 root)
+{
+	const le64_t *words = ptfs_at(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
+	u64 any = root;
+
+	for (unsigned i = 0; i < PTFS_DIRECT; i++)
+		any |= le64_get(&words[i]);
+	return !any;
+}
+
 void ptfs_map_release(struct ptfs_inode *ip)
 {
 	u64 root = ptfs_word(ip->fs, ip->root_off);
 
-	if (!ip->leaf_type || ip->bad)
+	if (!ip->leaf_type || ip->bad || is_empty(ip, root))
 		return;
 	ptfs_map_forget(ip);
 	ptfs_revoke_begin(&ip->home);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: CRC-32C, reflected polynomial 0x82f63b78, a byte at a time: no start-up work, and the same
-// result on every machine.
+// result on every machine. Where the CPU has an instruction for it, its layer says so at boot.
+// Not here: that instruction (kernel/x86/crc32c.c).
 #include "kernel/lib/crc32c.h"
 
 static const u32 crc32c_byte[256] = {
@@ -44,7 +45,7 @@ static const u32 crc32c_byte[256] = {
 	0xbe2da0a5, 0x4c4623a6, 0x5f16d052, 0xad7d5351,
 };
 
-u32 crc32c(u32 crc, const void *data, size_t len)
+u32 crc32c_by_table(u32 crc, const void *data, size_t len)
 {
 	const u8 *p = data;
 
@@ -52,4 +53,16 @@ u32 crc32c(u32 crc, const void *data, size_t len)
 	while (len--)
 		crc = crc >> 8 ^ crc32c_byte[(crc ^ *p++) & 0xff];
 	return ~crc;
+}
+
+static crc32c_fn *way = crc32c_by_table; // set once, before there is a second CPU
+
+void crc32c_use(crc32c_fn *fn)
+{
+	way = fn;
+}
+
+u32 crc32c(u32 crc, const void *data, size_t len)
+{
+	return way(crc, data, len);
 }

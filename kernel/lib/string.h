@@ -19,6 +19,15 @@ char *strchr(const char *s, int c);
 char *strrchr(const char *s, int c);
 char *strstr(const char *s, const char *what);
 
+// The 8 bytes at `p`, however aligned. Not a call, as memcpy is.
+static inline u64 load64(const void *p)
+{
+	u64 v;
+
+	__builtin_memcpy(&v, p, sizeof(v));
+	return v;
+}
+
 // Copy at most `size` - 1 bytes of src and a NUL. Returns strlen(src): truncated if >= size.
 size_t strlcpy(char *dst, const char *src, size_t size);
 size_t strlcat(char *dst, const char *src, size_t size);

@@ -169,6 +169,22 @@ static inline void asm_rep_stosq(void *dst, u64 word, size_t words)
 	__asm__ volatile("rep stosq" : "+D"(dst), "+c"(words) : "a"(word) : "memory");
 }
 
+// ---- CRC-32C (SDM 2A, CRC32): the remainder, not inverted. Only where CPUID has SSE4.2 ------------
+
+static inline u32 asm_crc32_u8(u32 crc, u8 v)
+{
+	__asm__("crc32b %1, %0" : "+r"(crc) : "rm"(v));
+	return crc;
+}
+
+static inline u32 asm_crc32_u64(u32 crc, u64 v)
+{
+	u64 wide = crc;
+
+	__asm__("crc32q %1, %0" : "+r"(wide) : "rm"(v));
+	return (u32)wide;
+}
+
 // ---- Ports --------------------------------------------------------------------------------------
 
 static inline void asm_outb(u16 port, u8 v)

@@ -9,6 +9,7 @@
 #include "kernel/x86/cpu.h"
 
 #include "kernel/console.h"
+#include "kernel/lib/crc32c.h"
 #include "kernel/lib/string.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/gdt.h"
@@ -65,6 +66,7 @@ static void read_features(struct cpu_features *f)
 	f->pge = r1.edx & BIT(13);
 	f->clflush = r1.edx & BIT(19);
 	f->pcid = r1.ecx & BIT(17);
+	f->sse42 = r1.ecx & BIT(20);
 	f->x2apic = r1.ecx & BIT(21);
 	f->tsc_deadline = r1.ecx & BIT(24);
 	f->hypervisor = r1.ecx & BIT(31);
@@ -126,6 +128,8 @@ void cpu_init_ap(struct cpu *c, void *ist_area)
 void cpu_init(void)
 {
 	read_features(&cpu_features);
+	if (cpu_features.sse42)
+		crc32c_use(crc32c_by_instruction);
 	trap_init();
 	cpu_init_ap(&cpus[0], boot_ist_area);
 	log_features(&cpu_features);

@@ -52,10 +52,14 @@ void cpu_set_kernel_stack(u64 top);
 struct cpu_features {
 	bool nx, smep, smap, umip, pge, pcid, gib_pages, rdtscp, la57, fsgsbase;
 	bool clflush, clflushopt, clwb, invariant_tsc, x2apic, tsc_deadline, hypervisor, mce;
+	bool sse42;
 	u8 phys_bits, virt_bits;
 	char vendor[13], brand[49];
 };
 extern struct cpu_features cpu_features;
+
+// For CPUs with sse42; kernel/lib/crc32c.h.
+u32 crc32c_by_instruction(u32 crc, const void *data, size_t len);
 
 // The boot CPU: CPUID, GDT, IDT, control registers, SYSCALL.
 void cpu_init(void);

@@ -2,6 +2,7 @@
 //
 // Traps, the exception table, time and calls between CPUs.
 #include "kernel/ktest.h"
+#include "kernel/lib/crc32c.h"
 #include "kernel/lib/string.h"
 #include "kernel/sched/thread.h"
 #include "kernel/symbols.h"
@@ -93,4 +94,22 @@ KTEST(smp_call_reaches_all_others)
 		preempt_enable();
 		EXPECT_EQ(called, cpumask_all().bits & ~me);
 	}
+}
+
+// The instruction and the table agree on every length and alignment; and both on RFC 3720's values.
+KTEST(crc32c_ways_agree)
+{
+	static const u8 zeros[32];
+	u8 bytes[80];
+
+	EXPECT_EQ(crc32c(0, "123456789", 9), 0xe3069283u);
+	EXPECT_EQ(crc32c(0, zeros, sizeof(zeros)), 0x8a9136aau);
+	if (!cpu_features.sse42)
+		return;
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (u8)(i * 89 + 7);
+	for (unsigned at = 0; at < 8; at++)
+		for (unsigned len = 0; len <= sizeof(bytes) - at; len++)
+			EXPECT_EQ(crc32c_by_instruction(len, bytes + at, len),
+				  crc32c_by_table(len, bytes + at, len));
 }

@@ -209,6 +209,14 @@ static void test_times_by_the_way(void)
 	LOOK();
 	ok(later(st.st_ctim, file.st_ctim), "unlink: ctime");
 	ok(later(now.st_mtim, dir.st_mtim), "the directory's mtime");
+	link("d/f", "d/h");
+	make("d/i", "");
+	MARK();
+	rename("d/i", "d/h");
+	LOOK();
+	ok(later(st.st_ctim, file.st_ctim), "rename over another name of it: ctime");
+	is((long)st.st_nlink, 1, "which is gone");
+	unlink("d/h");
 	MARK();
 	mkdir("d/e", 0755);
 	LOOK();
@@ -223,8 +231,11 @@ static void test_times_by_the_way(void)
 	ftruncate(fd, 100);
 	LOOK();
 	ok(later(st.st_mtim, file.st_mtim), "ftruncate: mtime");
-	close(fd);
+	MARK();
 	unlink("d/f");
+	LOOK();
+	ok(later(st.st_ctim, file.st_ctim), "the last unlink: ctime");
+	close(fd);
 	rmdir("d");
 }
 
