@@ -209,14 +209,6 @@ static void test_times_by_the_way(void)
 	LOOK();
 	ok(later(st.st_ctim, file.st_ctim), "unlink: ctime");
 	ok(later(now.st_mtim, dir.st_mtim), "the directory's mtime");
-	link("d/f", "d/h");
-	make("d/i", "");
-	MARK();
-	rename("d/i", "d/h");
-	LOOK();
-	ok(later(st.st_ctim, file.st_ctim), "rename over another name of it: ctime");
-	is((long)st.st_nlink, 1, "which is gone");
-	unlink("d/h");
 	MARK();
 	mkdir("d/e", 0755);
 	LOOK();
@@ -231,10 +223,32 @@ static void test_times_by_the_way(void)
 	ftruncate(fd, 100);
 	LOOK();
 	ok(later(st.st_mtim, file.st_mtim), "ftruncate: mtime");
+	close(fd);
+	unlink("d/f");
+	rmdir("d");
+}
+
+// A file whose other name is replaced, and one that loses its last name.
+static void test_times_of_losers(void)
+{
+	struct stat file, dir, now;
+	int fd;
+
+	mkdir("d", 0755);
+	fd = open("d/f", O_RDWR | O_CREAT, 0644);
+	link("d/f", "d/h");
+	make("d/i", "");
+	MARK();
+	rename("d/i", "d/h");
+	LOOK();
+	ok(later(st.st_ctim, file.st_ctim), "rename over another name of it: ctime");
+	is((long)st.st_nlink, 1, "which is gone");
+	unlink("d/h");
 	MARK();
 	unlink("d/f");
 	LOOK();
 	ok(later(st.st_ctim, file.st_ctim), "the last unlink: ctime");
+	ok(later(now.st_mtim, dir.st_mtim), "and the directory's mtime");
 	close(fd);
 	rmdir("d");
 }
@@ -420,6 +434,7 @@ int main(void)
 	test_chown();
 	test_times();
 	test_times_by_the_way();
+	test_times_of_losers();
 	test_statfs();
 	test_stat();
 	test_access();
