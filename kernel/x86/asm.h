@@ -169,7 +169,7 @@ static inline void asm_rep_stosq(void *dst, u64 word, size_t words)
 	__asm__ volatile("rep stosq" : "+D"(dst), "+c"(words) : "a"(word) : "memory");
 }
 
-// ---- CRC-32C (SDM 2A, CRC32): the remainder, not inverted. Only where CPUID has SSE4.2 ------------
+// ---- CRC-32C (SDM 2A, CRC32): the remainder, not inverted. Only where CPUID has SSE4.2 ----------
 
 static inline u32 asm_crc32_u8(u32 crc, u8 v)
 {
