@@ -15,6 +15,7 @@
 #include "mm/ptbatch.h"
 
 #include "kernel/panic.h"
+#include "kernel/sched/epoch.h"
 #include "kernel/sched/thread.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
@@ -206,12 +207,17 @@ void ptbatch_flush_kernel(void)
 void aspace_switch(struct aspace *as)
 {
 	struct cpu *c = this_cpu();
+	u64 e;
 
 	if (c->loaded_as == as)
 		return;
+	// A quiescent point of the epoch: the load of CR3 is its flush, and no code on this CPU is
+	// in a section with preemption off but its caller, who holds no pointer over it.
+	e = epoch_now();
 	// I2. MOV CR3 is serialising: the store before it is visible before the new tables are
 	// walked.
 	__atomic_store_n(&c->loaded_as, AS_SWITCHING, __ATOMIC_SEQ_CST);
 	asm_write_cr3(as ? as->root.pa : kmap_root().pa);
 	__atomic_store_n(&c->loaded_as, as, __ATOMIC_SEQ_CST);
+	epoch_publish(e);
 }

@@ -29,9 +29,6 @@ struct aspace;
 #define PTBATCH_FRAMES     64
 #define PTBATCH_RESERVE    8 // what is guaranteed to fit while not full
 
-// loaded_as of a CPU between two address spaces: counts for every one.
-#define AS_SWITCHING ((struct aspace *)1)
-
 struct ptbatch {
 	struct aspace *as;
 	u64 start, end; // range to flush in `as`; start >= end: nothing yet

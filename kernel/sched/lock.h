@@ -60,6 +60,7 @@ enum lock_rank {
 	RANK_FUTEX,     // proc: a bucket of futexes (spin); two: the lower address first
 	RANK_TTY,       // tty input ring (spin, irq)
 	RANK_POLL,      // fs: pollers of one object (spin, irq)
+	RANK_EPOCH,     // sched: what waits for the epoch on one CPU (spin, irq)
 	RANK_WAITQ,     // sched: wait queues (spin, irq)
 	RANK_TIMER,     // sched: timer heap (spin, irq)
 	RANK_RUNQ,      // sched: run queues (spin, irq); two: by CPU number

@@ -28,6 +28,7 @@
 #include "kernel/sched/sched_internal.h"
 
 #include "kernel/panic.h"
+#include "kernel/sched/epoch.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/msr.h"
 #include "kernel/x86/smp.h"
@@ -327,8 +328,10 @@ NO_TSA static void reschedule(bool preempted)
 
 void sched_preempt(void)
 {
-	if (this_cpu()->need_resched && this_runq()->started)
-		reschedule(true);
+	if (!this_cpu()->need_resched || !this_runq()->started)
+		return;
+	epoch_preemption_point();
+	reschedule(true);
 }
 
 void sched_prepare_sleep(bool interruptible)
@@ -397,6 +400,7 @@ static void tick(void)
 	struct thread *t = rq->current;
 
 	timer_run();
+	epoch_tick();
 	if (READ_ONCE(rq->nr_ready) == 0)
 		return;
 	if (t == &rq->idle || time_now_ns() - t->slice_start_ns >= SLICE_NS)

@@ -9,6 +9,7 @@
 #include "kernel/lib/errno.h"
 #include "kernel/lib/printf.h"
 #include "kernel/lib/string.h"
+#include "kernel/sched/epoch.h"
 #include "kernel/sched/thread.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
@@ -136,10 +137,19 @@ static int store_pagetable(const char *text, void *arg)
 
 static void show_stat(struct seq *s, void *arg)
 {
+	struct epoch_stats e = epoch_stats();
+
 	(void)arg;
 	for (unsigned i = 0; i < MM_STAT_COUNT; i++)
 		seq_printf(s, "%-18s %12lu  %s\n", mm_stat_name(i), mm_stat_read(i),
 			   mm_stat_text(i));
+	seq_printf(s, "%-18s %12lu  %s\n", "epoch", e.epoch, "epochs begun");
+	seq_printf(s, "%-18s %12lu  %s\n", "epoch_published", e.published,
+		   "flushes at ticks, for an epoch");
+	seq_printf(s, "%-18s %12lu  %s\n", "epoch_ipis", e.kicks,
+		   "CPUs interrupted because they lagged behind");
+	seq_printf(s, "%-18s %12lu  %s\n", "epoch_waiting", e.waiting,
+		   "objects that wait for an epoch to be freed");
 }
 
 static void show_meminfo(struct seq *s, void *arg)

@@ -29,6 +29,9 @@ struct cpu {
 	void *arch;               // GDT, TSS and the like (kernel/x86/gdt.c)
 } __cacheline;
 
+// loaded_as between two address spaces: counts for every one.
+#define AS_SWITCHING ((struct aspace *)1)
+
 extern struct cpu cpus[CPU_MAX];
 
 static inline struct cpu *this_cpu(void)

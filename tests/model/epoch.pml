@@ -135,8 +135,10 @@ end:	do
 
 // ---- CPU 1: switches, idles, holds pointers -----------------------------------------------------
 
+// A switch is a quiescent point, too: its flush is the load of CR3.
 inline switch_to(as)
 {
+	e = E;
 #ifdef LOADED_BEFORE_CR3
 	store(1, LOADED, as);
 	load_cr3(1, as);
@@ -147,6 +149,8 @@ inline switch_to(as)
 	load_cr3(1, as);
 	store(1, LOADED, as);
 #endif
+	store(1, SEEN, e);
+	d_step { last = e; e = 0 }
 }
 
 inline go_idle()
