@@ -13,24 +13,11 @@
 
 #define LINE 64u
 
-static void check_range(const struct ptfs_fs *fs, u64 off, u64 len)
-{
-	ptfs_assert(off < fs->region.bytes && len <= fs->region.bytes - off);
-}
-
 static void check_writable(const struct ptfs_fs *fs, u64 off, u64 len)
 {
-	check_range(fs, off, len);
+	ptfs_check_range(fs, off, len);
 	ptfs_assert(!fs->read_only);
 	ptfs_assert(fs->recovering || __atomic_load_n(&fs->dirty, __ATOMIC_ACQUIRE));
-}
-
-const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len)
-{
-	check_range(fs, off, len);
-	if (unlikely(fs->shadow))
-		return ptfs_shadow_at(fs, off, len);
-	return (const u8 *)fs->region.view + off;
 }
 
 void ptfs_store8(struct ptfs_fs *fs, u64 off, u64 value)
@@ -47,14 +34,14 @@ void ptfs_store8_flush(struct ptfs_fs *fs, u64 off, u64 value)
 
 u64 ptfs_cas8(struct ptfs_fs *fs, u64 off, u64 old, u64 value)
 {
-	check_range(fs, off, 8);
+	ptfs_check_range(fs, off, 8);
 	ptfs_assert(!fs->read_only);
 	return pmem_cas8(ptfs_pa(fs, off), old, value);
 }
 
 void ptfs_flush(struct ptfs_fs *fs, u64 off, u64 len)
 {
-	check_range(fs, off, len);
+	ptfs_check_range(fs, off, len);
 	pmem_flush(ptfs_pa(fs, off), len);
 }
 
@@ -114,7 +101,7 @@ void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len)
 
 void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value)
 {
-	check_range(fs, off, 8);
+	ptfs_check_range(fs, off, 8);
 	ptfs_assert(!fs->read_only);
 	pmem_store8(ptfs_pa(fs, off), value);
 	pmem_flush(ptfs_pa(fs, off), 8);

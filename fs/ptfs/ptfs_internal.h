@@ -136,10 +136,28 @@ static inline void *ptfs_segs_at(const struct ptfs_segs *s, u64 i, u32 bytes)
 	return (u8 *)s->page[i / per] + i % per * bytes;
 }
 
+// ---- shadow.c ----
+
+// As ptfs_at, while fs->shadow is set.
+const void *ptfs_shadow_at(const struct ptfs_fs *fs, u64 off, u64 len);
+// The word at `off`, in a chunk of inodes or directories, reads as `value` from now on. -ENOMEM.
+int ptfs_shadow_set(struct ptfs_fs *fs, u64 off, u64 value) __must_check;
+void ptfs_shadow_free(struct ptfs_fs *fs);
+
 // ---- medium.c: every read and write of the medium ----
 
+static inline void ptfs_check_range(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	ptfs_assert(off < fs->region.bytes && len <= fs->region.bytes - off);
+}
 // Bytes [off, off + len) as a const pointer; the range lies in the file system.
-const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len);
+static inline const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	ptfs_check_range(fs, off, len);
+	if (unlikely(fs->shadow))
+		return ptfs_shadow_at(fs, off, len);
+	return (const u8 *)fs->region.view + off;
+}
 static inline u64 ptfs_word(const struct ptfs_fs *fs, u64 off)
 {
 	return le64_get(ptfs_at(fs, off, 8));
@@ -158,14 +176,6 @@ void ptfs_copy_nt(struct ptfs_fs *fs, u64 off, const void *src, u64 len);
 // Make bytes zero. Lines that read as zero are written back, not stored, so a sparse image stays
 // sparse. Durable after a fence. `len` may be 0.
 void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len);
-
-// ---- shadow.c ----
-
-// As ptfs_at, while fs->shadow is set.
-const void *ptfs_shadow_at(const struct ptfs_fs *fs, u64 off, u64 len);
-// The word at `off`, in a chunk of inodes or directories, reads as `value` from now on. -ENOMEM.
-int ptfs_shadow_set(struct ptfs_fs *fs, u64 off, u64 value) __must_check;
-void ptfs_shadow_free(struct ptfs_fs *fs);
 
 // ---- Entries (medium.c) ----
 

@@ -127,6 +127,7 @@ static int walk_tail(struct ptfs_inode *ip, u64 root)
 	u64 block = ip->size >> PTFS_BLOCK_SHIFT;
 	u64 skip = ip->size & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
+	struct ptfs_ref ref;
 	int err;
 
 	if (!ip->fs->scanning || ip->fs->read_only || !ptfs_is(ip, PTFS_S_IFREG))
@@ -134,6 +135,14 @@ static int walk_tail(struct ptfs_inode *ip, u64 root)
 	// Where there is no 2 MiB leaf, whole blocks have no tail.
 	if (!skip && (ptfs_root_level(root) <= PT_PMD && !(root & PTE_PS)))
 		return 0;
+	if (!root) { // the same, nearer
+		u64 e = block < PTFS_DIRECT ? ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * block)
+					    : 0;
+
+		if (e && !ptfs_entry_decode(ip->fs, e, PT_PTE, &ref))
+			zero_tail(ip->fs, ref.off + skip, ref.off + PTFS_BLOCK);
+		return 0;
+	}
 	err = ptfs_map_extent(ip, block, 1, &x);
 	if (err || x.hole || (!skip && x.level == PT_PTE))
 		return err;
