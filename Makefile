@@ -401,15 +401,16 @@ fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
 		echo "fuzzing $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=$$f. $$f.corpus tests/fuzz/corpus/$$name; done
 
-bench: $(DAX64_ISO) $(NEEDED_IMAGE) ## instructions per operation
+bench: $(DAX64_ISO) $(BUILD)/profile-cpus.so $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
+	$(Q)tools/bench-mount
 
 profile: export DAX64_CMD = $(value CMD)
 profile: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(BUILD)/profile-count.so $(NEEDED_IMAGE) ## instructions of CMD by kernel function; OPS= divides, LESS= is taken off
 	$(Q)tools/profile/profile $(if $(OPS),--ops $(OPS)) $(if $(TOP),--top $(TOP)) \
 		$(if $(LESS),--less "$(LESS)") $(IMAGE:%=--image %)
 
-$(BUILD)/profile-count.so: tools/profile/count.c
+$(BUILD)/profile-%.so: tools/profile/%.c
 	$(call say,HOSTCC)
 	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -O2 $(WARN) -o $@ $<
 
