@@ -134,15 +134,15 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 	if (err)
 		return err;
 	if (!skip && ptfs_chunk_fits(block, left >> PTFS_BLOCK_SHIFT, &x)) {
-		err = ptfs_map_zeroed(ip, block, PT_PMD);
-		if (!err)
-			return -EEXIST;
+		// Filled before it is published, as a block is: a crash shows the hole or all of it.
+		*want = PTFS_CHUNK;
+		err = ptfs_map_filled(ip, block, PT_PMD, from, 0, *want, done);
 		if (err != -ENOSPC && err != -EEXIST)
 			return err;
 	}
 	if (x.hole) {
 		*want = min(left, PTFS_BLOCK - skip);
-		return ptfs_map_filled(ip, block, from, skip, *want, done);
+		return ptfs_map_filled(ip, block, PT_PTE, from, skip, *want, done);
 	}
 	*want = min(left, x.blocks * PTFS_BLOCK - skip);
 	*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), *want);

@@ -314,10 +314,10 @@ static inline u64 ptfs_blocks_touched(u64 skip, u64 len)
 // Publish a new zeroed unit of `level` (PT_PTE: block, PT_PMD: chunk) in the hole at `block`.
 // -EEXIST: no such hole any more, look again. Mapping lock held.
 int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level) __must_check;
-// Publish a new block that holds `len` bytes of `from` at `skip`, zeros elsewhere. *done: bytes
-// taken.
-int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
-		    u64 *done) __must_check;
+// Publish a new unit of `level` that holds `len` bytes of `from` at `skip`, zeros elsewhere. *done:
+// bytes taken. -EEXIST: nothing was taken, look again.
+int ptfs_map_filled(struct ptfs_inode *ip, u64 block, int level, struct ptfs_iter *from, u64 skip,
+		    u64 len, u64 *done) __must_check;
 u64 ptfs_map_count(struct ptfs_inode *ip); // leaf blocks
 // A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody.
 // -ENOSPC, -ENOMEM.

@@ -450,42 +450,80 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 	return -EEXIST;
 }
 
-int ptfs_map_filled(struct ptfs_inode *ip, u64 block, struct ptfs_iter *from, u64 skip, u64 len,
-		    u64 *done)
+// The filled block `off` for `block`, of which [skip, skip + len) are the caller's bytes, at `slot`
+// (off 0: still to be found). Has a page fault filled the hole meanwhile, they go into that block.
+static int publish_filled(struct ptfs_inode *ip, u64 block, struct slot *slot, u64 off, u64 skip,
+			  u64 len)
 {
 	struct ptfs_fs *fs = ip->fs;
 	struct ptfs_extent x;
+	int err = slot->off ? 0 : slot_find(ip, block, PT_PTE, slot);
+
+	while (!err && !slot_publish(ip, slot, off, PT_PTE))
+		err = slot_find(ip, block, PT_PTE, slot);
+	if (!err)
+		return 0;
+	if (err == -EEXIST)
+		err = ptfs_map_extent(ip, block, 1, &x);
+	if (!err)
+		ptfs_copy_nt(fs, x.off + skip, ptfs_at(fs, off + skip, len), len);
+	ptfs_block_free(fs, off);
+	return err;
+}
+
+// A page fault has put something where the filled chunk `off` should stand: block by block then.
+static int scatter(struct ptfs_inode *ip, u64 block, u64 off, u64 *done)
+{
+	u64 first_lost = PTFS_CHUNK_BLOCKS;
+	int err = 0;
+
+	for (u64 i = 0; i < PTFS_CHUNK_BLOCKS; i++) {
+		u64 at = off + i * PTFS_BLOCK;
+		struct slot slot = { .off = 0 };
+		int lost = 0;
+
+		if (i * PTFS_BLOCK >= *done || first_lost < i)
+			ptfs_block_free(ip->fs, at);
+		else
+			lost = publish_filled(ip, block + i, &slot, at, 0,
+					      min(*done - i * PTFS_BLOCK, (u64)PTFS_BLOCK));
+		if (lost) {
+			first_lost = i;
+			err = lost;
+		}
+	}
+	*done = min(*done, first_lost * PTFS_BLOCK);
+	return *done ? 0 : err;
+}
+
+int ptfs_map_filled(struct ptfs_inode *ip, u64 block, int level, struct ptfs_iter *from, u64 skip,
+		    u64 len, u64 *done)
+{
+	struct ptfs_fs *fs = ip->fs;
 	struct slot slot;
 	u64 off;
 	int err;
 
 	if (ip->bad)
 		return -EUCLEAN;
-	err = slot_find(ip, block, PT_PTE, &slot);
+	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;
-	err = ptfs_block_alloc(fs, ip->leaf_type, &off);
+	err = level == PT_PTE ? ptfs_block_alloc(fs, ip->leaf_type, &off)
+			      : ptfs_chunk_alloc(fs, &off);
 	if (err)
 		return err;
 	*done = ptfs_iter_to_medium(from, ptfs_pa(fs, off + skip), len);
 	if (!*done) {
-		ptfs_block_free(fs, off);
+		if (level == PT_PTE)
+			ptfs_block_free(fs, off);
+		else
+			ptfs_chunk_free(fs, off);
 		return -EFAULT;
 	}
 	ptfs_zero(fs, off, skip);
-	ptfs_zero(fs, off + skip + *done, PTFS_BLOCK - skip - *done);
-	while (!slot_publish(ip, &slot, off, PT_PTE)) {
-		err = slot_find(ip, block, PT_PTE, &slot);
-		if (err)
-			break;
-	}
-	if (!err)
-		return 0;
-	// A page fault filled the hole meanwhile: the caller's bytes go into that block.
-	if (err == -EEXIST)
-		err = ptfs_map_extent(ip, block, 1, &x);
-	if (!err)
-		ptfs_copy_nt(fs, x.off + skip, ptfs_at(fs, off + skip, *done), *done);
-	ptfs_block_free(fs, off);
-	return err;
+	ptfs_zero(fs, off + skip + *done, pt_span(level) - skip - *done);
+	if (level == PT_PTE)
+		return publish_filled(ip, block, &slot, off, skip, *done);
+	return slot_publish(ip, &slot, off, level) ? 0 : scatter(ip, block, off, done);
 }
