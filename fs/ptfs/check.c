@@ -5,8 +5,9 @@
 // Not here: entries and claims, which the scan itself judges (verify.c).
 //
 // Checked besides: each name leads to a live inode of its type, is there once, and hashes right;
-// link counts; every directory hangs below the root where its parent word says; nothing beyond EOF
-// without PREALLOC; bitmap and inode count of the snapshot.
+// link counts; no inode without links that is not free; every directory hangs below the root where
+// its parent word says; nothing beyond EOF without PREALLOC; bitmap and inode count of the
+// snapshot.
 #include "fs/ptfs/ptfs_internal.h"
 
 struct check {
@@ -109,6 +110,28 @@ static int check_beyond_eof(struct check *c, struct ptfs_inode *ip)
 	return 0;
 }
 
+// Recovery sets what has lost its last name to 0. What it has forgotten can never be used again.
+static int check_dead(struct check *c)
+{
+	for (u64 block = 0; block * PTFS_INODES_PER_BLOCK < c->inode_end;) {
+		struct ptfs_extent x;
+		int err = itable_extent(c, block, &x);
+
+		if (err)
+			return err;
+		for (u64 i = 0; !x.hole && i < x.blocks * PTFS_INODES_PER_BLOCK; i++) {
+			u64 w = ptfs_word(c->fs, x.off + i * PTFS_INODE_BYTES +
+							 offsetof(struct ptfs_dinode, mode_links));
+
+			if (w && !(w >> 32))
+				found(c, "no links, and not free: mode_links, 0",
+				      block * PTFS_INODES_PER_BLOCK + i, w, 0);
+		}
+		block += x.blocks;
+	}
+	return 0;
+}
+
 static int note_bitmap(struct check *c)
 {
 	u64 per = PTFS_SEG_BYTES / PTFS_BITMAP_BYTES;
@@ -132,6 +155,8 @@ static int first_pass(struct check *c, const struct ptfs_region *r)
 		err = note_bitmap(c);
 	if (!err)
 		err = find_inode_end(c);
+	if (!err && c->result->was_clean)
+		err = check_dead(c);
 	if (!err && c->result->was_clean)
 		err = for_each_inode(c, check_beyond_eof);
 	ptfs_abandon(c->fs);
