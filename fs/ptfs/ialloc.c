@@ -99,8 +99,7 @@ static int target_write(struct ptfs_inode *ip, struct ptfs_dinode *d, const char
 	if (err)
 		return err;
 	ptfs_copy_nt(fs, off, target, ip->size);
-	ptfs_zero(fs, off + ip->size, PTFS_BLOCK - ip->size);
-	ptfs_fence(fs);
+	ptfs_zero(fs, off + ip->size, PTFS_BLOCK - ip->size); // fenced with the inode, see below
 	d->direct[0] = LE64(ptfs_entry_leaf(fs, off, PT_PTE));
 	return 0;
 }

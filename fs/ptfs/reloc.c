@@ -160,10 +160,10 @@ static int tags_free(struct ptfs_fs *fs)
 	for (unsigned t = 1; t < PTFS_TAGS; t++) {
 		if (t == fs->tag || !fs->base[t])
 			continue;
+		// No fence: a tag of which no entry is may as well stay, and the next pass frees it.
 		base_store(fs, t, 0);
 		__atomic_store_n(&fs->base[t], 0, __ATOMIC_RELEASE);
 	}
-	ptfs_fence(fs);
 	ptfs_log(PTFS_LOG_INFO, "ptfs %s: all entries are written for base address %#llx", fs->name,
 		 (unsigned long long)fs->base[fs->tag]);
 	return 0;

@@ -5,8 +5,8 @@
 // (snapshot.c), recovery of space (scan.c), the journal (journal.c).
 //
 // Persistence: an image is clean while snapshot.clean, snapshot.generation and the superblock's
-// generation are equal. Before the first change of a mount: clean := 0, generation + 1, fence. A
-// mount that changes nothing leaves the image as it found it.
+// generation are equal. Before the first change of a mount: generation + 1, fence. A mount that
+// changes nothing leaves the image as it found it.
 // Failure: whatever the medium says, mounting ends with an errno and a log line.
 #include "fs/ptfs/ptfs_internal.h"
 
@@ -195,13 +195,10 @@ int ptfs_dirty(struct ptfs_fs *fs)
 		return 0;
 	ptfs_mutex_lock(&fs->dirty_lock);
 	if (!fs->dirty) {
-		u64 clean = fs->snapshot_off + offsetof(struct ptfs_snapshot, clean);
-
 		fs->recovering = true;
-		ptfs_store8_flush(fs, clean, 0);
 		ptfs_store8_flush(fs, SUPER(generation), ++fs->generation);
-		// Either of the two makes the snapshot invalid. What changes the allocation fences
-		// before it does, and that fence would do; this one keeps it from mattering.
+		// What changes the allocation fences before it does, and that fence would do; this
+		// one keeps it from mattering.
 		ptfs_fence(fs);
 		fs->recovering = false;
 		__atomic_store_n(&fs->dirty, true, __ATOMIC_RELEASE);
@@ -238,26 +235,21 @@ static int roll_back(struct ptfs_fs *fs, unsigned flags)
 	return 0;
 }
 
+// Whatever the snapshot says, recovery makes it wrong; unmounting will make another one. What
+// recovery changes needs no fence of its own: the next mount would do the same again, and who hands
+// on what has become free fences first.
 static int rebuild(struct ptfs_fs *fs)
 {
-	int err;
+	int err = fs->read_only ? 0 : ptfs_dirty(fs);
 
-	if (fs->read_only) {
-		err = ptfs_walk_all(fs, true);
-		if (!err)
-			ptfs_alloc_settle(fs);
+	if (err)
 		return err;
-	}
-	fs->recovering = true;
-	// Whatever the snapshot says, recovery makes it wrong.
-	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean), 0);
-	ptfs_fence(fs);
+	fs->recovering = !fs->read_only;
 	err = ptfs_walk_all(fs, true);
 	if (!err)
 		ptfs_alloc_settle(fs);
-	ptfs_fence(fs);
 	fs->recovering = false;
-	return err ? err : ptfs_dirty(fs); // so that unmounting makes it clean
+	return err;
 }
 
 static int root_check(struct ptfs_fs *fs)
