@@ -335,13 +335,15 @@ bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
 CRASH       := $(BUILD)/crash/explore
 CRASH_SRC   := $(wildcard tests/crash/*.c) $(filter fs/ptfs/% kernel/lib/%,$(HLIB)) \
 	user/ptfs/host_home.c user/ptfs/host_pmem.c
+CRASH_MAIN  := $(BUILD)/crash/o/tests/crash/explore.o $(BUILD)/crash/o/tests/crash/replay.o
 CRASH_FLAGS := -O1 -fno-inline -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-pie
 
 $(BUILD)/crash/o/%.o: %.c Makefile
 	$(call say,CRASHCC)
 	$(Q)mkdir -p $(@D); gcc $(HCFLAGS) $(CRASH_FLAGS) -c -o $@ $<
 
-$(CRASH): $(CRASH_SRC:%.c=$(BUILD)/crash/o/%.o)
+$(CRASH) $(BUILD)/crash/replay: $(BUILD)/crash/%: $(BUILD)/crash/o/tests/crash/%.o \
+		$(filter-out $(CRASH_MAIN),$(CRASH_SRC:%.c=$(BUILD)/crash/o/%.o))
 	$(call say,HOSTLD)
 	$(Q)gcc -no-pie -pthread -o $@ $^
 
@@ -369,7 +371,7 @@ test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOO
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
-test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/pmtrace.so $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
+test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/pmtrace.so $(BUILD)/crash/replay $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
 	$(Q)$(PROVE) $(wildcard tests/long/*.t)
 
 # What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is

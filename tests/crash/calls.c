@@ -13,6 +13,15 @@ static int mount_live(void)
 	return ptfs_mount(&live.image.region, "live", 0, &fs);
 }
 
+int call_rebase_all(struct ptfs_fs *of)
+{
+	int err = 1;
+
+	while (err == 1)
+		err = ptfs_rebase(of, ~0u);
+	return err;
+}
+
 void workload_mount(void)
 {
 	ptfs_assert(!mount_live());
@@ -302,6 +311,26 @@ static int do_mmap(const struct op *op)
 	return err;
 }
 
+// What a program stores behind the end, nobody may ever see.
+static int do_mmap_tail(const struct op *op)
+{
+	struct ptfs_inode *ip;
+	struct ptfs_page page;
+	int err = open_mapped(op->path, &ip);
+	u64 pos;
+
+	if (err)
+		return err;
+	pos = ALIGN_UP(ip->size, 8);
+	err = pos % PTFS_BLOCK ? ptfs_map_page(ip, pos, true, &page) : 0;
+	for (; !err && pos % PTFS_BLOCK; pos += 8)
+		pmem_store8(PHYS(page.pa.pa + pos % PTFS_BLOCK), call_word(pos));
+	if (!err)
+		err = ptfs_sync_range(ip, 0, PTFS_FILE_MAX);
+	ptfs_iput(ip);
+	return err;
+}
+
 static int do_setattr(const struct op *op)
 {
 	struct ptfs_attr a = { .mode = CALL_ATTR_MODE,
@@ -329,6 +358,19 @@ static int do_touch(const struct op *op)
 		ptfs_iput(ip);
 	}
 	return err;
+}
+
+static int do_read(const struct op *op)
+{
+	struct op touch = { .path = op->path2 };
+	struct ptfs_inode *ip;
+	int err = namei(op->path, &ip);
+
+	if (err)
+		return err;
+	ptfs_accessed(ip);
+	ptfs_iput(ip);
+	return do_touch(&touch);
 }
 
 // A program zeroes its mapping and never writes it back; then the file goes. The zeros are in the
@@ -406,29 +448,10 @@ static int do_remount(const struct op *op)
 	return move_to(op->a ? op->a : live.image.region.base.pa);
 }
 
-static int rebase_all(void)
-{
-	int err = 1;
-
-	while (err == 1)
-		err = ptfs_rebase(fs, ~0u);
-	return err;
-}
-
 static int do_rebase(const struct op *op)
 {
 	(void)op;
-	return rebase_all();
-}
-
-// To one address, to another without looking at a file there, and all entries are rewritten.
-static int do_shuttle(const struct op *op)
-{
-	int err = move_to(op->a);
-
-	if (!err)
-		err = move_to(op->b);
-	return err ? err : rebase_all();
+	return call_rebase_all(fs);
 }
 
 // Power fails after everything has reached the medium that was stored.
@@ -439,22 +462,49 @@ static int do_crash(const struct op *op)
 	return mount_live();
 }
 
+// What was there is forgotten, as by mkfs of an image that is not mounted.
+static int do_format(const struct op *op)
+{
+	static const struct ptfs_format_options o = { .label = "crash" };
+	int err;
+
+	(void)op;
+	workload_abandon();
+	err = ptfs_format(&live.image.region, &o);
+	return err ? err : mount_live();
+}
+
 int call_run(const struct op *op)
 {
 	static int (*const run[])(const struct op *op) = {
-		[CALL_CREATE] = do_create,           [CALL_MKDIR] = do_mkdir,
-		[CALL_SYMLINK] = do_symlink,         [CALL_LINK] = do_link,
-		[CALL_UNLINK] = do_unlink,           [CALL_RMDIR] = do_rmdir,
-		[CALL_RENAME] = do_rename,           [CALL_TRUNCATE] = do_truncate,
-		[CALL_FALLOCATE] = do_fallocate,     [CALL_RESERVE] = do_reserve,
-		[CALL_ZERO_RANGE] = do_zero_range,   [CALL_PUNCH] = do_punch,
-		[CALL_COLLAPSE] = do_collapse,       [CALL_WRITE] = do_write,
-		[CALL_APPEND] = do_append,           [CALL_MMAP] = do_mmap,
-		[CALL_SETATTR] = do_setattr,         [CALL_TOUCH] = do_touch,
-		[CALL_ZERO_UNLINK] = do_zero_unlink, [CALL_UNLINK_OPEN] = do_unlink_open,
-		[CALL_TMPFILE] = do_tmpfile,         [CALL_HOLD] = do_hold,
-		[CALL_REMOUNT] = do_remount,         [CALL_REBASE] = do_rebase,
-		[CALL_SHUTTLE] = do_shuttle,         [CALL_CRASH] = do_crash,
+		[CALL_CREATE] = do_create,
+		[CALL_MKDIR] = do_mkdir,
+		[CALL_SYMLINK] = do_symlink,
+		[CALL_LINK] = do_link,
+		[CALL_UNLINK] = do_unlink,
+		[CALL_RMDIR] = do_rmdir,
+		[CALL_RENAME] = do_rename,
+		[CALL_TRUNCATE] = do_truncate,
+		[CALL_FALLOCATE] = do_fallocate,
+		[CALL_RESERVE] = do_reserve,
+		[CALL_ZERO_RANGE] = do_zero_range,
+		[CALL_PUNCH] = do_punch,
+		[CALL_COLLAPSE] = do_collapse,
+		[CALL_WRITE] = do_write,
+		[CALL_APPEND] = do_append,
+		[CALL_MMAP] = do_mmap,
+		[CALL_MMAP_TAIL] = do_mmap_tail,
+		[CALL_SETATTR] = do_setattr,
+		[CALL_TOUCH] = do_touch,
+		[CALL_READ] = do_read,
+		[CALL_ZERO_UNLINK] = do_zero_unlink,
+		[CALL_UNLINK_OPEN] = do_unlink_open,
+		[CALL_TMPFILE] = do_tmpfile,
+		[CALL_HOLD] = do_hold,
+		[CALL_REMOUNT] = do_remount,
+		[CALL_REBASE] = do_rebase,
+		[CALL_CRASH] = do_crash,
+		[CALL_FORMAT] = do_format,
 	};
 
 	return run[op->call](op);

@@ -11,8 +11,8 @@
 //      state.c      which words may be missing at a crash point, and the images that follow
 //      view.c       what can be seen of a file system
 //      judge.c      what must hold in an image
-//      mutate.c     flushes and fences that are switched off in turn
-//      explore.c    the program
+//      sites.c      the places in ptfs that flush or fence; mutate.c: each is switched off in turn
+//      explore.c    the program; replay.c: another one, for the traces of whole systems
 #pragma once
 
 #include <stdio.h>
@@ -22,6 +22,7 @@
 #include "user/ptfs/host_home.h"
 
 #define IMAGE_BYTES MIB(24)
+#define OTHER_BASE  0x143e00000ull // where scratch is: a multiple of 2 MiB, not of 1 GiB
 #define LINE_BYTES  64u
 
 // Free space holds this where nothing was ever written: no file may show it.
@@ -63,6 +64,9 @@ extern struct medium live, scratch;
 
 // The live image, clean, at its own base; scratch is the same bytes at `scratch_base`.
 void media_init(void (*populate)(struct host_image *im), u64 scratch_base);
+// Both are these bytes.
+void media_load(const void *bytes, u64 len, u64 scratch_base);
+void trace_add(struct trace *t, const struct host_pm_event *e, u32 site);
 // Stores go to this medium from now on; trace may be NULL.
 void medium_use(struct medium *m, struct trace *t);
 // Change scratch as the hardware would, undoable.
@@ -72,20 +76,19 @@ void medium_rollback(struct medium *m, u64 mark);
 
 // ---- Places in the source that flush or fence ----
 
-#define SITES_MAX 512u
+#define SITES_MAX 256u
 
 struct site {
-	u64 address;
 	bool fence;
+	char function[48], where[48];
 };
 
 u32 site_count(void);
-struct site site_get(u32 nr);
-void site_name(u32 nr, char *out, size_t bytes);
-// This site does nothing (SITES_MAX: all do).
+const struct site *site_get(u32 nr);
+// This site does nothing from now on.
 void site_switch_off(u32 nr);
 // Number of the place that called the pmem function, found by the return addresses.
-u32 site_here(bool fence);
+u32 site_here(void);
 bool site_is_off(u32 nr);
 void sites_init(void);
 
@@ -146,29 +149,39 @@ enum promise {
 			    // size, and what lies behind the old one, as a whole
 	PROMISE_ANY,        // prepares what follows, and is not looked at
 	PROMISE_MAPPED,     // MIXED, but stores of a program may tear a block that is new
+	PROMISE_FORMAT,     // as before, as after, or no file system at all
+	PROMISE_SOUND,      // whatever is there is sound
 };
+
+#define TOUCHED 5000000 // the time of that
 
 struct oracle {
 	const struct view *before, *after;
 	enum promise promise;
 	const char *path; // MIXED: the file
-	bool clean;       // once it has returned, the image mounts without recovery
-	bool returned;
-	u64 hash; // differs when the answers may
+	bool cleans;      // it unmounts: once it has returned, the image mounts without recovery
+	bool returned, clean;
+	bool touched; // after a recovery all files were touched, or some of them
+	u64 hash;     // differs when the answers may
 };
 
 // Is scratch, as it is now, an image that may be there? NULL, or what is wrong. It is mounted,
-// recovered, compared, checked, used and emptied; all of that is undone again. With `recovery`, it
-// is not used but unmounted at once, and all stores from the mount on are recorded there.
-const char *judge_image(const struct oracle *o, bool use, struct trace *recovery);
+// recovered, compared, checked, used and emptied; all of that is undone again. With `recovery`, all
+// stores of the mount are recorded there; then it may be asked for (state_wants): the image is not
+// used, but perhaps rebased, all files are touched, and it is unmounted, which is recorded, too,
+// and *follow is set.
+const char *judge_image(const struct oracle *o, bool use, struct trace *recovery, bool *follow);
 
 // ---- Crash points ----
 
 struct effort {
 	unsigned exhaustive; // all subsets of up to so many words
 	unsigned lines, pairs, words, random;
-	unsigned second; // one image in so many is crashed again inside its recovery; 0: none
-	unsigned use;    // one image in so many is used and emptied
+	// Crashed again inside its recovery is: one image in so many (0: none), and of those whose
+	// recoveries pass the same places, the first so many of a sequence.
+	unsigned second, alike;
+	unsigned second_exhaustive; // and there all subsets of up to so many words
+	unsigned use;               // one image in so many is used and emptied
 };
 
 struct totals {
@@ -185,10 +198,14 @@ struct explorer {
 extern struct explorer ex;
 
 void state_init(void);
+// Is this recovery to be followed? *rebase: all entries are to be rewritten, too.
+bool state_wants(const struct trace *recovery, bool *rebase);
 // Forget what is pending: scratch is as the medium before the first store.
 void state_reset(void);
 // Follow a call's trace on scratch; at each fence, and at the end, with oracle->returned.
 void state_follow(const struct trace *t, struct oracle *o);
+// The same at one fence in `every` only, and not at the end.
+void state_sample(const struct trace *t, unsigned every, struct oracle *o);
 // The same without looking.
 void state_skip(const struct trace *t);
 
@@ -210,17 +227,19 @@ enum call {
 	CALL_COLLAPSE,
 	CALL_WRITE,
 	CALL_APPEND,
-	CALL_MMAP,    // stores through a mapping, then msync
-	CALL_SETATTR, // a: PTFS_ATTR_*
+	CALL_MMAP,      // stores through a mapping, then msync
+	CALL_MMAP_TAIL, // the same behind the end, in the last page
+	CALL_SETATTR,   // a: PTFS_ATTR_*
 	CALL_TOUCH,
+	CALL_READ,        // atime of path; then path2 is touched, whose fence makes both durable
 	CALL_ZERO_UNLINK, // zeros through a mapping, no msync; then unlink
 	CALL_UNLINK_OPEN, // unlink, then write and truncate what is still open
 	CALL_TMPFILE,     // b: bytes written; path2: a name in the directory `path` that it gets
 	CALL_HOLD,        // unlink, and leave it open
 	CALL_REMOUNT,     // a: at this address, 0: where it is
 	CALL_REBASE,      // rewrite all entries for this address
-	CALL_SHUTTLE,     // remount at a, then at b, then rebase
 	CALL_CRASH,       // mount again without unmounting
+	CALL_FORMAT,      // a new file system in place of the old one
 };
 
 struct op {
@@ -253,6 +272,8 @@ int call_run(const struct op *op);
 void workload_mount(void);
 void workload_abandon(void);
 struct ptfs_fs *workload_fs(void);
+// All entries are written for the address of the mount.
+int call_rebase_all(struct ptfs_fs *of);
 // The bytes that a write of `len` at `pos` writes (appending: at 0), and a word stored at `pos`.
 void call_bytes(u8 *out, u64 pos, u64 len);
 static inline u64 call_word(u64 pos)
@@ -271,5 +292,14 @@ const char *expect_view(struct view *v, const struct view *seen);
 
 // ---- Mutation ----
 
-// From place `first` on.
-void mutate_all(u32 first, void (*run)(void));
+#define MUTATION_TASKS 160u
+
+// The running task passes the site.
+void mutation_pass(u32 site);
+// What runs for each place: run(number).
+void mutation_task(bool (*run)(u64 task), u64 number);
+// A task without mutation. False: there is no such task.
+bool mutation_baseline(u64 task);
+// Places `first` to `last`.
+void mutate_all(u32 first, u32 last, unsigned jobs,
+		const char *(*name)(bool (*run)(u64 task), u64 number));

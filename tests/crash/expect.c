@@ -42,6 +42,29 @@ static int store(const struct op *op, int file)
 	return err;
 }
 
+// The page is there; what was stored is not the file's.
+static int store_tail(int file)
+{
+	u64 pos = ALIGN_UP(model_size(file), 8);
+
+	if ((model_inode[file].mode & PTFS_S_IFMT) != PTFS_S_IFREG)
+		return -ENODEV;
+	return pos % PTFS_BLOCK ? model_store(file, pos, 0) : 0;
+}
+
+static int read_touch(const struct op *op, int file)
+{
+	int other, err;
+
+	model_accessed(file);
+	other = model_open(op->path2);
+	if (other < 0)
+		return other;
+	err = model_touch(other);
+	model_close(other);
+	return err;
+}
+
 static int zero_unlink(const struct op *op, int file)
 {
 	int err = 0;
@@ -87,6 +110,8 @@ static int on_file(const struct op *op, int file)
 	case CALL_WRITE: return write_as(file, op->a, op->b, false);
 	case CALL_APPEND: return write_as(file, 0, op->b, true);
 	case CALL_MMAP: return store(op, file);
+	case CALL_MMAP_TAIL: return store_tail(file);
+	case CALL_READ: return read_touch(op, file);
 	case CALL_SETATTR: return setattr(op, file);
 	case CALL_TOUCH: return model_touch(file);
 	case CALL_ZERO_UNLINK: return zero_unlink(op, file);
@@ -133,6 +158,15 @@ static int crash(void)
 	return 0;
 }
 
+// At the time of the call.
+static int format(void)
+{
+	held = -1;
+	model_reset();
+	model_inode[0].number = PTFS_INO_ROOT;
+	return 0;
+}
+
 int expect_run(const struct op *op)
 {
 	int file, err;
@@ -148,9 +182,9 @@ int expect_run(const struct op *op)
 	case CALL_TMPFILE: return tmpfile_(op);
 	case CALL_HOLD: return hold(op);
 	case CALL_CRASH: return crash();
+	case CALL_FORMAT: return format();
 	case CALL_REBASE: return 0;
-	case CALL_REMOUNT:
-	case CALL_SHUTTLE: return held >= 0 ? -EBUSY : 0;
+	case CALL_REMOUNT: return held >= 0 ? -EBUSY : 0;
 	default: break;
 	}
 	file = model_open(op->path);
@@ -168,12 +202,8 @@ void expect_clock(u64 now)
 
 void expect_reset(void)
 {
-	held = -1;
-	model_reset();
 	model_clock(CLOCK_START);
-	model_inode[0].number = PTFS_INO_ROOT;
-	for (unsigned t = 0; t < 3; t++)
-		model_inode[0].time[t] = CLOCK_START;
+	(void)format();
 }
 
 // ---- What it looks like ----

@@ -126,7 +126,8 @@ static bool times_allowed(const struct oracle *o)
 		const struct view_file *a = by_number(o->after, s->ino);
 
 		for (unsigned t = 0; t < 3; t++)
-			if (!(b && b->time[t] == s->time[t]) && !(a && a->time[t] == s->time[t]))
+			if (!(b && b->time[t] == s->time[t]) && !(a && a->time[t] == s->time[t]) &&
+			    !(o->touched && t && s->time[t] == TOUCHED))
 				return false;
 	}
 	return true;
@@ -174,20 +175,34 @@ static const char *bystanders(const struct oracle *o)
 	return NULL;
 }
 
+static bool all_touched(void)
+{
+	for (u32 i = 0; i < state.files; i++)
+		if (state.file[i].time[1] != TOUCHED || state.file[i].time[2] != TOUCHED)
+			return false;
+	return true;
+}
+
+// All times as in this view, unless recovery was followed by touching all.
+static bool times_are(const struct oracle *o, const struct view *v)
+{
+	return o->touched ? times_allowed(o) : view_same_times(&state, v);
+}
+
 static const char *compare(const struct oracle *o)
 {
+	if (o->touched && o->clean && !all_touched())
+		return "touched after the recovery, but a second one undoes it";
 	if (o->returned) {
 		if (!view_same(&state, o->after))
 			return "the call has returned, but a crash undoes it";
 		if (!view_same_blocks(&state, o->after))
 			return "the call has returned, but a crash takes blocks";
-		return view_same_times(&state, o->after)
-			       ? NULL
-			       : "the call has returned, but not its times";
+		return times_are(o, o->after) ? NULL : "the call has returned, but not its times";
 	}
 	if (o->promise == PROMISE_ATTRIBUTES) {
-		bool before = view_same(&state, o->before) && view_same_times(&state, o->before);
-		bool after = view_same(&state, o->after) && view_same_times(&state, o->after);
+		bool before = view_same(&state, o->before) && times_are(o, o->before);
+		bool after = view_same(&state, o->after) && times_are(o, o->after);
 
 		return before || after ? NULL : "attributes neither before nor after";
 	}
@@ -273,6 +288,22 @@ static const char *use_all(struct ptfs_fs *fs)
 	return s.used[PTFS_CHUNK_DATA] ? "use: data blocks are left" : NULL;
 }
 
+static const char *touch_all(struct ptfs_fs *fs)
+{
+	struct ptfs_inode *ip;
+	int err = 0;
+
+	host_clock_set(TOUCHED);
+	for (u32 i = 0; i < state.files && !err; i++) {
+		err = ptfs_iget(fs, state.file[i].ino, &ip);
+		if (err)
+			break;
+		err = ptfs_touch(ip);
+		ptfs_iput(ip);
+	}
+	return err ? "use: a file cannot be touched" : NULL;
+}
+
 static bool is_clean(void)
 {
 	struct ptfs_probe p;
@@ -280,24 +311,37 @@ static bool is_clean(void)
 	return !ptfs_probe(&scratch.image.region, &p) && p.clean;
 }
 
-static const char *judge(const struct oracle *o, bool use, struct trace *recovery)
+static const char *judge(const struct oracle *o, bool use, struct trace *recovery, bool *follow)
 {
 	struct ptfs_fs *fs;
 	const char *why;
+	bool rebase = false;
+	int err;
 
-	if (o->clean && o->returned && !is_clean())
+	if (o->clean && !is_clean())
 		return "unmounted, but a crash makes it unclean";
 	medium_use(&scratch, recovery);
-	if (ptfs_mount(&scratch.image.region, "state", 0, &fs))
-		return "it does not mount";
-	why = view_take(&state, fs, false);
-	if (!why)
+	err = ptfs_mount(&scratch.image.region, "state", 0, &fs);
+	if (err)
+		return err == -EUCLEAN && o->promise == PROMISE_FORMAT && !o->returned
+			       ? NULL
+			       : "it does not mount";
+	why = o->promise == PROMISE_SOUND ? NULL : view_take(&state, fs, false);
+	if (!why && o->promise != PROMISE_SOUND)
 		why = compare(o);
 	if (why && !ex.quiet && !ex.totals->failures)
 		view_print(&state, "state");
-	if (!why && use && !recovery)
+	*follow = recovery && !why && state_wants(recovery, &rebase);
+	if (!*follow)
+		medium_use(&scratch, NULL);
+	use &= o->promise != PROMISE_SOUND;
+	if (rebase && *follow && call_rebase_all(fs))
+		why = "use: it cannot be rebased";
+	if (!why && *follow)
+		why = touch_all(fs);
+	else if (!why && use)
 		why = use_all(fs);
-	if (why || !(use || recovery)) {
+	if (why || !(use || *follow)) {
 		ptfs_abandon(fs);
 		return why ? why : check();
 	}
@@ -307,14 +351,15 @@ static const char *judge(const struct oracle *o, bool use, struct trace *recover
 	return check();
 }
 
-const char *judge_image(const struct oracle *o, bool use, struct trace *recovery)
+const char *judge_image(const struct oracle *o, bool use, struct trace *recovery, bool *follow)
 {
 	u64 mark = scratch.undo.n;
 	const char *why;
 
 	if (!state.copies)
 		view_init(&state);
-	why = judge(o, use, recovery);
+	*follow = false;
+	why = judge(o, use, recovery, follow);
 	medium_rollback(&scratch, mark);
 	medium_use(&live, NULL);
 	return why;

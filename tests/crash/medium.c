@@ -54,7 +54,7 @@ u64 medium_word(const struct medium *m, u64 off)
 	return value;
 }
 
-static void trace_add(struct trace *t, const struct host_pm_event *e, u32 site)
+void trace_add(struct trace *t, const struct host_pm_event *e, u32 site)
 {
 	struct event *to;
 
@@ -80,7 +80,8 @@ static void note(void *ctx, const struct host_pm_event *e)
 	if (!current->trace)
 		return;
 	if (!store) {
-		site = site_here(e->kind == HOST_PM_FENCE);
+		site = site_here();
+		mutation_pass(site);
 		if (site_is_off(site))
 			return;
 	}
@@ -94,11 +95,22 @@ void medium_use(struct medium *m, struct trace *t)
 	host_image_activate(&m->image);
 }
 
+static void scratch_make(u64 base)
+{
+	host_image_copy(&scratch.image, live.image.map, live.image.bytes, base);
+	medium_use(&live, NULL);
+	host_pm_record(note, NULL);
+}
+
 void media_init(void (*populate)(struct host_image *im), u64 scratch_base)
 {
 	host_image_memory(&live.image, IMAGE_BYTES, HOST_DEFAULT_BASE);
 	populate(&live.image);
-	host_image_copy(&scratch.image, live.image.map, IMAGE_BYTES, scratch_base);
-	medium_use(&live, NULL);
-	host_pm_record(note, NULL);
+	scratch_make(scratch_base);
+}
+
+void media_load(const void *bytes, u64 len, u64 scratch_base)
+{
+	host_image_copy(&live.image, bytes, len, HOST_DEFAULT_BASE);
+	scratch_make(scratch_base);
 }

@@ -406,3 +406,11 @@ int model_touch(int file)
 	model_touched(file, true);
 	return 0;
 }
+
+void model_accessed(int file)
+{
+	uint64_t *t = model_inode[file].time;
+
+	if (t[MODEL_ATIME] <= t[MODEL_MTIME] || t[MODEL_ATIME] <= t[MODEL_CTIME])
+		t[MODEL_ATIME] = now_ns;
+}

@@ -79,3 +79,5 @@ int model_store(int file, uint64_t pos, uint64_t value);
 int model_setattr(int file, const uint32_t *mode, const uint32_t *uid, const uint32_t *gid,
 		  const uint64_t *atime, const uint64_t *mtime);
 int model_touch(int file);
+// Read: atime becomes now if it is not later than the other two ("relatime").
+void model_accessed(int file);

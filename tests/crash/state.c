@@ -39,17 +39,25 @@ static struct {
 	u64 *seen, *images; // shared by all workers: (image, oracle), images
 	struct trace recovery;
 	bool second; // following a recovery
-	const struct oracle *oracle;
+	struct oracle *oracle;
+	u64 image;     // hash of the one that is tried
+	u64 *alike;    // recoveries of this sequence, by hash of the places that they pass
+	u16 *followed; // how many of them were followed
+	u64 kinds;
 } st;
+
+#define KINDS_MAX 4096u
 
 void state_init(void)
 {
 	size_t bytes = sizeof(u64) << SEEN_BITS;
 
-	st.last = calloc(IMAGE_BYTES / 512, 8);
+	st.last = calloc(scratch.image.bytes / 512, 8);
 	st.seen = mmap(NULL, 2 * bytes, PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	ptfs_assert(st.last && st.seen != MAP_FAILED);
+	st.alike = calloc(KINDS_MAX, sizeof(*st.alike));
+	st.followed = calloc(KINDS_MAX, sizeof(*st.followed));
+	ptfs_assert(st.last && st.seen != MAP_FAILED && st.alike && st.followed);
 	st.images = st.seen + (1ull << SEEN_BITS);
 }
 
@@ -57,6 +65,7 @@ void state_reset(void)
 {
 	st.p.n = 0;
 	st.p.hash = 0;
+	st.kinds = 0;
 }
 
 static u64 mixed(u64 x)
@@ -205,6 +214,39 @@ static void complain(const char *why, const char *how, u64 a, u64 b)
 	fflush(stdout);
 }
 
+// What a recovery does, roughly: the places that it passes.
+static u64 recovery_kind(const struct trace *t)
+{
+	u64 places[SITES_MAX / 64] = { 0 }, hash = 0;
+
+	for (u64 i = 0; i < t->n; i++)
+		if (t->event[i].kind == HOST_PM_FLUSH || t->event[i].kind == HOST_PM_FENCE)
+			places[t->event[i].site / 64] |= BIT(t->event[i].site % 64);
+	for (unsigned i = 0; i < ARRAY_SIZE(places); i++)
+		hash = mixed(hash + places[i]);
+	return hash;
+}
+
+bool state_wants(const struct trace *recovery, bool *rebase)
+{
+	u64 kind = recovery_kind(recovery);
+	u64 k = 0;
+
+	while (k < st.kinds && st.alike[k] != kind)
+		k++;
+	if (k == st.kinds && k < KINDS_MAX) {
+		st.alike[k] = kind;
+		st.followed[k] = 0;
+		st.kinds++;
+	}
+	if (k < KINDS_MAX && st.followed[k] < ex.effort.alike) {
+		*rebase = st.followed[k]++ & 1;
+		return true;
+	}
+	*rebase = st.image & 1;
+	return mixed(st.image) % ex.effort.second == 0;
+}
+
 static void follow_recovery(u64 hash);
 
 // The image with the words that `take` chooses.
@@ -213,7 +255,7 @@ static void image_try(const char *how, chooser take, u64 a, u64 b)
 	u64 mark = scratch.undo.n;
 	u64 hash = st.p.hash;
 	const char *why;
-	bool again, use;
+	bool use, follow;
 
 	for (u64 i = 0; i < st.p.picks; i++) {
 		const struct word *w = &st.p.pick[i];
@@ -232,11 +274,12 @@ static void image_try(const char *how, chooser take, u64 a, u64 b)
 	if (set_add(st.images, hash))
 		__atomic_fetch_add(st.second ? &ex.totals->second_images : &ex.totals->images, 1,
 				   __ATOMIC_RELAXED);
-	again = ex.effort.second && !st.second && mixed(hash) % ex.effort.second == 0;
 	use = mixed(hash + 1) % ex.effort.use == 0;
 	st.recovery.n = st.recovery.used = 0;
-	why = judge_image(st.oracle, use, again ? &st.recovery : NULL);
-	if (!why && again)
+	st.image = hash;
+	why = judge_image(st.oracle, use, ex.effort.second && !st.second ? &st.recovery : NULL,
+			  &follow);
+	if (!why && follow)
 		follow_recovery(hash);
 	medium_rollback(&scratch, mark);
 	if (why)
@@ -377,7 +420,7 @@ static void point_explore(void)
 	st.p.seed = st.p.hash ^ st.oracle->hash;
 	image_try("none", take_const, 0, 0);
 	image_try("all", take_const, 1, 0);
-	if (st.p.picks <= e->exhaustive / part) {
+	if (st.p.picks <= (st.second ? e->second_exhaustive : e->exhaustive)) {
 		for (u64 bits = 1; bits + 1 < 1ull << st.p.picks; bits++)
 			image_try("words", take_bits, bits, 0);
 		return;
@@ -412,15 +455,28 @@ void state_follow(const struct trace *t, struct oracle *o)
 	u64 hash = o->hash;
 
 	st.oracle = o;
-	o->returned = false;
+	o->returned = o->clean = false;
 	for (u64 i = 0; i < t->n; i++) {
 		if (t->event[i].kind == HOST_PM_FENCE && st.p.n)
 			point_explore();
 		event_apply(t, &t->event[i]);
 	}
 	o->returned = true;
+	o->clean = o->cleans;
 	o->hash = mixed(hash + 1);
 	point_explore();
+}
+
+void state_sample(const struct trace *t, unsigned every, struct oracle *o)
+{
+	u64 fences = 0;
+
+	st.oracle = o;
+	for (u64 i = 0; i < t->n; i++) {
+		if (t->event[i].kind == HOST_PM_FENCE && st.p.n && mixed(++fences) % every == 0)
+			point_explore();
+		event_apply(t, &t->event[i]);
+	}
 }
 
 // The recovery of the image in scratch, whose hash this is, is an operation like any other: crash
@@ -429,18 +485,25 @@ static void follow_recovery(u64 hash)
 {
 	struct trace t = st.recovery;
 	struct pending outer = st.p;
+	struct oracle o = *st.oracle;
 	u64 mark = scratch.undo.n;
 
 	st.p = (struct pending){ .hash = hash };
 	st.recovery = (struct trace){ 0 };
 	st.second = true;
+	st.oracle->clean = false;
+	st.oracle->touched = o.promise != PROMISE_SOUND;
 	for (u64 i = 0; i < t.n; i++) {
 		if (t.event[i].kind == HOST_PM_FENCE && st.p.n)
 			point_explore();
 		event_apply(&t, &t.event[i]);
 	}
-	if (st.p.n)
-		point_explore(); // unmounted: what is still pending must not matter
+	if (st.p.n) { // unmounted: what is still pending must not matter
+		st.oracle->clean = true;
+		st.oracle->hash = mixed(o.hash + 2);
+		point_explore();
+	}
+	*st.oracle = o;
 	st.second = false;
 	free(st.p.word);
 	free(st.p.pick);

@@ -101,7 +101,8 @@ static void regular_take(struct walk *w, struct ptfs_inode *ip, struct view_file
 			else if (!w->copy && tail_dirty(f, block + i, p))
 				w->wrong = "bytes behind the end of a file";
 			else if (w->copy)
-				p = kept(w->v, p, PTFS_BLOCK);
+				p = kept(w->v, p,
+					 min(f->size - (block + i) * PTFS_BLOCK, (u64)PTFS_BLOCK));
 			block_add(w->v, block + i, p, false);
 			f->blocks++;
 		}

@@ -9,12 +9,13 @@
 // change, and its error is the model's.
 #include "tests/crash/crash.h"
 
-#define L20   "llllllllllllllllllll"
-#define L200  L20 L20 L20 L20 L20 L20 L20 L20 L20 L20
-#define A     PROMISE_ATOMIC
-#define M     PROMISE_MIXED
-#define ATTRS (PTFS_ATTR_MODE | PTFS_ATTR_UID | PTFS_ATTR_GID)
-#define TIMES (PTFS_ATTR_ATIME | PTFS_ATTR_MTIME)
+#define L20     "llllllllllllllllllll"
+#define L200    L20 L20 L20 L20 L20 L20 L20 L20 L20 L20
+#define A       PROMISE_ATOMIC
+#define M       PROMISE_MIXED
+#define BASE(n) (0x180000000 + (n)*0x12600000ull) // multiples of 2 MiB
+#define ATTRS   (PTFS_ATTR_MODE | PTFS_ATTR_UID | PTFS_ATTR_GID)
+#define TIMES   (PTFS_ATTR_ATIME | PTFS_ATTR_MTIME)
 
 const struct op ops[] = {
 	{ "create", CALL_CREATE, A, "/n", NULL, 0, 0 },
@@ -86,6 +87,14 @@ const struct op ops[] = {
 	{ "fallocate new", CALL_FALLOCATE, M, "/n", NULL, 0, KIB(4) },
 	{ "mmap store into hole", CALL_MMAP, PROMISE_MAPPED, "/z", NULL, KIB(8), 64 },
 	{ "remount", CALL_REMOUNT, A, NULL, NULL, 0, 0 },
+	{ "truncate x", CALL_TRUNCATE, A, "/d/x", NULL, 50, 0 },
+	{ "unlink new", CALL_UNLINK, A, "/d/n", NULL, 0, 0 },
+	{ "rmdir new", CALL_RMDIR, A, "/d/m", NULL, 0, 0 },
+	{ "hold tree", CALL_HOLD, A, "/b", NULL, 0, 0 },
+	{ "crash", CALL_CRASH, A, NULL, NULL, 0, 0 },
+	{ "move", CALL_REMOUNT, A, NULL, NULL, BASE(1), 0 },
+	{ "rebase", CALL_REBASE, A, NULL, NULL, 0, 0 },
+	{ "read", CALL_READ, A, "/a", "/b", 0, 0 },
 };
 
 unsigned op_count(void)
@@ -93,9 +102,27 @@ unsigned op_count(void)
 	return ARRAY_SIZE(ops);
 }
 
+// These stand in sequences only.
+static const struct op more_ops[] = {
+	{ "move 2", CALL_REMOUNT, A, NULL, NULL, BASE(2), 0 },
+	{ "move 3", CALL_REMOUNT, A, NULL, NULL, BASE(3), 0 },
+	{ "move 4", CALL_REMOUNT, A, NULL, NULL, BASE(4), 0 },
+	{ "move 5", CALL_REMOUNT, A, NULL, NULL, BASE(5), 0 },
+	{ "move 6", CALL_REMOUNT, A, NULL, NULL, BASE(6), 0 },
+	{ "move 7", CALL_REMOUNT, A, NULL, NULL, BASE(7), 0 },
+	{ "format", CALL_FORMAT, PROMISE_FORMAT, NULL, NULL, 0, 0 },
+	{ "mmap store behind", CALL_MMAP_TAIL, PROMISE_ANY, "/a", NULL, 0, 0 },
+	{ "write at 36K", CALL_WRITE, M, "/a", NULL, KIB(36), 100 },
+	{ "move there", CALL_REMOUNT, A, NULL, NULL, OTHER_BASE, 0 },
+	{ "move home", CALL_REMOUNT, A, NULL, NULL, HOST_DEFAULT_BASE, 0 },
+	{ "unlink long", CALL_UNLINK, A, "/d/" L200, NULL, 0, 0 },
+	{ "truncate z up", CALL_TRUNCATE, A, "/z", NULL, MIB(6), 0 },
+	{ "write leaf", CALL_WRITE, M, "/z", NULL, MIB(2), MIB(2) },
+};
+
 // What takes several steps: chunks that change their type, records that are split and merged, a
 // tree that goes back into the inode while its table page is taken by another file.
-static const char *const sequences[][9] = {
+static const char *const sequences[][10] = {
 	{ "unlink tree", "unlink direct", "unlink one of two", "unlink in d", "truncate sparse",
 	  "mkdir", "create", "append" },
 	{ "fallocate leaf", "truncate sparse", "write across 2M", "fallocate keep size" },
@@ -115,6 +142,24 @@ static const char *const sequences[][9] = {
 	{ "punch", "collapse", "append to tree", "exchange", "truncate to 0", "collapse" },
 	{ "zeros in the cache", "create", "fallocate new", "truncate new" },
 	{ "mmap store", "truncate tree", "mmap store", "unlink tree", "append" },
+	// Dead records are merged for a longer name, and split for a shorter one.
+	{ "create long", "unlink long", "create in d" },
+	{ "create in d", "mkdir in d", "unlink new", "rmdir new", "create long" },
+	// Entries of another address, and its tag for a third one.
+	{ "write across 2M", "move", "rebase", "append", "move 2", "rebase", "append to tree" },
+	{ "move there", "move home", "append" },
+	{ "move", "move 2", "move 3", "move 4", "move 5", "move 6", "move 7", "append" },
+	// Recovery has something to do: an open file without a name; bytes behind the end.
+	{ "hold tree", "crash", "append", "remount" },
+	{ "fallocate leaf", "hold tree", "crash", "remount", "truncate sparse" },
+	{ "format" },
+	{ "truncate z up", "write leaf" },
+	// What lies behind the end is not trusted. (An image that is clean is not looked through.)
+	{ "touch", "mmap store behind", "truncate up" },
+	{ "touch", "mmap store behind", "append" },
+	{ "touch", "mmap store behind", "fallocate past 32K" },
+	// A table page is free, and the next call takes it at once.
+	{ "truncate to direct", "write at 36K" },
 };
 
 static const struct op *by_name(const char *name)
@@ -122,6 +167,9 @@ static const struct op *by_name(const char *name)
 	for (unsigned i = 0; i < ARRAY_SIZE(ops); i++)
 		if (!strcmp(ops[i].name, name))
 			return &ops[i];
+	for (unsigned i = 0; i < ARRAY_SIZE(more_ops); i++)
+		if (!strcmp(more_ops[i].name, name))
+			return &more_ops[i];
 	ptfs_bug(__FILE__, __LINE__, name);
 }
 
