@@ -2,6 +2,8 @@
 //
 // What: the calls of a workload, as ptfs executes them on the live image.
 // Not here: which calls (workload.c), and what they mean (expect.c, model.c).
+#include <ucontext.h>
+
 #include "tests/crash/crash.h"
 
 static struct ptfs_fs *fs;
@@ -462,6 +464,52 @@ static int do_crash(const struct op *op)
 	return mount_live();
 }
 
+// ---- Another CPU, which stops in the middle of a write ----
+//
+// It is a second stack. It stops where a hole's entry has been stored with P clear and is not yet
+// written back: whoever meets that entry now finishes the job.
+
+static struct {
+	ucontext_t main, other;
+	const struct op *op;
+	int err;
+	char stack[KIB(256)];
+} cpu;
+
+static void other_stop(u32 site)
+{
+	if (strcmp(site_get(site)->function, "publish") != 0)
+		return;
+	medium_at_flush = NULL;
+	swapcontext(&cpu.other, &cpu.main);
+}
+
+static void other_run(void)
+{
+	cpu.err = do_write(cpu.op);
+}
+
+static int do_write_stop(const struct op *op)
+{
+	cpu.op = op;
+	getcontext(&cpu.other);
+	cpu.other.uc_stack.ss_sp = cpu.stack;
+	cpu.other.uc_stack.ss_size = sizeof(cpu.stack);
+	cpu.other.uc_link = &cpu.main;
+	makecontext(&cpu.other, other_run, 0);
+	medium_at_flush = other_stop;
+	swapcontext(&cpu.main, &cpu.other);
+	ptfs_assert(!medium_at_flush); // it has stopped
+	return 0;
+}
+
+static int do_write_go(const struct op *op)
+{
+	(void)op;
+	swapcontext(&cpu.main, &cpu.other);
+	return cpu.err;
+}
+
 // What was there is forgotten, as by mkfs of an image that is not mounted.
 static int do_format(const struct op *op)
 {
@@ -505,6 +553,8 @@ int call_run(const struct op *op)
 		[CALL_REBASE] = do_rebase,
 		[CALL_CRASH] = do_crash,
 		[CALL_FORMAT] = do_format,
+		[CALL_WRITE_STOP] = do_write_stop,
+		[CALL_WRITE_GO] = do_write_go,
 	};
 
 	return run[op->call](op);

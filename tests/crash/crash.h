@@ -73,6 +73,8 @@ void medium_use(struct medium *m, struct trace *t);
 void medium_poke(struct medium *m, u64 off, u64 value);
 u64 medium_word(const struct medium *m, u64 off);
 void medium_rollback(struct medium *m, u64 mark);
+// Called at each write-back, before it is recorded; NULL: nobody is.
+extern void (*medium_at_flush)(u32 site);
 
 // ---- Places in the source that flush or fence ----
 
@@ -240,6 +242,8 @@ enum call {
 	CALL_REBASE,      // rewrite all entries for this address
 	CALL_CRASH,       // mount again without unmounting
 	CALL_FORMAT,      // a new file system in place of the old one
+	CALL_WRITE_STOP,  // another CPU: a write into a hole that has stored its first entry
+	CALL_WRITE_GO,    // the rest of it
 };
 
 struct op {

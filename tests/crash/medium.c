@@ -7,6 +7,7 @@
 #include "tests/crash/crash.h"
 
 struct medium live, scratch;
+void (*medium_at_flush)(u32 site);
 
 static struct medium *current;
 
@@ -81,6 +82,8 @@ static void note(void *ctx, const struct host_pm_event *e)
 		return;
 	if (!store) {
 		site = site_here();
+		if (e->kind == HOST_PM_FLUSH && medium_at_flush)
+			medium_at_flush(site);
 		mutation_pass(site);
 		if (site_is_off(site))
 			return;

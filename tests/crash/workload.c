@@ -115,6 +115,8 @@ static const struct op more_ops[] = {
 	{ "write at 36K", CALL_WRITE, M, "/a", NULL, KIB(36), 100 },
 	{ "move there", CALL_REMOUNT, A, NULL, NULL, OTHER_BASE, 0 },
 	{ "move home", CALL_REMOUNT, A, NULL, NULL, HOST_DEFAULT_BASE, 0 },
+	{ "write, stopped", CALL_WRITE_STOP, PROMISE_ANY, "/z", NULL, KIB(8), KIB(4) },
+	{ "and goes on", CALL_WRITE_GO, A, "/z", NULL, KIB(8), KIB(4) },
 	{ "unlink long", CALL_UNLINK, A, "/d/" L200, NULL, 0, 0 },
 	{ "truncate z up", CALL_TRUNCATE, A, "/z", NULL, MIB(6), 0 },
 	{ "write leaf", CALL_WRITE, M, "/z", NULL, MIB(2), MIB(2) },
@@ -158,6 +160,8 @@ static const char *const sequences[][10] = {
 	{ "touch", "mmap store behind", "truncate up" },
 	{ "touch", "mmap store behind", "append" },
 	{ "touch", "mmap store behind", "fallocate past 32K" },
+	// A program stores into a block that another CPU is just publishing.
+	{ "write, stopped", "mmap store into hole", "and goes on" },
 	// A table page is free, and the next call takes it at once.
 	{ "truncate to direct", "write at 36K" },
 };
