@@ -8,6 +8,8 @@
 //      PTFS_FUZZ_JOBS=J worker processes           V=1                 log and findings
 //      ptfs_fuzz_test FILE...                      executes these inputs and no others
 //
+// A signal to end (SIGINT, SIGTERM) makes it say how far it came, which is a failure too.
+//
 // What fails is an input that kills its worker (a signal, a sanitizer, a broken invariant) or keeps
 // it busy for HANG_CPU_NS. It is printed as a command that writes it to a file; the others go on.
 #include <dirent.h>
@@ -68,6 +70,14 @@ static struct {
 	struct worker worker[JOBS_MAX];
 	unsigned findings;
 } test;
+
+static volatile sig_atomic_t cut_short;
+
+static void cut(int signal_nr)
+{
+	(void)signal_nr;
+	cut_short = 1;
+}
 
 static bool input_read(const char *path, struct input *in)
 {
@@ -146,8 +156,11 @@ static void start(unsigned w, u64 first)
 	*k = (struct worker){ .nr = ~0ull };
 	k->pid = fork();
 	FUZZ_MUST(k->pid >= 0);
-	if (!k->pid)
+	if (!k->pid) {
+		signal(SIGINT, SIG_IGN); // of a terminal: the parent ends it
+		signal(SIGTERM, SIG_DFL);
 		work(w, first);
+	}
 }
 
 static void tell(unsigned w, const char *how, int code)
@@ -211,6 +224,15 @@ static void watch(unsigned w)
 	}
 }
 
+static void all_end(void)
+{
+	for (unsigned w = 0; w < test.jobs; w++)
+		if (test.worker[w].pid) {
+			kill(test.worker[w].pid, SIGKILL);
+			waitpid(test.worker[w].pid, NULL, 0);
+		}
+}
+
 static void run_all(void)
 {
 	unsigned left = test.jobs;
@@ -218,10 +240,16 @@ static void run_all(void)
 	test.slot = mmap(NULL, sizeof(struct slot) * test.jobs, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	FUZZ_MUST(test.slot != MAP_FAILED);
+	signal(SIGINT, cut);
+	signal(SIGTERM, cut);
 	for (unsigned w = 0; w < test.jobs; w++)
 		start(w, test.from + w);
 	while (left) {
 		usleep(100000);
+		if (cut_short) {
+			all_end();
+			return;
+		}
 		for (unsigned w = 0; w < test.jobs; w++)
 			if (test.worker[w].pid && !reap(w))
 				watch(w);
@@ -263,8 +291,9 @@ int main(int argc, char **argv)
 	for (unsigned w = 0; w < test.jobs; w++)
 		done += test.slot[w].done;
 	printf("1..1\n%s 1 - %llu executions %s, %u of them kept inputs, %u processes, %lld s, "
-	       "%u findings\n",
-	       test.findings ? "not ok" : "ok", (unsigned long long)done, SANITIZERS,
-	       test.corpus_nr, test.jobs, (long long)(t1.tv_sec - t0.tv_sec), test.findings);
-	return test.findings != 0;
+	       "%u findings%s\n",
+	       test.findings || cut_short ? "not ok" : "ok", (unsigned long long)done, SANITIZERS,
+	       test.corpus_nr, test.jobs, (long long)(t1.tv_sec - t0.tv_sec), test.findings,
+	       cut_short ? ", cut short" : "");
+	return test.findings || cut_short;
 }
