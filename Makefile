@@ -238,6 +238,14 @@ $(BUILD)/abi/%: tests/abi/%.c Makefile
 	$(call say,UCC)
 	$(Q)mkdir -p $(@D); $(MUSL_CC) $(UCFLAGS) -o $@ $<
 
+# What depends on a C library's own use of the calls, with the other library as well.
+GLIBCTEST := $(patsubst tests/abi/%.c,$(BUILD)/abi-glibc/%,$(wildcard $(addprefix \
+	tests/abi/,thread_test.c thread_life_test.c clone_test.c futex_test.c)))
+
+$(BUILD)/abi-glibc/%: tests/abi/%.c Makefile
+	$(call say,UCC)
+	$(Q)mkdir -p $(@D); gcc $(UCFLAGS) -pthread -o $@ $<
+
 # Stress programs, for the guest; they run on Linux too.
 STRESS := $(patsubst tests/stress/%.c,$(BUILD)/stress/%,$(wildcard tests/stress/*.c))
 
@@ -366,9 +374,9 @@ test: $(BIGTOOL) $(FUSETOOL)
 # variable is set in the recipe: set for the target it would hold for the making of the ISO, too.
 PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
-test: $(HTEST) $(ABITEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
+test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
 	$(CRASH) ## all suites
-	$(Q)$(PROVE) $(HTEST) $(ABITEST) \
+	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
 test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/pmtrace.so $(BUILD)/crash/replay $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
@@ -450,7 +458,7 @@ format: ## apply the house style's layout
 docs: ## docs/abi.md from the table of system calls
 	$(Q)tools/abi-table docs/abi.md
 
--include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(STRESS:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
+-include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(GLIBCTEST:=.d) $(STRESS:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
 	$(HSRC:%.c=$(BUILD)/u/%.d) $(CRASH_SRC:%.c=$(BUILD)/crash/o/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d) \
 	$(HSRC:%.c=$(BUILD)/n/%.d) $(HLIB:%.c=$(BUILD)/fuzz/o/%.d) $(FUZZ:$(BUILD)/fuzz/%=$(BUILD)/fuzz/o/tests/fuzz/%.d) \
 	$(BUILD)/n/tests/host/ptfs_fuzz_test.d

@@ -23,13 +23,14 @@ int proc_register_rw(const char *path, void (*show)(struct seq *s, void *arg),
 // A symbolic link with a fixed target.
 int proc_register_link(const char *path, const char *target) __must_check;
 
-// ---- Processes: /proc/PID, /proc/self -----------------------------------------------------------
+// ---- Processes: /proc/PID, /proc/PID/task/TID, /proc/self ---------------------------------------
 
 // What the directories of processes are made from; set by kernel/proc. All may be called for
 // numbers that do not exist (any more).
 struct proc_task_ops {
 	u32 (*self)(void);                          // the current process; 0: a kernel thread
 	u32 (*next)(u32 pid);                       // the lowest number >= pid; 0: none
+	u32 (*next_thread)(u32 pid, u32 tid);       // its lowest thread number >= tid; 0: none
 	bool (*owner)(u32 pid, u32 *uid, u32 *gid); // false: no such process
 	struct fs_context *(*context)(u32 pid);     // with a reference, or NULL
 	struct file *(*exe)(u32 pid);               // with a reference, or NULL
@@ -37,7 +38,17 @@ struct proc_task_ops {
 };
 void proc_set_task_ops(const struct proc_task_ops *ops);
 
-// A file in every /proc/PID. `show` prints it at open: 0, or -ESRCH when the process has gone. Mode
-// 0444, or 0400 if `secret`.
+// A file in every /proc/PID and /proc/PID/task/TID. One of the two `show` prints it at open: 0, or
+// -ESRCH when the process or thread has gone; tid 0: the process is asked for. `store_thread`, if
+// there is one, gets what is written. Mode 0444, or 0400 if `secret`, and 0200 with a store.
+struct proc_task_file {
+	const char *name;
+	int (*show)(struct seq *s, u32 pid);
+	int (*show_thread)(struct seq *s, u32 pid, u32 tid);
+	int (*store_thread)(u32 pid, u32 tid, const char *text);
+	bool secret;
+};
+int proc_register_task_file(const struct proc_task_file *file) __must_check;
+// The same for a file without a store that is about the process alone.
 int proc_register_task(const char *name, int (*show)(struct seq *s, u32 pid), bool secret)
 	__must_check;

@@ -26,7 +26,7 @@ struct proc_node {
 struct proc_inode {
 	struct inode inode;
 	const struct proc_node *node; // registered files and folders, else NULL
-	u32 pid, kind, fd;            // files of processes (fs/procfs_task.c)
+	u32 pid, tid, kind, fd;       // files of processes (fs/procfs_task.c); tid 0: of no thread
 };
 
 extern struct proc_node proc_root;

@@ -6,12 +6,14 @@
 //      /proc/self -> PID
 //      /proc/PID/{stat, status, ...}     text, registered by proc_register_task()
 //      /proc/PID/{cwd, root, exe}, fd/N  links that lead to the place itself, whatever its name
+//      /proc/PID/task/TID/               the same for one thread; it has no task folder of its own
 //
 // Processes come and go: their names are not cached, every look asks proc_task_ops. An inode knows
 // its process by number only; a file of a process that has gone says -ENOENT or -ESRCH.
 //
 // Invariants:
-//   I1  Inode numbers: PID << 16 | kind, or | FD_INO + descriptor.
+//   I1  Inode numbers: PID << 16 | kind, or | FD_INO + descriptor; of a thread, TID instead of PID,
+//       and THREAD_INO.
 #include "fs/procfs_internal.h"
 
 #include "fs/vfs_internal.h"
@@ -23,16 +25,23 @@
 #define TASK_FILES_MAX 24
 #define FD_INO         0x1000u
 #define SELF_INO       0xffffull
+#define THREAD_INO     BIT(40)
+#define STORE_MAX      64u // bytes of a write that count
 #define LINK_MODE      (S_IFLNK | 0777)
 
-enum task_kind { KIND_DIR, KIND_FD_DIR, KIND_CWD, KIND_ROOT, KIND_EXE, KIND_FD, KIND_TEXT };
+enum task_kind {
+	KIND_DIR,
+	KIND_FD_DIR,
+	KIND_CWD,
+	KIND_ROOT,
+	KIND_EXE,
+	KIND_FD,
+	KIND_TEXT,
+	KIND_TASK_DIR
+};
 
-static struct task_file {
-	const char *name;
-	int (*show)(struct seq *s, u32 pid);
-	bool secret;
-} files[TASK_FILES_MAX]; // text of every process [constant after boot]
-static u32 nr_files;     // atomic, published last
+static struct proc_task_file files[TASK_FILES_MAX]; // of every process [constant after boot]
+static u32 nr_files;                                // atomic, published last
 static const struct proc_task_ops *task;
 
 static const struct {
@@ -40,27 +49,34 @@ static const struct {
 	enum task_kind kind;
 	u32 mode;
 } fixed[] = {
-	{ "fd", KIND_FD_DIR, S_IFDIR | 0500 },
-	{ "cwd", KIND_CWD, LINK_MODE },
-	{ "root", KIND_ROOT, LINK_MODE },
-	{ "exe", KIND_EXE, LINK_MODE },
+	{ "fd", KIND_FD_DIR, S_IFDIR | 0500 },     { "cwd", KIND_CWD, LINK_MODE },
+	{ "root", KIND_ROOT, LINK_MODE },          { "exe", KIND_EXE, LINK_MODE },
+	{ "task", KIND_TASK_DIR, S_IFDIR | 0555 }, // last: threads have none
 };
 
-static const struct inode_ops task_dir_ops, fd_dir_ops, place_ops, text_inode_ops, self_ops;
-static const struct file_ops task_dir_fops, fd_dir_fops, task_text_ops, no_ops;
+static const struct inode_ops task_dir_ops, fd_dir_ops, threads_dir_ops, place_ops, text_inode_ops,
+	self_ops;
+static const struct file_ops task_dir_fops, fd_dir_fops, threads_dir_fops, task_text_ops, no_ops;
 
 void proc_set_task_ops(const struct proc_task_ops *ops)
 {
 	__atomic_store_n(&task, ops, __ATOMIC_RELEASE);
 }
 
-int proc_register_task(const char *name, int (*show)(struct seq *s, u32 pid), bool secret)
+int proc_register_task_file(const struct proc_task_file *file)
 {
 	if (nr_files == TASK_FILES_MAX)
 		return -ENOMEM;
-	files[nr_files] = (struct task_file){ name, show, secret };
+	files[nr_files] = *file;
 	__atomic_store_n(&nr_files, nr_files + 1, __ATOMIC_RELEASE);
 	return 0;
+}
+
+int proc_register_task(const char *name, int (*show)(struct seq *s, u32 pid), bool secret)
+{
+	struct proc_task_file file = { .name = name, .show = show, .secret = secret };
+
+	return proc_register_task_file(&file);
 }
 
 // A decimal number without leading zeros; ~0: it is none.
@@ -80,27 +96,48 @@ static u32 parse_number(const char *s, size_t len)
 
 // ---- Inodes -------------------------------------------------------------------------------------
 
-static int task_inode(struct super *s, u32 pid, enum task_kind kind, u32 index, u32 mode,
+static u64 ino_base(u32 pid, u32 tid)
+{
+	return tid ? THREAD_INO | (u64)tid << 16 : (u64)pid << 16; // I1
+}
+
+static const struct inode_ops *inode_ops_of(enum task_kind kind)
+{
+	switch (kind) {
+	case KIND_DIR: return &task_dir_ops;
+	case KIND_FD_DIR: return &fd_dir_ops;
+	case KIND_TASK_DIR: return &threads_dir_ops;
+	case KIND_TEXT: return &text_inode_ops;
+	default: return &place_ops;
+	}
+}
+
+static const struct file_ops *file_ops_of(enum task_kind kind)
+{
+	switch (kind) {
+	case KIND_DIR: return &task_dir_fops;
+	case KIND_FD_DIR: return &fd_dir_fops;
+	case KIND_TASK_DIR: return &threads_dir_fops;
+	case KIND_TEXT: return &task_text_ops;
+	default: return &no_ops;
+	}
+}
+
+static int task_inode(struct super *s, u32 pid, u32 tid, enum task_kind kind, u32 index, u32 mode,
 		      struct inode **out)
 {
-	const struct inode_ops *ops = kind == KIND_DIR      ? &task_dir_ops
-				      : kind == KIND_FD_DIR ? &fd_dir_ops
-				      : kind == KIND_TEXT   ? &text_inode_ops
-							    : &place_ops;
-	const struct file_ops *fops = kind == KIND_DIR      ? &task_dir_fops
-				      : kind == KIND_FD_DIR ? &fd_dir_fops
-				      : kind == KIND_TEXT   ? &task_text_ops
-							    : &no_ops;
 	u64 low = kind == KIND_FD ? FD_INO + index : kind == KIND_TEXT ? 0x100u + index : kind;
 	struct proc_inode *pi;
 	u32 uid, gid;
 
 	if (!task->owner(pid, &uid, &gid))
 		return -ENOENT;
-	pi = proc_inode_make(s, ops, fops, (u64)pid << 16 | low, mode);
+	pi = proc_inode_make(s, inode_ops_of(kind), file_ops_of(kind), ino_base(pid, tid) | low,
+			     mode);
 	if (!pi)
 		return -ENOMEM;
 	pi->pid = pid;
+	pi->tid = tid;
 	pi->kind = kind;
 	pi->fd = index;
 	pi->inode.uid = uid;
@@ -229,7 +266,9 @@ static const struct file_ops no_ops;
 
 static int print_task(struct seq *s, struct proc_inode *pi)
 {
-	return files[pi->fd].show(s, pi->pid);
+	const struct proc_task_file *t = &files[pi->fd];
+
+	return t->show_thread ? t->show_thread(s, pi->pid, pi->tid) : t->show(s, pi->pid);
 }
 
 static int task_text_open(struct inode *i __unused, struct file *f)
@@ -237,10 +276,31 @@ static int task_text_open(struct inode *i __unused, struct file *f)
 	return proc_text_open(f, print_task);
 }
 
+static ssize task_text_write(struct file *f, struct iov_iter *from, u64 *pos)
+{
+	const struct proc_inode *pi = proc_i(f->inode);
+	const struct proc_task_file *t = &files[pi->fd];
+	char text[STORE_MAX + 1];
+	size_t all = from->left, want = min(all, (size_t)STORE_MAX);
+	int err;
+
+	if (!t->store_thread)
+		return -EIO;
+	if (iov_copy_from(from, text, want) != want)
+		return -EFAULT;
+	text[want] = '\0';
+	err = t->store_thread(pi->pid, pi->tid, text);
+	if (err)
+		return err;
+	*pos += all;
+	return (ssize)all;
+}
+
 static const struct file_ops task_text_ops = {
 	.open = task_text_open,
 	.release = proc_text_release,
 	.read = proc_text_read,
+	.write = task_text_write,
 };
 
 static const struct inode_ops text_inode_ops = {
@@ -250,35 +310,43 @@ static const struct inode_ops text_inode_ops = {
 
 // ---- /proc/PID ----------------------------------------------------------------------------------
 
-static u32 text_mode(const struct task_file *t)
+static u32 text_mode(const struct proc_task_file *t)
 {
-	return S_IFREG | (t->secret ? 0400 : 0444);
+	return S_IFREG | (t->secret ? 0400 : 0444) | (t->store_thread ? 0200 : 0);
+}
+
+static unsigned nr_fixed(u32 tid)
+{
+	return ARRAY_SIZE(fixed) - (tid != 0);
 }
 
 static int task_dir_lookup(struct inode *dir, const char *name, size_t len, struct inode **out)
 {
-	u32 pid = proc_i(dir)->pid, count = __atomic_load_n(&nr_files, __ATOMIC_ACQUIRE);
+	u32 pid = proc_i(dir)->pid, tid = proc_i(dir)->tid;
+	u32 count = __atomic_load_n(&nr_files, __ATOMIC_ACQUIRE);
 
-	for (unsigned k = 0; k < ARRAY_SIZE(fixed); k++)
+	for (unsigned k = 0; k < nr_fixed(tid); k++)
 		if (strlen(fixed[k].name) == len && memcmp(fixed[k].name, name, len) == 0)
-			return task_inode(dir->super, pid, fixed[k].kind, 0, fixed[k].mode, out);
+			return task_inode(dir->super, pid, tid, fixed[k].kind, 0, fixed[k].mode,
+					  out);
 	for (u32 k = 0; k < count; k++)
 		if (strlen(files[k].name) == len && memcmp(files[k].name, name, len) == 0)
-			return task_inode(dir->super, pid, KIND_TEXT, k, text_mode(&files[k]), out);
+			return task_inode(dir->super, pid, tid, KIND_TEXT, k, text_mode(&files[k]),
+					  out);
 	return -ENOENT;
 }
 
 static int task_dir_readdir(struct file *f, u64 *pos, dir_emit emit, void *ctx)
 {
-	u64 base = (u64)proc_i(f->inode)->pid << 16;
+	const struct proc_inode *pi = proc_i(f->inode);
+	u64 base = ino_base(pi->pid, pi->tid), places = nr_fixed(pi->tid);
 	u32 count = __atomic_load_n(&nr_files, __ATOMIC_ACQUIRE);
-	const u64 nr_fixed = ARRAY_SIZE(fixed);
 
-	for (u64 k = *pos - 2; k < nr_fixed + count; k++) {
-		bool text = k >= nr_fixed;
-		const char *name = text ? files[k - nr_fixed].name : fixed[k].name;
+	for (u64 k = *pos - 2; k < places + count; k++) {
+		bool text = k >= places;
+		const char *name = text ? files[k - places].name : fixed[k].name;
 		u32 mode = text ? S_IFREG : fixed[k].mode;
-		u64 ino = base | (text ? 0x100 + k - nr_fixed : fixed[k].kind);
+		u64 ino = base | (text ? 0x100 + k - places : fixed[k].kind);
 
 		if (!emit(ctx, name, strlen(name), ino, DT_OF_MODE(mode), k + 3))
 			break;
@@ -308,6 +376,7 @@ static u32 fd_mode(const struct file *f)
 static int fd_dir_lookup(struct inode *dir, const char *name, size_t len, struct inode **out)
 {
 	struct proc_inode link = { .pid = proc_i(dir)->pid,
+				   .tid = proc_i(dir)->tid,
 				   .kind = KIND_FD,
 				   .fd = parse_number(name, len) };
 	struct file *f;
@@ -322,12 +391,13 @@ static int fd_dir_lookup(struct inode *dir, const char *name, size_t len, struct
 		return -ENOENT;
 	mode = fd_mode(f);
 	file_put(f);
-	return task_inode(dir->super, link.pid, KIND_FD, link.fd, mode, out);
+	return task_inode(dir->super, link.pid, link.tid, KIND_FD, link.fd, mode, out);
 }
 
 static int fd_dir_readdir(struct file *f, u64 *pos, dir_emit emit, void *ctx)
 {
 	u32 pid = proc_i(f->inode)->pid;
+	u64 base = ino_base(pid, proc_i(f->inode)->tid);
 	struct fs_context *c;
 	char name[12];
 	int fd;
@@ -340,8 +410,8 @@ static int fd_dir_readdir(struct file *f, u64 *pos, dir_emit emit, void *ctx)
 	while ((fd = fd_next_of(c, (int)*pos - 2)) >= 0) {
 		size_t len = ksnprintf(name, sizeof(name), "%d", fd);
 
-		if (!emit(ctx, name, len, (u64)pid << 16 | (FD_INO + (u32)fd),
-			  DT_OF_MODE(LINK_MODE), (u64)fd + 3))
+		if (!emit(ctx, name, len, base | (FD_INO + (u32)fd), DT_OF_MODE(LINK_MODE),
+			  (u64)fd + 3))
 			break;
 		*pos = (u64)fd + 3;
 	}
@@ -356,6 +426,40 @@ static const struct inode_ops fd_dir_ops = {
 };
 
 static const struct file_ops fd_dir_fops = { .readdir = fd_dir_readdir };
+
+// ---- /proc/PID/task -----------------------------------------------------------------------------
+
+static int threads_dir_lookup(struct inode *dir, const char *name, size_t len, struct inode **out)
+{
+	u32 pid = proc_i(dir)->pid, tid = parse_number(name, len);
+
+	if (tid == ~0u || !tid || task->next_thread(pid, tid) != tid)
+		return -ENOENT;
+	return task_inode(dir->super, pid, tid, KIND_DIR, 0, S_IFDIR | 0555, out);
+}
+
+static int threads_dir_readdir(struct file *f, u64 *pos, dir_emit emit, void *ctx)
+{
+	u32 pid = proc_i(f->inode)->pid, tid;
+	char name[12];
+
+	while ((tid = task->next_thread(pid, (u32)(*pos - 2)))) {
+		size_t len = ksnprintf(name, sizeof(name), "%u", tid);
+
+		if (!emit(ctx, name, len, ino_base(pid, tid), DT_OF_MODE(S_IFDIR), (u64)tid + 3))
+			break;
+		*pos = (u64)tid + 3;
+	}
+	return 0;
+}
+
+static const struct inode_ops threads_dir_ops = {
+	.lookup = threads_dir_lookup,
+	.getattr = task_getattr,
+	.destroy = proc_inode_destroy,
+};
+
+static const struct file_ops threads_dir_fops = { .readdir = threads_dir_readdir };
 
 // ---- In the root --------------------------------------------------------------------------------
 
@@ -392,7 +496,7 @@ int proc_task_lookup(struct inode *root, const char *name, size_t len, struct in
 	}
 	if (pid == ~0u || !pid)
 		return -ENOENT;
-	return task_inode(root->super, pid, KIND_DIR, 0, S_IFDIR | 0555, out);
+	return task_inode(root->super, pid, 0, KIND_DIR, 0, S_IFDIR | 0555, out);
 }
 
 int proc_task_readdir(u64 *pos, dir_emit emit, void *ctx)

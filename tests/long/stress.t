@@ -25,6 +25,7 @@ for number, (smp, accel) in enumerate(MACHINES):
     stress.run("vmstress", "/pmem/a", SECONDS, smp, seed + 1, accel)
     stress.run("sysfuzz", folder, SECONDS, smp, seed * 1000, accel)
     stress.run("procstress", "", SECONDS, smp, seed, accel)
+    stress.run("threadstress", "", SECONDS, smp, seed, accel)
     stress.run("fsstress", folder, SECONDS, smp, seed, accel)
 for number in range(5):
     stress.cut("fsstress", "/pmem/a", 1 + number, 1 + number % 4, SEED + number)

@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static uint64_t rng_state = 1;
+static _Thread_local uint64_t rng_state = 1; // threads seed their own
 
 // splitmix64
 static inline uint64_t rng_next(void)
