@@ -74,6 +74,14 @@ struct thread *thread_find_locked(u32 tid)
 	return NULL;
 }
 
+struct process *process_of_number_locked(u32 nr)
+{
+	struct process *p = process_find_locked(nr);
+	struct thread *t = p ? NULL : thread_find_locked(nr);
+
+	return t ? t->proc : p;
+}
+
 struct thread *process_thread_next_locked(struct process *p, u32 tid)
 {
 	struct thread *t, *best = NULL;

@@ -174,6 +174,9 @@ void process_free_unlinked(struct process *p);
 
 // A thread of any process by its number, without a reference; NULL: none such. proc_lock held.
 struct thread *thread_find_locked(u32 tid);
+// The process with this number, or with a thread of this number, without a reference. proc_lock
+// held.
+struct process *process_of_number_locked(u32 nr);
 // The thread of `p` with the smallest number >= tid; NULL: none. proc_lock held.
 struct thread *process_thread_next_locked(struct process *p, u32 tid);
 

@@ -336,15 +336,22 @@ bool signal_is_killed(void)
 	return READ_ONCE(t->user->pending.set) & SIGMASK(SIGKILL);
 }
 
-sigset_t signal_set_mask(sigset_t set)
+sigset_t signal_set_mask_locked(struct thread *t, sigset_t set)
 {
-	struct thread *t = thread_current();
-	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
 	sigset_t old = t->user->blocked;
 
 	t->user->blocked = set & ~UNBLOCKABLE;
 	pass_on(t->proc, t, t->user->blocked & ~old);
 	recompute(t->proc, t);
+	return old;
+}
+
+sigset_t signal_set_mask(sigset_t set)
+{
+	struct thread *t = thread_current();
+	u64 flags = spin_lock_irqsave(&t->proc->sig_lock);
+	sigset_t old = signal_set_mask_locked(t, set);
+
 	spin_unlock_irqrestore(&t->proc->sig_lock, flags);
 	return old;
 }

@@ -149,6 +149,7 @@ bool signal_pending(void);
 bool signal_is_killed(void);
 // Blocks `set` instead of what is blocked now; returns the old set.
 sigset_t signal_set_mask(sigset_t set);
+sigset_t signal_set_mask_locked(struct thread *t, sigset_t set); // the same, sig_lock held
 // As sigsuspend(2) and ppoll(2): block `set` until the next return to user mode, where what was
 // blocked before comes back after the handlers are set up.
 void signal_set_temporary_mask(sigset_t set);

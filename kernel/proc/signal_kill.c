@@ -23,12 +23,11 @@ static bool may_signal(const struct process *me, const struct process *p, int si
 	       me->uid == p->suid || (sig == SIGCONT && me->sid == p->sid);
 }
 
+// Several processes: pid <= 0.
 static bool is_addressed(const struct process *me, const struct process *p, s32 pid)
 {
 	if (p->state == PROCESS_NEW || p->state == PROCESS_REAPED)
 		return false;
-	if (pid > 0)
-		return p->pid == (u32)pid;
 	if (pid == 0)
 		return p->pgid == me->pgid;
 	if (pid == -1)
@@ -36,18 +35,11 @@ static bool is_addressed(const struct process *me, const struct process *p, s32 
 	return p->pgid == (u32)-pid;
 }
 
-// Zombies count as receivers, as Linux has it.
-int signal_kill(s32 pid, const struct siginfo *info)
+static int kill_several(s32 pid, const struct siginfo *info)
 {
 	struct process *me = process_current(), *p;
 	bool found = false, sent = false;
-	u64 flags;
 
-	if (info->signo < 0 || info->signo > SIG_COUNT)
-		return -EINVAL;
-	if (pid == INT32_MIN)
-		return -ESRCH;
-	flags = spin_lock_irqsave(&proc_lock);
 	process_for_each(p) {
 		if (!is_addressed(me, p, pid))
 			continue;
@@ -55,13 +47,41 @@ int signal_kill(s32 pid, const struct siginfo *info)
 		if (!may_signal(me, p, info->signo))
 			continue;
 		sent = true;
-		if (pid <= 0)
-			p->group_signals++;
+		p->group_signals++;
 		if (info->signo)
 			signal_send(p, info);
 	}
-	spin_unlock_irqrestore(&proc_lock, flags);
 	return sent ? 0 : found ? -EPERM : -ESRCH;
+}
+
+// The number of any thread stands for its process.
+static int kill_one(u32 pid, const struct siginfo *info)
+{
+	struct process *p = process_of_number_locked(pid);
+
+	if (!p)
+		return -ESRCH;
+	if (!may_signal(process_current(), p, info->signo))
+		return -EPERM;
+	if (info->signo)
+		signal_send(p, info);
+	return 0;
+}
+
+// Zombies count as receivers, as Linux has it.
+int signal_kill(s32 pid, const struct siginfo *info)
+{
+	u64 flags;
+	int err;
+
+	if (info->signo < 0 || info->signo > SIG_COUNT)
+		return -EINVAL;
+	if (pid == INT32_MIN)
+		return -ESRCH;
+	flags = spin_lock_irqsave(&proc_lock);
+	err = pid > 0 ? kill_one((u32)pid, info) : kill_several(pid, info);
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return err;
 }
 
 int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info)

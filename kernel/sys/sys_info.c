@@ -106,7 +106,7 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 	if (which >= RLIMIT_COUNT)
 		return -EINVAL;
 	flags = spin_lock_irqsave(&proc_lock);
-	p = pid ? process_find_locked((u32)pid) : me;
+	p = pid ? process_of_number_locked((u32)pid) : me;
 	if (!p)
 		ret = -ESRCH;
 	else if (p != me && me->euid != 0 && me->uid != p->uid)

@@ -186,7 +186,7 @@ s64 sys_set_tid_address(const struct syscall_args *a)
 static s64 group_or_session(s32 pid, bool session)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
-	const struct process *p = pid ? process_find_locked((u32)pid) : process_current();
+	const struct process *p = pid ? process_of_number_locked((u32)pid) : process_current();
 	s64 ret = -ESRCH;
 
 	if (p)
@@ -224,8 +224,10 @@ static bool group_exists(u32 pgid, u32 sid)
 static s64 setpgid_locked(s32 pid, s32 pgid)
 {
 	struct process *me = process_current();
-	struct process *p = pid ? process_find_locked((u32)pid) : me;
+	struct process *p = pid ? process_of_number_locked((u32)pid) : me;
 
+	if (p && pid && p->pid != (u32)pid)
+		return -EINVAL; // a thread that does not lead
 	if (!p || (p != me && p->parent != me))
 		return -ESRCH;
 	if (p != me && p->has_execed)

@@ -94,6 +94,11 @@ static void test_who_gets_it(void)
 	is(handler_tid, getpid(), "... and handled there");
 	fails(syscall(SYS_tgkill, getpid() + 1, listener_tid, 0), ESRCH,
 	      "tgkill checks the process");
+	is(kill((pid_t)listener_tid, 0), 0, "any thread's number stands for the process");
+	is(getpgid((pid_t)listener_tid), getpgid(0), "... for its group");
+	fails(setpgid((pid_t)listener_tid, 0), EINVAL, "... but it leads none");
+	fails(kill(-(pid_t)listener_tid, 0), ESRCH, "... nor is one named so");
+	fails(waitpid((pid_t)listener_tid, NULL, 0), ECHILD, "... nor is it a child");
 	fails(syscall(SYS_tkill, 0, SIGUSR1), EINVAL, "tkill without a thread");
 
 	// Nobody takes it, so it stays with the process.

@@ -59,35 +59,36 @@ struct diary {
 
 // Arguments by call, as far as a hint helps to get past the first check:
 //   f descriptor  p buffer  l length  s path  a mapped address  n small number  g flags  S signal
-//   P process  o offset  r anything
+//   P process  o offset  c flags of clone  r anything
 static const struct hint {
 	short nr;
 	char kinds[7];
 } hints[] = {
-	{ 0, "fpl" },      { 1, "fpl" },     { 2, "sgn" },     { 3, "f" },      { 4, "sp" },
-	{ 5, "fp" },       { 6, "sp" },      { 7, "pnn" },     { 8, "fon" },    { 9, "alggfo" },
-	{ 10, "aln" },     { 11, "al" },     { 12, "r" },      { 13, "Sppn" },  { 14, "nppn" },
-	{ 16, "frp" },     { 17, "fplo" },   { 18, "fplo" },   { 19, "fpn" },   { 20, "fpn" },
-	{ 21, "sn" },      { 22, "p" },      { 23, "npppp" },  { 25, "allga" }, { 26, "aln" },
-	{ 27, "alp" },     { 28, "aln" },    { 32, "f" },      { 33, "fn" },    { 35, "pp" },
-	{ 36, "np" },      { 38, "npp" },    { 40, "ffpl" },   { 59, "spp" },   { 61, "Ppnp" },
-	{ 63, "p" },       { 72, "fnr" },    { 73, "fn" },     { 74, "f" },     { 75, "f" },
-	{ 76, "so" },      { 77, "fo" },     { 79, "pl" },     { 80, "s" },     { 81, "f" },
-	{ 82, "ss" },      { 83, "sn" },     { 84, "s" },      { 85, "sn" },    { 86, "ss" },
-	{ 87, "s" },       { 88, "ss" },     { 89, "spl" },    { 90, "sn" },    { 91, "fn" },
-	{ 92, "snn" },     { 93, "fnn" },    { 96, "pp" },     { 97, "np" },    { 98, "np" },
-	{ 99, "p" },       { 100, "p" },     { 103, "npl" },   { 109, "PP" },   { 115, "np" },
-	{ 116, "np" },     { 127, "pn" },    { 128, "pppn" },  { 130, "pn" },   { 131, "pp" },
-	{ 132, "sp" },     { 133, "snr" },   { 137, "sp" },    { 138, "fp" },   { 149, "al" },
-	{ 157, "nppn" },   { 158, "rr" },    { 160, "np" },    { 161, "s" },    { 165, "sssgp" },
-	{ 166, "sn" },     { 170, "pl" },    { 188, "sspln" }, { 191, "sspl" }, { 203, "Plp" },
-	{ 204, "Plp" },    { 217, "fpl" },   { 221, "fool" },  { 228, "np" },   { 229, "np" },
-	{ 230, "nnpp" },   { 235, "sp" },    { 247, "nPpnp" }, { 257, "fsgn" }, { 258, "fsn" },
-	{ 259, "fsnr" },   { 260, "fsnng" }, { 262, "fspg" },  { 263, "fsg" },  { 264, "fsfs" },
-	{ 265, "fsfsg" },  { 266, "sfs" },   { 267, "fspl" },  { 268, "fsn" },  { 269, "fsn" },
-	{ 270, "nppppp" }, { 271, "pnppl" }, { 280, "fspg" },  { 285, "fnoo" }, { 292, "fng" },
-	{ 293, "pg" },     { 295, "fpno" },  { 296, "fpno" },  { 302, "Pnpp" }, { 309, "pp" },
-	{ 316, "fsfsg" },  { 318, "plg" },   { 332, "fsggp" }, { 439, "fsng" },
+	{ 0, "fpl" },      { 1, "fpl" },      { 2, "sgn" },     { 3, "f" },       { 4, "sp" },
+	{ 5, "fp" },       { 6, "sp" },       { 7, "pnn" },     { 8, "fon" },     { 9, "alggfo" },
+	{ 10, "aln" },     { 11, "al" },      { 12, "r" },      { 13, "Sppn" },   { 14, "nppn" },
+	{ 16, "frp" },     { 17, "fplo" },    { 18, "fplo" },   { 19, "fpn" },    { 20, "fpn" },
+	{ 21, "sn" },      { 22, "p" },       { 23, "npppp" },  { 25, "allga" },  { 26, "aln" },
+	{ 27, "alp" },     { 28, "aln" },     { 32, "f" },      { 33, "fn" },     { 35, "pp" },
+	{ 36, "np" },      { 38, "npp" },     { 40, "ffpl" },   { 56, "cpppp" },  { 59, "spp" },
+	{ 61, "Ppnp" },    { 63, "p" },       { 72, "fnr" },    { 73, "fn" },     { 74, "f" },
+	{ 75, "f" },       { 76, "so" },      { 77, "fo" },     { 79, "pl" },     { 80, "s" },
+	{ 81, "f" },       { 82, "ss" },      { 83, "sn" },     { 84, "s" },      { 85, "sn" },
+	{ 86, "ss" },      { 87, "s" },       { 88, "ss" },     { 89, "spl" },    { 90, "sn" },
+	{ 91, "fn" },      { 92, "snn" },     { 93, "fnn" },    { 96, "pp" },     { 97, "np" },
+	{ 98, "np" },      { 99, "p" },       { 100, "p" },     { 103, "npl" },   { 109, "PP" },
+	{ 115, "np" },     { 116, "np" },     { 127, "pn" },    { 128, "pppn" },  { 130, "pn" },
+	{ 131, "pp" },     { 132, "sp" },     { 133, "snr" },   { 137, "sp" },    { 138, "fp" },
+	{ 149, "al" },     { 157, "nppn" },   { 158, "rr" },    { 160, "np" },    { 161, "s" },
+	{ 165, "sssgp" },  { 166, "sn" },     { 170, "pl" },    { 188, "sspln" }, { 191, "sspl" },
+	{ 203, "Plp" },    { 202, "pnnppn" }, { 204, "Plp" },   { 217, "fpl" },   { 218, "p" },
+	{ 221, "fool" },   { 228, "np" },     { 229, "np" },    { 230, "nnpp" },  { 235, "sp" },
+	{ 247, "nPpnp" },  { 257, "fsgn" },   { 258, "fsn" },   { 259, "fsnr" },  { 260, "fsnng" },
+	{ 262, "fspg" },   { 263, "fsg" },    { 264, "fsfs" },  { 265, "fsfsg" }, { 266, "sfs" },
+	{ 267, "fspl" },   { 268, "fsn" },    { 269, "fsn" },   { 273, "pn" },    { 274, "Ppp" },
+	{ 270, "nppppp" }, { 271, "pnppl" },  { 280, "fspg" },  { 285, "fnoo" },  { 292, "fng" },
+	{ 293, "pg" },     { 295, "fpno" },   { 296, "fpno" },  { 302, "Pnpp" },  { 309, "pp" },
+	{ 316, "fsfsg" },  { 318, "plg" },    { 332, "fsggp" }, { 439, "fsng" },
 };
 
 static char *arena; // ARENA_BYTES of memory, then nothing
@@ -232,6 +233,14 @@ static uint64_t pick_address(void)
 	}
 }
 
+static uint64_t pick_clone_flags(void)
+{
+	const uint64_t thread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD;
+	const uint64_t words = CLONE_PARENT_SETTID | CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID;
+
+	return (rng_next() & words) | (rng_below(2) ? thread : (rng_next() & thread) | SIGCHLD);
+}
+
 static uint64_t pick(char kind)
 {
 	switch (kind) {
@@ -250,6 +259,7 @@ static uint64_t pick(char kind)
 	case 'n': return rng_below(5) ? rng_below(32) : pick_length();
 	case 'g': return pick_flags();
 	case 'S': return rng_below(70);
+	case 'c': return pick_clone_flags();
 	case 'P': return rng_below(3) ? 0 : 0x3ffffffu;
 	case 'o': return rng_below(3) ? rng_below(1u << 24) : pick_length();
 	default: return rng_next() >> rng_below(64);
