@@ -2,7 +2,9 @@
 //
 // The crash explorer (docs/crash-testing.md).
 //
-//      explore [--quick|--full|--long|--mutate] [--jobs N] [--base ADDRESS] [--only 'CALL; CALL']
+//      explore [--quick|--full|--long|--mutate|--places] [--jobs N] [--base ADDRESS] [--only 'CALL; CALL']
+//              [--stride N]            (every N-th pair only)
+//              [--without N]           (place N does nothing)
 //              [--site N] [--last N]   (mutation: these places)
 //
 // Speaks TAP; the figures stand in comment lines.
@@ -130,7 +132,7 @@ static u64 *next_task; // shared by the workers
 static struct {
 	const char *only;
 	unsigned jobs, stride, site, last;
-} how = { .jobs = 2, .stride = 1, .last = SITES_MAX - 1 };
+} how = { .jobs = 2, .last = SITES_MAX - 1 };
 
 static bool wanted(const struct op *const *list, unsigned n)
 {
@@ -295,6 +297,7 @@ static int mutation(void)
 int main(int argc, char **argv)
 {
 	const char *mode = "--full";
+	unsigned without = SITES_MAX;
 	u64 base = OTHER_BASE;
 
 	for (int i = 1; i < argc; i++) {
@@ -308,21 +311,36 @@ int main(int argc, char **argv)
 			how.site = (unsigned)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--last") && more)
 			how.last = (unsigned)strtoul(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--without") && more)
+			without = (unsigned)strtoul(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--stride") && more)
+			how.stride = (unsigned)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--only") && more)
 			how.only = argv[++i];
 		else
 			mode = argv[i];
 	}
+	if (!strcmp(mode, "--places")) {
+		sites_init();
+		for (u32 i = 0; i < site_count(); i++)
+			printf("%3u  %s  %-15s %s\n", i, site_get(i)->fence ? "fence" : "flush",
+			       site_get(i)->where, site_get(i)->function);
+		return 0;
+	}
 	if (strcmp(mode, "--full") && strcmp(mode, "--quick") && strcmp(mode, "--long") &&
 	    strcmp(mode, "--mutate")) {
-		fprintf(stderr, "usage: explore [--quick|--full|--long|--mutate] [--jobs N] "
-				"[--base ADDRESS] [--only 'CALL; CALL'] [--site N] [--last N]\n");
+		fprintf(stderr,
+			"usage: explore [--quick|--full|--long|--mutate|--places] [--jobs N] "
+			"[--base ADDRESS] [--only 'CALL; CALL'] [--stride N] [--without N] "
+			"[--site N] [--last N]\n");
 		return 2;
 	}
 	start(base);
+	site_switch_off(without);
 	if (!strcmp(mode, "--mutate"))
 		return mutation();
-	how.stride = !strcmp(mode, "--quick") ? 7 : 1;
+	if (!how.stride)
+		how.stride = !strcmp(mode, "--quick") ? 7 : 1;
 	printf("1..3\n");
 	phase("single calls", single_run, strcmp(mode, "--quick") ? &single_effort : &pair_effort);
 	phase("sequences", sequence_nr_run, strcmp(mode, "--quick") ? &long_effort : &pair_effort);

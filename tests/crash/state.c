@@ -240,7 +240,7 @@ bool state_wants(const struct trace *recovery, bool *rebase)
 		st.kinds++;
 	}
 	if (k < KINDS_MAX && st.followed[k] < ex.effort.alike) {
-		*rebase = st.followed[k]++ & 1;
+		*rebase = !(st.followed[k]++ & 1);
 		return true;
 	}
 	*rebase = st.image & 1;
