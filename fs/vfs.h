@@ -140,6 +140,8 @@ struct file {
 	u32 refs;              // atomic
 	struct mutex pos_lock; // RANK_FILE_POS: guards pos for read, write, lseek, getdents64
 	u64 pos;
+	// What mmap found here the first time, for the next [atomic]; NULL: ask ops->mmap.
+	struct vm_object *map_object;
 	bool stream;   // no position: pipes, terminals; set by open
 	void *private; // the file system's
 };

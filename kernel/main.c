@@ -27,6 +27,7 @@
 #include "kernel/x86/machine.h"
 #include "kernel/x86/smp.h"
 #include "kernel/x86/time.h"
+#include "mm/arena.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
@@ -73,6 +74,7 @@ static void init_thread(void *arg)
 	(void)arg;
 	vfs_init();
 	tty_init();
+	arena_start();
 	initrd_unpack();
 	ptfs_glue_init();
 	crash_if_asked();

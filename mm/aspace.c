@@ -17,6 +17,7 @@
 #include "kernel/lib/errno.h"
 #include "kernel/panic.h"
 #include "kernel/x86/cpu.h"
+#include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/attach.h"
 #include "mm/heap.h"
@@ -66,6 +67,7 @@ void aspace_put(struct aspace *as)
 		return;
 	for (unsigned i = 0; i < cpu_count(); i++)
 		ASSERT(READ_ONCE(cpus[i].loaded_as) != as);
+	arena_destroy(as);
 	rwlock_write_lock(&as->lock);
 	err = unmap_locked(as, USER_BASE, USER_END);
 	ASSERT(err == 0); // no mapping crosses these bounds, so nothing had to be cut
@@ -292,10 +294,20 @@ int aspace_unmap(struct aspace *as, uva_t addr, u64 len)
 
 	if (err)
 		return err;
+	if (READ_ONCE(as->arenas)) {
+		err = arena_unmap(as, addr.va, len);
+		if (err <= 0)
+			return err;
+	}
 	rwlock_write_lock(&as->lock);
 	err = unmap_locked(as, addr.va, end);
 	aspace_unlock(as);
 	return err;
+}
+
+u64 aspace_bytes(struct aspace *as)
+{
+	return as->mapped_bytes + (as->arenas ? arena_bytes(as) : 0);
 }
 
 // ---- Mapping ------------------------------------------------------------------------------------
@@ -314,7 +326,7 @@ static u64 mapped_within(const struct aspace *as, u64 start, u64 end)
 static int map_locked(struct aspace *as, const struct map_request *req, const struct place *p)
 {
 	bool replaces = req->flags & MAP_FIXED; // else the place is free
-	u64 before = as->mapped_bytes - (replaces ? mapped_within(as, p->start, p->end) : 0);
+	u64 before = aspace_bytes(as) - (replaces ? mapped_within(as, p->start, p->end) : 0);
 	struct vma *v;
 	int err = 0;
 
@@ -359,6 +371,20 @@ static void populate(struct aspace *as, const struct map_request *req, u64 start
 		(void)!aspace_fault_in(as, UVA(start), len, write);
 }
 
+static int populated(struct aspace *as, const struct map_request *req, uva_t at, u64 len)
+{
+	if (req->flags & MAP_POPULATE)
+		populate(as, req, at.va, len);
+	return 0;
+}
+
+// Shared mappings of files that can be attached; everything else is served as if not asked.
+static bool may_be_ephemeral(const struct map_request *req)
+{
+	return (req->flags & MAP_DAXVM_EPHEMERAL) && (req->flags & MAP_SHARED) && req->object &&
+	       req->object->ops->table && !(req->flags & (MAP_FIXED | MAP_FIXED_NOREPLACE));
+}
+
 int aspace_map(struct aspace *as, const struct map_request *req, uva_t *out)
 {
 	struct map_request r = *req;
@@ -380,6 +406,14 @@ int aspace_map(struct aspace *as, const struct map_request *req, uva_t *out)
 		if (!own)
 			return -ENOMEM;
 	}
+	if (may_be_ephemeral(&r)) {
+		err = arena_map(as, &r, out);
+		if (err <= 0)
+			return err ? err : populated(as, &r, *out, len);
+	}
+	r.flags &= ~MAP_DAXVM_EPHEMERAL;
+	if (req->flags & MAP_DAXVM_EPHEMERAL)
+		r.flags |= MAP_DAXVM;
 	rwlock_write_lock(&as->lock);
 	err = place_choose(as, &r, len, &place);
 	if (!err)
@@ -390,9 +424,7 @@ int aspace_map(struct aspace *as, const struct map_request *req, uva_t *out)
 	if (err)
 		return err;
 	*out = UVA(place.start);
-	if (r.flags & MAP_POPULATE)
-		populate(as, &r, place.start, len);
-	return 0;
+	return populated(as, &r, *out, len);
 }
 
 // ---- Looking ------------------------------------------------------------------------------------
@@ -402,21 +434,24 @@ void aspace_for_each_vma(struct aspace *as, bool (*fn)(void *ctx, const struct v
 	const struct vma *v;
 
 	rwlock_read_lock(&as->lock);
-	for (v = vma_first(&as->vmas); v && fn(ctx, v); v = vma_next(v))
-		;
+	for (v = vma_first(&as->vmas); v; v = vma_next(v))
+		if (!(v->arenas ? arena_for_each(as, fn, ctx) : fn(ctx, v)))
+			break;
 	rwlock_read_unlock(&as->lock);
 }
 
 // As vma_set_bounds: a lock that may not be there.
 NO_TSA unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step[PT_PML4])
 {
-	struct vma *v;
+	struct vma *v, in_slot;
+	struct slot *s;
 	struct pt_cursor c;
 	bool attached = false;
 	unsigned n = 0;
 
 	rwlock_read_lock(&as->lock);
-	v = vma_find(&as->vmas, va.va);
+	s = arena_pin(as, va.va, &in_slot);
+	v = s ? &in_slot : vma_find(&as->vmas, va.va);
 	if (v && v->object) // or the file's table might go while it is read
 		rwlock_read_lock(&v->object->map_lock);
 	spin_lock(&as->pt_lock);
@@ -431,6 +466,8 @@ NO_TSA unsigned aspace_walk(struct aspace *as, uva_t va, struct aspace_step step
 	spin_unlock(&as->pt_lock);
 	if (v && v->object)
 		rwlock_read_unlock(&v->object->map_lock);
+	if (s)
+		arena_unpin(s);
 	rwlock_read_unlock(&as->lock);
 	return n;
 }

@@ -8,6 +8,7 @@
 #include "kernel/sched/lock.h"
 #include "mm/vma.h"
 
+struct arenas;
 struct trapframe;
 struct vm_object;
 
@@ -41,10 +42,12 @@ struct aspace {
 	u64 brk_start, brk_end;  // [lock]
 	u64 mmap_top;            // where the search for free addresses begins, downwards
 	u64 mapped_bytes;        // sum of VMA lengths (RLIMIT_AS) [lock]
-	u64 limit_bytes;         // RLIMIT_AS [atomic]
 	u64 walk_va;             // address that /proc/PID/pagetable shows
 	u32 refs;                // threads and borrowers (vfork) [atomic]
 	u64 faults;              // page faults taken [atomic], /proc/PID/stat
+	// Read by every ephemeral mmap, hardly ever written: a line of their own.
+	struct arenas *arenas __cacheline; // made at first use [lock; set once]
+	u64 limit_bytes;                   // RLIMIT_AS [atomic]
 };
 
 static inline bool vma_is_shared(const struct vma *v)

@@ -28,6 +28,9 @@ int unmap_locked(struct aspace *as, u64 start, u64 end) __must_check;
 // Release as->lock (held exclusively), then let go of the objects of what was unmapped.
 void aspace_unlock(struct aspace *as) RELEASE(&as->lock);
 
+// Bytes that RLIMIT_AS counts.
+u64 aspace_bytes(struct aspace *as);
+
 // Where a mapping goes.
 struct place {
 	u64 lo, start, end, hi;

@@ -10,6 +10,7 @@
 // Failure: as Linux: mprotect that meets a gap has changed what lies before it (ENOMEM).
 #include "kernel/lib/errno.h"
 #include "kernel/panic.h"
+#include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/attach.h"
 #include "mm/heap.h"
@@ -75,6 +76,8 @@ int aspace_protect(struct aspace *as, uva_t addr, u64 len, unsigned prot)
 		return -EINVAL;
 	if (!page_range(addr, len, &start, &end))
 		return -ENOMEM;
+	if (arena_any_mapped(as, start, end))
+		return -EINVAL; // an ephemeral mapping is what it is
 	rwlock_write_lock(&as->lock);
 	err = protect_locked(as, start, end, prot);
 	aspace_unlock(as);
@@ -88,7 +91,7 @@ static bool grow_heap(struct aspace *as, u64 start, u64 end)
 	struct vma *v;
 
 	if (!vma_range_free(&as->vmas, start, end) ||
-	    as->mapped_bytes + (end - start) > as->limit_bytes)
+	    aspace_bytes(as) + (end - start) > as->limit_bytes)
 		return false;
 	v = vma_new(as, start, end);
 	if (!v)
@@ -248,7 +251,7 @@ static int remap_locked(struct aspace *as, const struct map_request *to, u64 old
 	*out = old;
 	if (!(flags & MREMAP_FIXED) && new_len <= old_len)
 		return new_len == old_len ? 0 : unmap_locked(as, old + new_len, old + old_len);
-	if (new_len > old_len && as->mapped_bytes + (new_len - old_len) > as->limit_bytes)
+	if (new_len > old_len && aspace_bytes(as) + (new_len - old_len) > as->limit_bytes)
 		return -ENOMEM;
 	if (!(flags & MREMAP_FIXED) && old + old_len == v->end &&
 	    grow_in_place(as, v, old + new_len))
@@ -291,6 +294,8 @@ int aspace_remap(struct aspace *as, uva_t old, u64 old_len, u64 new_len, unsigne
 		if (to.va < old.va + old_len && old.va < to.va + new_len)
 			return -EINVAL;
 	}
+	if (arena_any_mapped(as, old.va, old.va + old_len))
+		return -EINVAL;
 	rwlock_write_lock(&as->lock);
 	err = remap_locked(as, &req, old.va, old_len, new_len, flags, &at);
 	aspace_unlock(as);
@@ -373,6 +378,17 @@ static bool advice_known(int advice)
 	}
 }
 
+// A piece of one ephemeral mapping. What it shows is shared, so that dropping pages changes nothing.
+static int advise_slot(const struct vma *v, u64 start, u64 end, void *ctx)
+{
+	int advice = *(int *)ctx;
+
+	(void)v;
+	(void)start;
+	(void)end;
+	return advice == MADV_FREE || advice == MADV_DOFORK ? -EINVAL : 0;
+}
+
 int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice)
 {
 	u64 start, end;
@@ -382,6 +398,8 @@ int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice)
 		return -EINVAL;
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		return aspace_fault_in(as, addr, len, advice == MADV_POPULATE_WRITE);
+	if (start < end && arena_overlaps(as, start, end))
+		return arena_for_range(as, start, end, advise_slot, &advice);
 	rwlock_write_lock(&as->lock);
 	while (start < end && !err) {
 		struct vma *v = vma_find_from(&as->vmas, start);
@@ -412,6 +430,15 @@ int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice)
 #define MS_INVALIDATE 2u
 #define MS_SYNC       4u
 
+static int sync_slot(const struct vma *v, u64 start, u64 end, void *ctx)
+{
+	const unsigned *flags = ctx;
+
+	if (!(*flags & MS_SYNC) || !v->object->ops->sync)
+		return 0;
+	return v->object->ops->sync(v->object, vma_offset(v, start), end - start);
+}
+
 int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags)
 {
 	u64 start, end;
@@ -423,6 +450,8 @@ int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags)
 		return -EINVAL;
 	if (!page_range(addr, len, &start, &end))
 		return -ENOMEM;
+	if (start < end && arena_overlaps(as, start, end))
+		return arena_for_range(as, start, end, sync_slot, &flags);
 	rwlock_read_lock(&as->lock);
 	while (start < end && !err) {
 		struct vma *v = vma_find_from(&as->vmas, start);
@@ -458,6 +487,16 @@ static bool in_core(struct aspace *as, const struct vma *v, u64 va)
 	return yes;
 }
 
+static int incore_slot(const struct vma *v, u64 start, u64 end, void *ctx)
+{
+	u8 **vec = ctx;
+
+	(void)v; // a file is memory: always there
+	for (; start < end; start += PAGE_SIZE)
+		*(*vec)++ = true;
+	return 0;
+}
+
 int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec)
 {
 	u64 start, end;
@@ -467,6 +506,8 @@ int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec)
 		return -EINVAL;
 	if (!page_range(addr, len, &start, &end))
 		return -ENOMEM;
+	if (start < end && arena_overlaps(as, start, end))
+		return arena_for_range(as, start, end, incore_slot, &vec);
 	rwlock_read_lock(&as->lock);
 	for (; start < end && !err; start += PAGE_SIZE) {
 		const struct vma *v = vma_find(&as->vmas, start);

@@ -35,6 +35,7 @@
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/trap.h"
+#include "mm/arena.h"
 #include "mm/attach.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
@@ -392,19 +393,42 @@ static bool allowed(const struct vma *v, enum fault_access access)
 	return false;
 }
 
-static int resolve_locked(struct fault *f, enum fault_access access)
+static int resolve_in(struct fault *f, struct vma *v, enum fault_access access)
 {
 	int err;
 
-	f->v = vma_find(&f->as->vmas, f->va);
-	if (!f->v)
-		return -EFAULT;
-	if (!allowed(f->v, access))
+	f->v = v;
+	if (!allowed(v, access))
 		return -EACCES;
 	do {
-		err = f->v->object ? file_fault(f) : anon_fault(f);
+		err = v->object ? file_fault(f) : anon_fault(f);
 	} while (err == FAULT_AGAIN);
 	return err;
+}
+
+// In an ephemeral mapping: it stays mapped until this is over.
+static int resolve_in_arena(struct fault *f, enum fault_access access)
+{
+	struct vma v;
+	struct slot *s = arena_pin(f->as, f->va, &v);
+	int err;
+
+	if (!s)
+		return -EFAULT;
+	err = arena_prepare_fault(s, &v);
+	if (!err)
+		err = resolve_in(f, &v, access);
+	arena_unpin(s);
+	return err;
+}
+
+static int resolve_locked(struct fault *f, enum fault_access access)
+{
+	struct vma *v = vma_find(&f->as->vmas, f->va);
+
+	if (!v)
+		return -EFAULT;
+	return v->arenas ? resolve_in_arena(f, access) : resolve_in(f, v, access);
 }
 
 int fault_resolve(struct aspace *as, u64 va, enum fault_access access)

@@ -7,6 +7,7 @@
 // the middle of the address space down, small ones from the top: so the slot of a large unit never
 // holds tables that small mappings left behind.
 #include "kernel/lib/errno.h"
+#include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/attach.h"
 #include "mm/layout.h"
@@ -96,6 +97,8 @@ int place_choose(struct aspace *as, const struct map_request *req, u64 len, stru
 			return -ENOMEM;
 		if (hint < USER_BASE)
 			return -EPERM;
+		if (arena_overlaps(as, hint, hint + len))
+			return -EINVAL;
 		if ((req->flags & MAP_FIXED_NOREPLACE) &&
 		    !vma_range_free(&as->vmas, hint, hint + len))
 			return -EEXIST;

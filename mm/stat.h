@@ -27,6 +27,8 @@
 	X(fault_spurious, "faults that found nothing to do")                                       \
 	X(fault_signal, "faults answered by SIGSEGV or SIGBUS")                                    \
 	X(fault_kernel, "faults of the kernel on user memory")                                     \
+	X(arena_maps, "ephemeral mappings made")                                                   \
+	X(arena_warm, "... that found their range still there: nothing written, nothing flushed")  \
 	X(revokes, "revokes of file blocks")                                                       \
 	X(shootdowns, "TLB shootdowns finished")                                                   \
 	X(shootdown_ipis, "CPUs interrupted by them")                                              \

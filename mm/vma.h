@@ -15,6 +15,7 @@
 #include "kernel/lib/avltree.h"
 #include "kernel/lib/list.h"
 
+struct arenas;
 struct aspace;
 struct vm_object;
 
@@ -30,11 +31,12 @@ struct vma {
 	u32 flags;                // MAP_SHARED or MAP_PRIVATE, MAP_DAXVM..., as given to mmap
 	u8 prot, may_prot;        // PROT_*
 	u8 unit_level;            // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
-	u8 attach_level; // highest level attached so far; 0: none (shown in /proc/PID/maps)
-	bool dont_fork;  // madvise(MADV_DONTFORK)
-	bool split;      // part of what was attached went private: never fold again
-	u64 max_gap;     // largest gap before any node of this subtree [vma.c]
-	u64 gap;         // free bytes between the node before and lo [vma.c]
+	u8 attach_level;       // highest level attached so far; 0: none (shown in /proc/PID/maps)
+	bool dont_fork;        // madvise(MADV_DONTFORK)
+	bool split;            // part of what was attached went private: never fold again
+	struct arenas *arenas; // not a mapping: keeps others out of these (mm/arena.h)
+	u64 max_gap;           // largest gap before any node of this subtree [vma.c]
+	u64 gap;               // free bytes between the node before and lo [vma.c]
 };
 
 struct vma_tree {

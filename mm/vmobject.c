@@ -24,6 +24,7 @@
 #include "mm/vmobject.h"
 
 #include "kernel/panic.h"
+#include "mm/arena.h"
 #include "mm/attach.h"
 #include "mm/pagetable.h"
 #include "mm/stat.h"
@@ -78,17 +79,30 @@ static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 en
 
 static void zap_everywhere(struct vm_object *o, u64 off, u64 end, enum pt_zap what)
 {
+	enum arena_zap slots = what == PT_ZAP_ZERO ? ARENA_ZERO : ARENA_REVOKE;
 	struct ptbatch b;
 
 	ptbatch_begin(&b, NULL);
-	while (!zap_mappings(o, &b, off, end, what))
+	while (!zap_mappings(o, &b, off, end, what) || !arena_zap(o, &b, off, end, slots))
+		ptbatch_flush(&b);
+	ptbatch_finish(&b);
+}
+
+void vm_unlinked(struct vm_object *o)
+{
+	struct ptbatch b;
+
+	ptbatch_begin(&b, NULL);
+	while (!arena_zap(o, &b, 0, ~0ull, ARENA_ZOMBIES))
 		ptbatch_flush(&b);
 	ptbatch_finish(&b);
 }
 
 void vm_revoke_begin(struct vm_object *o)
 {
+	// Locked, before any slot is looked at: who maps by an arena sees it, or is seen (arena_map.c).
 	__atomic_fetch_add(&o->revoking, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&o->root_word, 0, __ATOMIC_RELEASE);
 }
 
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len)

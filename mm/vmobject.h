@@ -75,7 +75,23 @@ struct vm_object {
 	u32 revoking;              // raised while a revoke runs [atomic]
 	u32 zero_maps;             // sticky: zero pages were ever mapped for holes [atomic]
 	bool ever_mapped;          // sticky: a file that never was needs no revoke
+	bool ever_ephemeral;       // sticky: ... by an arena's slot [atomic]
+	// What ephemeral mappings read: the root that the file's table had when it was asked last,
+	// as far as it was ready; 0: ask. Set with map_lock held shared, 0 from vm_revoke_begin on.
+	u64 root_word __cacheline;      // vm_root_word [atomic]
+	pte_t direct[VM_DIRECT_BLOCKS]; // with level PT_PTE: the direct entries [atomic]
 };
+
+// A root and its level in one word: PT_PTE: the direct entries.
+static inline u64 vm_root_word(pte_t e, int level)
+{
+	return (e.bits & (PTE_ADDR | PTE_PS | PTE_P)) | (u64)level << 9;
+}
+
+static inline int vm_root_level(u64 word)
+{
+	return (int)(word >> 9 & 7);
+}
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 
@@ -89,6 +105,10 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 //           then.
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
+
+// The last name of the file is gone: ranges that were unmapped and may still be reachable until the
+// next tick (MAP_DAXVM_BATCHING) end now. Thread context, no spinlock held.
+void vm_unlinked(struct vm_object *o);
 
 // A hole in [off, off+len) got a block by another way than a fault in a mapping (write(),
 // fallocate): takes the zero page out of every mapping that shows it there. Call after the entry

@@ -21,10 +21,12 @@
 
 #include "user/daxvm.h"
 
-#define PAGE    4096
-#define REPEAT  3
-#define APPENDS 512    // so that the growth of tables is in the average
-#define NAMES   100000 // in the folder that names come to and go from
+#define PAGE      4096
+#define REPEAT    3
+#define APPENDS   512    // so that the growth of tables is in the average
+#define NAMES     100000 // in the folder that names come to and go from
+#define MAPS      128    // at the same time, where an operation maps anew each time
+#define EPHEMERAL (MAP_SHARED_VALIDATE | MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING)
 
 struct result {
 	uint64_t ticks;
@@ -107,6 +109,49 @@ static bool attach(const struct target *t)
 static bool attach_touch(const struct target *t)
 {
 	return map_unmap(t, MAP_SHARED_VALIDATE | MAP_DAXVM, true);
+}
+
+// So many mappings that none finds the range of the one before still there.
+static bool map_many(const struct target *t, size_t size, int flags, bool touch)
+{
+	static char *at[MAPS];
+
+	for (int i = 0; i < MAPS; i++) {
+		at[i] = mmap(NULL, size, PROT_READ, flags, t->fd, 0);
+		if (at[i] == MAP_FAILED)
+			return false;
+		for (size_t byte = 0; touch && byte < size; byte += PAGE)
+			(void)*(volatile char *)(at[i] + byte);
+	}
+	for (int i = 0; i < MAPS; i++)
+		if (munmap(at[i], size))
+			return false;
+	return true;
+}
+
+static bool ephemeral(const struct target *t)
+{
+	return map_many(t, t->size, EPHEMERAL, false);
+}
+
+static bool ephemeral_touch(const struct target *t)
+{
+	return map_many(t, t->size < 65536 ? t->size : 65536, EPHEMERAL, true);
+}
+
+static bool ephemeral_touch_page(const struct target *t)
+{
+	return map_many(t, PAGE, EPHEMERAL, true);
+}
+
+static bool ephemeral_sync(const struct target *t)
+{
+	return map_many(t, t->size, EPHEMERAL & ~MAP_DAXVM_BATCHING, false);
+}
+
+static bool ephemeral_again(const struct target *t)
+{
+	return map_unmap(t, EPHEMERAL, false);
 }
 
 static bool map(const struct target *t)
@@ -194,23 +239,31 @@ struct operation {
 	bool (*fn)(const struct target *);
 	bool (*prepare)(const struct target *); // may be NULL
 	int times;                              // between two looks at the counter; 0: 1
+	int parts;                              // what one call of fn does so many times; 0: 1
 };
 
 // Once, on the first file. Then those of each file.
 static const struct operation calls[] = {
-	{ "getppid", call, NULL, 0 },
-	{ "open+close", open_close, NULL, 0 },
-	{ "pread 1 B", read_byte, NULL, 0 },
-	{ "pread 4 KiB", read_page, NULL, 0 },
-	{ "pwrite 4 KiB", overwrite, fill_scratch, 0 },
-	{ "append 4 KiB", append, open_scratch, APPENDS },
-	{ "create+unlink", create_unlink, fill_folder, 0 },
-	{ "plain fault", fault, map_for_fault, 0 },
+	{ "getppid", call, NULL, 0, 0 },
+	{ "open+close", open_close, NULL, 0, 0 },
+	{ "pread 1 B", read_byte, NULL, 0, 0 },
+	{ "pread 4 KiB", read_page, NULL, 0, 0 },
+	{ "pwrite 4 KiB", overwrite, fill_scratch, 0, 0 },
+	{ "append 4 KiB", append, open_scratch, APPENDS, 0 },
+	{ "create+unlink", create_unlink, fill_folder, 0, 0 },
+	{ "plain fault", fault, map_for_fault, 0, 0 },
 };
 static const struct operation ways[] = {
-	{ "attach+unmap", attach, NULL, 0 }, { "attach+touch+unmap", attach_touch, NULL, 0 },
-	{ "mmap+unmap", map, NULL, 0 },      { "mmap+touch+unmap", map_touch, NULL, 0 },
-	{ "read", read_all, NULL, 0 },
+	{ "ephemeral", ephemeral, NULL, 0, MAPS },
+	{ "ephemeral again", ephemeral_again, NULL, MAPS, 0 },
+	{ "ephemeral 4K touch", ephemeral_touch_page, NULL, 0, MAPS },
+	{ "ephemeral 64K touch", ephemeral_touch, NULL, 0, MAPS },
+	{ "ephemeral, sync", ephemeral_sync, NULL, 0, MAPS },
+	{ "attach+unmap", attach, NULL, 0, 0 },
+	{ "attach+touch+unmap", attach_touch, NULL, 0, 0 },
+	{ "mmap+unmap", map, NULL, 0, 0 },
+	{ "mmap+touch+unmap", map_touch, NULL, 0, 0 },
+	{ "read", read_all, NULL, 0, 0 },
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -219,7 +272,7 @@ static const struct operation ways[] = {
 
 static bool once(const struct operation *o, const struct target *t, struct result *r)
 {
-	int times = o->times ? o->times : 1;
+	int times = o->times ? o->times : 1, all = times * (o->parts ? o->parts : 1);
 	long faults_before;
 	uint64_t start;
 
@@ -230,8 +283,8 @@ static bool once(const struct operation *o, const struct target *t, struct resul
 	for (int i = 0; i < times; i++)
 		if (!o->fn(t))
 			return false;
-	r->ticks = (ticks() - start) / (unsigned)times;
-	r->faults = (faults() - faults_before) / times;
+	r->ticks = (ticks() - start) / (unsigned)all;
+	r->faults = (faults() - faults_before) / all;
 	return true;
 }
 

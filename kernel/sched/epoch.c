@@ -38,7 +38,7 @@ static struct epoch_cpu {
 	u64 seen;
 	// This CPU's own, on a line that others do not read all the time.
 	u32 due __cacheline; // a tick met a section with preemption off
-	u32 busy;            // `work` is wanted
+	u32 busy;            // `work` is wanted [atomic]
 	u64 published;
 	u64 kicks; // CPUs that this one interrupted
 	struct spinlock lock;
@@ -165,17 +165,31 @@ static void free_passed(struct epoch_cpu *c)
 
 // ---- Quiescent points ---------------------------------------------------------------------------
 
-// Interrupts off, nobody's section interrupted: I1.
-static void quiesce(struct epoch_cpu *c)
+// Interrupts off. On the kernel's own tables there are no user translations, and nobody waits for
+// us.
+static void flush_and_publish(struct epoch_cpu *c)
 {
 	u64 e = epoch_now();
 
-	// On the kernel's own tables there are no user translations, and nobody waits for us.
-	if (this_cpu()->loaded_as && e != c->seen) {
-		asm_write_cr3(asm_read_cr3());
-		epoch_publish(e);
-		c->published++;
-	}
+	if (!this_cpu()->loaded_as || e == c->seen)
+		return;
+	asm_write_cr3(asm_read_cr3());
+	epoch_publish(e);
+	c->published++;
+}
+
+void epoch_flush_here(void)
+{
+	u64 flags = asm_irq_save();
+
+	flush_and_publish(here());
+	asm_irq_restore(flags);
+}
+
+// Interrupts off, nobody's section interrupted: I1.
+static void quiesce(struct epoch_cpu *c)
+{
+	flush_and_publish(c);
 	c->due = 0;
 	if (c->busy)
 		work();
@@ -246,7 +260,21 @@ void epoch_set_work(void (*fn)(void))
 
 void epoch_busy(bool busy)
 {
-	here()->busy = busy;
+	WRITE_ONCE(here()->busy, busy);
+}
+
+void epoch_busy_on(unsigned cpu)
+{
+	WRITE_ONCE(epoch_cpus[cpu].busy, true);
+}
+
+void epoch_idle(void)
+{
+	u64 flags = asm_irq_save();
+
+	if (here()->busy)
+		quiesce(here());
+	asm_irq_restore(flags);
 }
 
 // ---- Waiting ------------------------------------------------------------------------------------

@@ -63,6 +63,11 @@ void epoch_synchronize(void);
 // pools of addresses (mm/).
 void epoch_set_work(void (*fn)(void));
 void epoch_busy(bool busy);
+void epoch_busy_on(unsigned cpu); // the same on another one
+
+// A quiescent point of this CPU as far as translations go: reads E, flushes, publishes. The caller
+// holds no pointer that the epoch protects. Any context, interrupts on or off.
+void epoch_flush_here(void);
 
 // ---- For the scheduler and the switch of address spaces -----------------------------------------
 
@@ -70,6 +75,8 @@ void epoch_busy(bool busy);
 void epoch_tick(void);
 // At a preemption point, count zero: what the tick could not do.
 void epoch_preemption_point(void);
+// Before the CPU halts: nobody shall wait for the tick that wakes it.
+void epoch_idle(void);
 // The switch reads E before MOV CR3 and publishes after it.
 u64 epoch_now(void);
 void epoch_publish(u64 e);

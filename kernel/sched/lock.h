@@ -54,12 +54,14 @@ enum lock_rank {
 	RANK_DCACHE,    // fs: name cache (spin)
 	RANK_FS_SPIN,   // fs: leaf spinlocks of file systems
 	RANK_OBJECT,    // mm: list of mappings of an object (spin)
+	RANK_ARENA,     // mm: the arenas of a CPU (spin, irq)
 	RANK_PT,        // mm: a page-table tree's structure (spin)
 	RANK_SHOOTDOWN, // mm: TLB shootdown mailbox
 	RANK_SIGNAL,    // proc: pending signals (spin)
 	RANK_FUTEX,     // proc: a bucket of futexes (spin); two: the lower address first
 	RANK_TTY,       // tty input ring (spin, irq)
 	RANK_POLL,      // fs: pollers of one object (spin, irq)
+	RANK_HELD,      // mm: files that arenas are to let go (spin, irq)
 	RANK_EPOCH,     // sched: what waits for the epoch on one CPU (spin, irq)
 	RANK_WAITQ,     // sched: wait queues (spin, irq)
 	RANK_TIMER,     // sched: timer heap (spin, irq)

@@ -414,6 +414,7 @@ static void idle(void)
 	for (;;) {
 		if (READ_ONCE(runqs[self].nr_ready) || steal(self))
 			reschedule(false);
+		epoch_idle();
 		asm_cli();
 		if (READ_ONCE(runqs[self].nr_ready) == 0)
 			asm_sti_hlt();

@@ -12,6 +12,7 @@
 #include "kernel/lib/errno.h"
 #include "kernel/sched/thread.h"
 #include "kernel/sys/sys_mm.h"
+#include "mm/arena.h"
 #include "mm/aspace.h"
 #include "mm/heap.h"
 #include "mm/layout.h"
@@ -87,7 +88,23 @@ static int check_file(struct file *f, struct map_request *req)
 	    (req->flags & ~(MAP_VALIDATE_KNOWN | (can_sync(o) ? MAP_SYNC : 0u))))
 		return -EOPNOTSUPP;
 	req->object = o;
+	__atomic_store_n(&f->map_object, o, __ATOMIC_RELEASE);
 	return 0;
+}
+
+// An ephemeral mapping of a file that was mapped through this descriptor before, in the ordinary
+// way at least once: 0 if there is anything that needs a closer look.
+static u64 map_fast(const struct file *f, u64 off, u64 len, u64 prot, unsigned flags)
+{
+	const unsigned known = MAP_TYPE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE;
+	struct vm_object *o = READ_ONCE(f->map_object);
+	unsigned mode = f->flags & (O_ACCMODE | O_PATH);
+
+	if (!o || !len || (flags & ~known) || !(flags & MAP_SHARED) || prot & ~(u64)PROT_ALL)
+		return 0;
+	if (mode != O_RDWR && (mode != O_RDONLY || (prot & PROT_WRITE)))
+		return 0;
+	return arena_map_fast(current_as(), o, off, len, (unsigned)prot, flags);
 }
 
 static int check_anonymous(const struct map_request *req)
@@ -97,7 +114,7 @@ static int check_anonymous(const struct map_request *req)
 	return type == MAP_PRIVATE || type == MAP_SHARED ? 0 : -EINVAL;
 }
 
-s64 sys_mmap(const struct syscall_args *a)
+static s64 mmap_any(const struct syscall_args *a)
 {
 	struct map_request req = { .addr = UVA(a->a[0]),
 				   .len = a->a[1],
@@ -105,17 +122,19 @@ s64 sys_mmap(const struct syscall_args *a)
 				   .may_prot = PROT_ALL,
 				   .flags = (unsigned)a->a[3],
 				   .offset = a->a[5] };
-	struct file *f = NULL;
+	struct fd_use use = { 0 };
+	struct file *f;
 	uva_t at = UVA(0);
 	int err = 0;
 
 	if (!IS_ALIGNED(req.offset, PAGE_SIZE))
 		return -EINVAL;
 	if (!(req.flags & MAP_ANONYMOUS)) {
-		f = fd_get((int)a->a[4]);
-		if (!f)
+		use = fd_begin((int)a->a[4]);
+		if (!use.file)
 			return -EBADF;
 	}
+	f = use.file;
 	if (!req.len || (f && (req.flags & MAP_HUGETLB)))
 		err = -EINVAL;
 	else if (req.len > USER_END || (req.flags & MAP_HUGETLB)) // there is no pool of huge pages
@@ -128,9 +147,23 @@ s64 sys_mmap(const struct syscall_args *a)
 		req.flags |= MAP_POPULATE;
 	if (!err)
 		err = aspace_map(current_as(), &req, &at);
-	if (f)
-		file_put(f);
+	fd_end(use);
 	return err ? err : (s64)at.va;
+}
+
+s64 sys_mmap(const struct syscall_args *a)
+{
+	unsigned flags = (unsigned)a->a[3];
+	struct fd_use use;
+	u64 va = 0;
+
+	if (!(flags & MAP_DAXVM_EPHEMERAL) || !IS_ALIGNED(a->a[5], PAGE_SIZE))
+		return mmap_any(a);
+	use = fd_begin((int)a->a[4]);
+	if (use.file)
+		va = map_fast(use.file, a->a[5], a->a[1], a->a[2], flags);
+	fd_end(use);
+	return va ? (s64)va : mmap_any(a);
 }
 
 s64 sys_munmap(const struct syscall_args *a)

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+//
+// Arenas and slots, within mm/arena*.c.
+//
+// An arena is one PML4 slot (512 GiB) of an address space and belongs to one CPU:
+//
+//	PUD entry 0          32 KiB slots   8 PTEs each: copied direct entries of a small file
+//	PUD entries 64..127  2 MiB slots    a PMD entry each: a PTE page or a 2 MiB leaf
+//	PUD entries 128..511 1 GiB slots    a PUD entry each: a PMD page
+//
+// The tables down to these entries are made on first use and stay. 64 slots are a chunk: a page of
+// descriptors. A group of eight slots shares a cache line of entries at most, and all of an arena's
+// entries are written by its CPU, except when another CPU unmaps, faults or revokes.
+//
+// Life of a slot (tests/model/revoke.pml, epoch.pml; who may do what stands at the functions):
+//
+//	FREE --map--> SETTING --> LIVE --unmap--> ZOMBIE --clear, fence, stamp--> CLEARED --epoch--> FREE
+//	  ^              |         ^                |
+//	  +--flag raised-+         +---warm map-----+
+//
+// The state word
+//	bits 0-2   state
+//	LOCK       somebody changes the entry, preemption off there: wait
+//	LISTED     on a list of its CPU (zombies, from elsewhere): a slot is on one list at most
+//	PIN        who uses the mapping across a sleep (faults, msync): unmapping waits. No re-use can
+//	           come between a pin and its end, which is what the model's lock bit does for a fault
+//	from 16    generation: one more per use, so that a compare-and-swap never meets another use
+//
+// Invariants
+//	A1  a slot's entry is not zero, or some CPU may remember it, only in SETTING (after the entry
+//	    was written), LIVE, ZOMBIE and CLEARED.
+//	A2  CLEARED is stored after the entry was cleared and fenced, and the stamp read.
+//	A3  from before SETTING until CLEARED was seen by the slot's CPU, the arena holds a reference
+//	    of the object (struct held).
+//	A4  lists, `held` and the table of warm slots belong to the arena's CPU: they are touched there,
+//	    with preemption off or at its quiescent point, which cannot interrupt such a section.
+//	    Other CPUs push on `remote`, change state words, and nothing else.
+#pragma once
+
+#include "kernel/sched/epoch.h"
+#include "mm/arena.h"
+#include "mm/layout.h"
+#include "mm/pagetable.h"
+#include "mm/vmobject.h"
+
+enum slot_class { SLOT_32K, SLOT_2M, SLOT_1G, SLOT_CLASSES };
+
+enum slot_state { SLOT_FREE, SLOT_SETTING, SLOT_LIVE, SLOT_ZOMBIE, SLOT_CLEARED };
+
+#define SLOT_STATE      7ull
+#define SLOT_LOCK       BIT(3)
+#define SLOT_LISTED     BIT(4)
+#define SLOT_PIN        BIT(8) // the lowest of eight bits
+#define SLOT_PINS       (0xffull * SLOT_PIN)
+#define SLOT_GENERATION BIT(16)
+
+// slot.how, beside PROT_*
+#define SLOT_BATCHING BIT(3)
+#define SLOT_DAXVM    BIT(4)
+#define SLOT_NOSYNC   BIT(5)
+
+#define SLOTS_PER_CHUNK 64u
+#define ZOMBIES_MAX     64u    // on one arena, then they are cleared
+#define RESTING_MAX     16384u // slots of one arena that wait for an epoch, then CPUs are interrupted
+#define HELD_BUCKETS    64u
+#define WARM_SLOTS      64u
+
+// Private tables below a slot, to be freed together in their epoch.
+struct slot_tree {
+	struct epoch_node node;
+	pte_t entry; // that led to them
+	int level;
+};
+
+struct slot {
+	u64 state;                // [atomic]
+	struct vm_object *object; // what it shows; written before SETTING, constant until FREE
+	u64 offset;               // likewise: of the first byte asked for
+	u32 len;                  // likewise: bytes asked for, rounded up to pages
+	u8 how;                   // likewise: PROT_* and SLOT_BATCHING ...
+	u8 class;                 // enum slot_class, constant
+	u16 number;               // in its class, constant
+	struct held *held;        // [arena's CPU]
+	struct slot *next;        // on the one list that it is on
+	struct arena *arena;      // constant
+	union {
+		u64 stamp; // CLEARED: since when
+		struct slot_tree
+			*tree; // SETTING to ZOMBIE: for private tables; NULL: there are none
+	};
+};
+_Static_assert(sizeof(struct slot) == 64, "a cache line each");
+
+struct chunk {
+	struct slot *slots; // SLOTS_PER_CHUNK of them; NULL: not made yet [atomic]
+	pte_t *entries;     // of the first one
+};
+
+// An object of which an arena has a reference.
+struct held {
+	struct held *next;
+	struct vm_object *object;
+	u32 slots; // in use by slots of the arena
+	u32 ticks; // that it was not used
+};
+
+struct arena {
+	struct aspace *as;
+	u64 base;
+	unsigned cpu;
+	struct chunk *chunks[SLOT_CLASSES]; // chunks_max(class) places; NULL: none yet
+	u32 nr_chunks[SLOT_CLASSES];
+	// [A4]
+	struct slot *free[SLOT_CLASSES];
+	struct slot *zombies;
+	struct slot *resting, **resting_end; // CLEARED, in the order of their stamps
+	u32 nr_zombies, nr_resting, nr_unused;
+	s64 bytes; // asked for by maps on this CPU, less what was unmapped on it
+	bool busy; // on busy_node's list
+	struct held *held[HELD_BUCKETS];
+	struct slot *warm[WARM_SLOTS];
+	struct list node, busy_node; // [pool lock]
+	// Unmapped on another CPU.
+	struct slot *remote __cacheline; // [atomic]
+};
+
+struct arenas {
+	u64 base; // of the arena of CPU 0; the others follow
+	unsigned count;
+	s64 stray_bytes; // unmapped on CPUs without an arena (negative) [atomic]
+	struct vma *vma; // keeps others out; what was asked for is empty
+	struct arena *cpu[CPU_MAX];
+};
+
+// The arenas of a CPU, of all address spaces.
+struct pool {
+	struct spinlock lock; // RANK_ARENA, interrupts off
+	struct list arenas;   // [lock]
+	struct list busy;     // those with something to do at the next tick [lock]
+} __cacheline;
+extern struct pool pools[CPU_MAX];
+
+static const int slot_level[SLOT_CLASSES] = { PT_PTE, PT_PMD, PT_PUD };
+
+// Of slot addresses: where the class begins in the arena, and log2 of the slot's size.
+static inline u64 class_base(enum slot_class c)
+{
+	return c == SLOT_32K ? 0 : c == SLOT_2M ? GIB(64) : GIB(128);
+}
+
+static inline unsigned class_shift(enum slot_class c)
+{
+	return c == SLOT_32K ? 15 : c == SLOT_2M ? PMD_SHIFT : PUD_SHIFT;
+}
+
+static inline u32 chunks_max(enum slot_class c)
+{
+	return c == SLOT_32K ? 512 : c == SLOT_2M ? 512 : 6;
+}
+
+static inline enum slot_state slot_state(u64 word)
+{
+	return (enum slot_state)(word & SLOT_STATE);
+}
+
+static inline u64 slot_load(const struct slot *s)
+{
+	return __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
+}
+
+static inline bool slot_cas(struct slot *s, u64 *old, u64 new)
+{
+	return __atomic_compare_exchange_n(&s->state, old, new, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+// Arena and class of an address, and the number of its slot. False: no slot can be there.
+static inline bool slot_number(const struct arena *a, u64 va, enum slot_class *c, u32 *number)
+{
+	u64 in = va - a->base;
+
+	*c = in < GIB(1) ? SLOT_32K : in < GIB(128) ? SLOT_2M : SLOT_1G;
+	*number = (u32)((in - class_base(*c)) >> class_shift(*c));
+	return *c != SLOT_2M || in >= GIB(64);
+}
+
+static inline struct slot *slot_get(const struct arena *a, enum slot_class c, u32 number)
+{
+	const struct chunk *k = __atomic_load_n(&a->chunks[c], __ATOMIC_ACQUIRE);
+	struct slot *s =
+		k ? __atomic_load_n(&k[number / SLOTS_PER_CHUNK].slots, __ATOMIC_ACQUIRE) : NULL;
+
+	return s ? s + number % SLOTS_PER_CHUNK : NULL;
+}
+
+static inline u64 slot_va(const struct slot *s)
+{
+	return s->arena->base + class_base(s->class) + ((u64)s->number << class_shift(s->class));
+}
+
+static inline pte_t *slot_entry(const struct slot *s)
+{
+	const struct chunk *k = &s->arena->chunks[s->class][s->number / SLOTS_PER_CHUNK];
+
+	return k->entries + (s->number % SLOTS_PER_CHUNK) * (s->class == SLOT_32K ? 8u : 1u);
+}
+
+// The address that mmap returned: congruent with the offset modulo the slot's size.
+static inline u64 slot_start(const struct slot *s)
+{
+	return slot_va(s) + (s->offset & (BIT(class_shift(s->class)) - 1));
+}
+
+// ---- arena.c, all on the arena's CPU with preemption off (A4) -----------------------------------
+
+// The arena of this CPU, made if need be; NULL: no memory.
+struct arena *arena_here(struct arenas *all, struct aspace *as);
+// Another free slot at least. False: none is to be had.
+bool arena_refill(struct arena *a, enum slot_class c);
+// The record of an object that the caller holds, with a reference; NULL: no memory.
+struct held *arena_hold(struct arena *a, struct vm_object *o);
+// Put a slot that was just marked LISTED on the list of zombies.
+void arena_list_zombie(struct arena *a, struct slot *s);
+// The same from another CPU, for its own arena. Any CPU.
+void arena_list_remote(struct arena *a, struct slot *s);
+// ZOMBIE -> CLEARED for all that are listed, and give CPUs a reason to forget.
+void arena_clear_zombies(struct arena *a);
+// CLEARED -> FREE as far as the epoch allows.
+void arena_reap(struct arena *a);
+// There is something to do at the next tick.
+void arena_make_busy(struct arena *a);
+
+// Clear what leads to the slot's file; the caller has the lock bit, in ZOMBIE or SETTING. What it
+// led to in private tables is freed in its epoch. No fence. Any CPU.
+void slot_clear_entry(struct slot *s);
+
+// arena_map.c: once.
+void arena_map_init(void);
+
+static inline unsigned held_hash(const struct vm_object *o)
+{
+	return (unsigned)((u64)o >> 6 ^ (u64)o >> 12) % HELD_BUCKETS;
+}

@@ -1,0 +1,549 @@
+// SPDX-License-Identifier: MIT
+//
+// What: ephemeral mapping and unmapping: the fast path without locks, and the slow one that makes
+// what it lacks.
+// Not here: arenas and what happens to slots later (mm/arena.c), faults in slots and revoke
+// (mm/arena_find.c).
+//
+// A mapping, against a revoke (revoke.pml)
+//
+//	mapper, preemption off                   revoke, map_lock held exclusively
+//	descriptor = object, offset, ...         flag raised    (locked)
+//	state = SETTING  (locked: a barrier)     scan; where SETTING or LOCK: wait
+//	flag raised? back to FREE, slow way      clear entries
+//	read the root, write the entry           fence, flush
+//	state = LIVE                             flag lowered, blocks freed
+//
+// Flag and state word are both changed by locked operations, and each side looks at the other's
+// after it changed its own: one of the two gives way.
+//
+// Invariants
+//   I1  vm_object.root_word and .direct are what the file's table said under map_lock since the
+//       last revoke. They may lag behind growth, then they lead to less than there is, which faults
+//       make good; they never lead to what the file has lost.
+//   I2  unmapping takes LIVE to ZOMBIE by compare-and-swap with no pin and no lock bit in it: of two
+//       calls one wins.
+//   I3  without MAP_DAXVM_BATCHING munmap returns after every CPU that could know has flushed.
+//
+// Failure: whatever is missing or in the way sends the caller the slow way; what cannot be had
+// there, to an ordinary mapping.
+#include "kernel/lib/errno.h"
+#include "kernel/random.h"
+#include "kernel/sched/thread.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
+#include "mm/arena_internal.h"
+#include "mm/aspace_internal.h"
+#include "mm/heap.h"
+#include "mm/ptbatch.h"
+#include "mm/stat.h"
+
+#define DIRECT_BYTES (VM_DIRECT_BLOCKS * PAGE_SIZE)
+#define PLACE_TRIES  64u
+
+// What is wanted.
+struct want {
+	struct vm_object *object;
+	u64 offset;
+	u32 len;
+	u8 how;
+};
+
+// Rights of an entry by PROT_* (an index of eight), with what marks it as a file's.
+static u64 rights_of[8];
+
+void arena_map_init(void)
+{
+	for (unsigned prot = 0; prot < ARRAY_SIZE(rights_of); prot++)
+		rights_of[prot] = pt_user_rights(prot, true) | PTE_ATTACHED | PTE_A | PTE_D | PTE_P;
+}
+
+static u8 how_of(unsigned prot, unsigned flags)
+{
+	return (u8)(prot | (flags & MAP_DAXVM_BATCHING ? SLOT_BATCHING : 0) |
+		    (flags & MAP_DAXVM ? SLOT_DAXVM : 0) |
+		    (flags & MAP_DAXVM_NOSYNC ? SLOT_NOSYNC : 0));
+}
+
+static unsigned warm_hash(const struct want *w)
+{
+	return (unsigned)((u64)w->object >> 6 ^ w->offset >> PAGE_SHIFT) % WARM_SLOTS;
+}
+
+static pte_t with_rights(pte_t e, u8 how)
+{
+	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[how & 7] };
+}
+
+// ---- One mapping: on the arena's CPU, preemption off --------------------------------------------
+
+// The same range of the same object with the same rights was unmapped a moment ago, and its entry
+// still stands: nothing to write, nothing to flush. A revoke has cleared the entry and changed the
+// state, or comes later and finds the slot LIVE: no need to look at the flag.
+static u64 map_warm(struct arena *a, const struct want *w)
+{
+	struct slot *s = a->warm[warm_hash(w)];
+	u64 word;
+
+	if (!s || s->object != w->object || s->offset != w->offset || s->len != w->len ||
+	    s->how != w->how)
+		return 0;
+	word = slot_load(s);
+	// LISTED: only a slot of this arena's own list is taken from under the hands of whoever
+	// clears it. What was read above belongs to this generation, or the swap fails.
+	if (slot_state(word) != SLOT_ZOMBIE || (word & SLOT_LOCK) ||
+	    !slot_cas(s, &word, (word & ~SLOT_STATE) | SLOT_LIVE))
+		return 0;
+	a->bytes += w->len;
+	mm_count(arena_warm);
+	return slot_start(s);
+}
+
+// Back out of SETTING, before an entry was written.
+static u64 give_up(struct arena *a, struct slot *s)
+{
+	__atomic_store_n(&s->state, (slot_load(s) & ~SLOT_STATE) | SLOT_FREE, __ATOMIC_RELEASE);
+	s->next = a->free[s->class];
+	a->free[s->class] = s;
+	return 0;
+}
+
+// Copy the direct entries, one cache line. With `all`, every page asked for must be there.
+static bool copy_direct(struct slot *s, const struct want *w, bool all)
+{
+	unsigned first = (unsigned)(w->offset >> PAGE_SHIFT);
+	unsigned last = first + (w->len >> PAGE_SHIFT);
+	pte_t *entry = slot_entry(s);
+
+	// Before the first is written: what stands there once may be cached.
+	for (unsigned i = first; all && i < last; i++)
+		if (!pte_present(pte_read(&w->object->direct[i])))
+			return false;
+	for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++) {
+		pte_t e = pte_read(&w->object->direct[i]);
+
+		if (pte_present(e))
+			pte_write(&entry[i], with_rights(e, w->how));
+	}
+	return true;
+}
+
+// The file's entry of `level` for `off`, from its root down. Read while SETTING: it still holds.
+static pte_t entry_below(u64 root, int level, u64 off)
+{
+	pte_t e = { root & (PTE_ADDR | PTE_PS | PTE_P) };
+
+	for (int at = vm_root_level(root); at > level; at--) {
+		const pte_t *table = phys_to_virt(pte_addr(e));
+
+		if (!pte_present(e) || (e.bits & PTE_PS))
+			return (pte_t){ 0 };
+		e = pte_read(&table[pt_index(off, at - 1)]);
+	}
+	return pte_present(e) ? e : (pte_t){ 0 };
+}
+
+// The smallest slot that shows [offset, offset + len) in one piece. False: none does.
+static bool choose_class(u64 root, const struct want *w, enum slot_class *c)
+{
+	u64 last = w->offset + w->len - 1;
+
+	if (vm_root_level(root) == PT_PTE && last < DIRECT_BYTES)
+		*c = SLOT_32K;
+	else if (w->offset >> PMD_SHIFT == last >> PMD_SHIFT)
+		*c = SLOT_2M;
+	else if (w->offset >> PUD_SHIFT == last >> PUD_SHIFT)
+		*c = SLOT_1G;
+	else
+		return false;
+	return true;
+}
+
+// A free slot shows what is wanted. `given`: its entry; NULL: read from the object's root. 0: a
+// revoke is under way, or the root is not what it was.
+static u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum slot_class c,
+		    u64 root, const pte_t *given)
+{
+	struct slot *s = a->free[c];
+	pte_t e;
+
+	a->free[c] = s->next;
+	s->object = w->object;
+	s->offset = w->offset;
+	s->len = w->len;
+	s->how = w->how;
+	s->tree = NULL;
+	// FREE changes by this CPU's hand alone, so a swap needs no comparison. Locked: what is
+	// above is visible before what is below is read.
+	__atomic_exchange_n(&s->state,
+			    ((slot_load(s) + SLOT_GENERATION) & ~SLOT_STATE) | SLOT_SETTING,
+			    __ATOMIC_SEQ_CST);
+	if (READ_ONCE(w->object->revoking) || READ_ONCE(w->object->root_word) != root)
+		return give_up(a, s);
+	if (!(w->how & 7)) {
+		// PROT_NONE: nothing to show
+	} else if (c == SLOT_32K) {
+		if (!copy_direct(s, w, !given))
+			return give_up(a, s);
+	} else {
+		e = given ? *given : entry_below(root, slot_level[c], w->offset);
+		if (pte_present(e))
+			pte_write(slot_entry(s), with_rights(e, w->how));
+	}
+	if (h->slots++ == 0)
+		a->nr_unused--;
+	s->held = h;
+	a->bytes += w->len;
+	a->warm[warm_hash(w)] = s;
+	// TSO: nobody sees LIVE without the entry.
+	__atomic_store_n(&s->state, (slot_load(s) & ~SLOT_STATE) | SLOT_LIVE, __ATOMIC_RELEASE);
+	mm_count(arena_maps);
+	return slot_start(s);
+}
+
+static u64 map_cold(struct arena *a, const struct want *w)
+{
+	u64 root = READ_ONCE(w->object->root_word);
+	struct held *h = a->held[held_hash(w->object)];
+	enum slot_class c;
+
+	if (!root || !choose_class(root, w, &c) || !a->free[c] ||
+	    (c != SLOT_32K && (vm_root_level(root) < slot_level[c] ||
+			       (w->offset + w->len - 1) >> pt_shift(vm_root_level(root)))))
+		return 0;
+	while (h && h->object != w->object)
+		h = h->next;
+	return h ? set_slot(a, h, w, c, root, NULL) : 0;
+}
+
+u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		   unsigned flags)
+{
+	struct arenas *all = READ_ONCE(as->arenas);
+	struct want w = { o, off, (u32)ALIGN_UP(len, PAGE_SIZE), how_of(prot, flags) };
+	struct arena *a;
+	u64 va = 0;
+
+	if (!all || len - 1 >= PUD_SIZE || READ_ONCE(as->limit_bytes) != ~0ull)
+		return 0;
+	preempt_disable();
+	a = all->cpu[this_cpu()->index];
+	if (a) {
+		va = map_warm(a, &w);
+		if (!va)
+			va = map_cold(a, &w);
+	}
+	preempt_enable();
+	return va;
+}
+
+// ---- The slow way -------------------------------------------------------------------------------
+
+static void publish_root(struct vm_object *o, const struct vm_table *t)
+{
+	if (t->kind == VM_TABLE_DIRECT) {
+		for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++)
+			pte_write(&o->direct[i], t->direct[i]);
+		__atomic_store_n(&o->root_word, vm_root_word((pte_t){ 0 }, PT_PTE),
+				 __ATOMIC_RELEASE);
+	} else if (t->kind == VM_TABLE_ENTRY && pte_present(t->entry)) {
+		__atomic_store_n(&o->root_word, vm_root_word(t->entry, t->level), __ATOMIC_RELEASE);
+	}
+}
+
+// What the slot is to hold: read from the object, and its root published. map_lock held shared.
+// ARENA_OTHERWISE, or an error.
+static int look_up(const struct want *w, enum slot_class *c, pte_t *given)
+{
+	struct vm_object *o = w->object;
+	struct vm_table t = { .kind = VM_TABLE_NONE };
+	u64 root = vm_root_word((pte_t){ 0 }, PT_PMD); // none: by length alone
+	int err;
+
+	*given = (pte_t){ 0 };
+	err = o->ops->table(o, 0, PT_PML4, &t);
+	if (err)
+		return err;
+	publish_root(o, &t);
+	if (t.kind == VM_TABLE_DIRECT)
+		root = READ_ONCE(o->root_word);
+	if (!choose_class(root, w, c))
+		return ARENA_OTHERWISE;
+	if (*c == SLOT_32K || t.kind == VM_TABLE_DIRECT)
+		return 0; // copied; or what is longer, by faults
+	err = o->ops->table(o, w->offset, slot_level[*c], &t);
+	if (!err && t.kind == VM_TABLE_ENTRY && t.level == slot_level[*c])
+		*given = t.entry;
+	return err;
+}
+
+// On whatever CPU it is. 0: a revoke, or no memory.
+static u64 map_here(struct arenas *all, struct aspace *as, const struct want *w, enum slot_class c,
+		    const pte_t *given)
+{
+	struct arena *a;
+	struct held *h;
+	u64 va = 0;
+
+	preempt_disable();
+	a = arena_here(all, as);
+	h = a ? arena_hold(a, w->object) : NULL;
+	if (h && (a->free[c] || arena_refill(a, c)))
+		va = set_slot(a, h, w, c, READ_ONCE(w->object->root_word), given);
+	preempt_enable();
+	return va;
+}
+
+// The addresses of the arenas: so many free slots of the PML4 in a row, anywhere.
+static u64 find_place(struct aspace *as, u64 bytes)
+{
+	u64 span = pt_span(PT_PML4), places = (USER_END + 1) / span - bytes / span - 1;
+
+	for (unsigned i = 0; i < PLACE_TRIES; i++) {
+		u64 base = (1 + random_u64() % places) * span;
+
+		if (vma_range_free(&as->vmas, base, base + bytes))
+			return base;
+	}
+	return 0;
+}
+
+static int make_arenas(struct aspace *as)
+{
+	u64 bytes = cpu_count() * pt_span(PT_PML4);
+	struct arenas *all = kzalloc(sizeof(*all));
+	struct vma *v = vma_new(as, 0, 0);
+
+	rwlock_write_lock(&as->lock);
+	if (all && v && !as->arenas)
+		all->base = find_place(as, bytes);
+	if (!all || !v || !all->base) {
+		rwlock_write_unlock(&as->lock);
+		kfree(v);
+		kfree(all);
+		return as->arenas ? 0 : ARENA_OTHERWISE;
+	}
+	all->count = cpu_count();
+	all->vma = v;
+	v->arenas = all;
+	v->lo = v->start = v->end = all->base; // nothing is asked for
+	v->hi = all->base + bytes;
+	v->dont_fork = true;
+	vma_tree_insert(&as->vmas, v);
+	__atomic_store_n(&as->arenas, all, __ATOMIC_RELEASE);
+	rwlock_write_unlock(&as->lock);
+	return 0;
+}
+
+static int map_slow(struct aspace *as, const struct want *w, u64 *va)
+{
+	struct vm_object *o = w->object;
+	enum slot_class c;
+	pte_t given;
+	int err;
+
+	// Before a slot shows it: a revoke that comes later looks at the arenas, one that is under
+	// way is over when the lock is had.
+	WRITE_ONCE(o->ever_mapped, true);
+	__atomic_store_n(&o->ever_ephemeral, true, __ATOMIC_SEQ_CST);
+	rwlock_read_lock(&o->map_lock);
+	err = look_up(w, &c, &given);
+	*va = err ? 0 : map_here(as->arenas, as, w, c, &given);
+	rwlock_read_unlock(&o->map_lock);
+	if (err)
+		return err;
+	return *va ? 0 : ARENA_OTHERWISE;
+}
+
+int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
+{
+	struct want w = { req->object, req->offset, (u32)ALIGN_UP(req->len, PAGE_SIZE),
+			  how_of(req->prot, req->flags) };
+	bool limited;
+	u64 va = 0;
+	int err = 0;
+
+	if (!req->object->ops->table || req->len > PUD_SIZE || req->offset + w.len < w.len)
+		return ARENA_OTHERWISE;
+	if (!as->arenas)
+		err = make_arenas(as);
+	if (err)
+		return err;
+	// With a limit the sum has to be right, and calls take turns.
+	limited = READ_ONCE(as->limit_bytes) != ~0ull;
+	if (limited)
+		rwlock_write_lock(&as->lock);
+	if (limited && as->mapped_bytes + arena_bytes(as) + w.len > as->limit_bytes)
+		err = -ENOMEM;
+	else
+		err = map_slow(as, &w, &va);
+	if (limited)
+		rwlock_write_unlock(&as->lock);
+	*out = UVA(va);
+	return err;
+}
+
+// ---- Unmapping ----------------------------------------------------------------------------------
+
+// I3. The entry is cleared and fenced.
+static void flush_slot(const struct slot *s, struct aspace *as)
+{
+	struct ptbatch b;
+
+	ptbatch_begin(&b, as);
+	if (s->class == SLOT_32K) {
+		b.start = slot_va(s);
+		b.end = b.start + DIRECT_BYTES;
+	} else {
+		ptbatch_flush_all(&b); // a table went, or 512 pages at least
+	}
+	ptbatch_finish(&b);
+}
+
+// It was marked LISTED by this CPU just now.
+static void list_slot(struct slot *s)
+{
+	struct arena *a = s->arena;
+
+	if (a->cpu != this_cpu()->index) {
+		arena_list_remote(a, s);
+		return;
+	}
+	arena_list_zombie(a, s);
+	if (a->nr_zombies < ZOMBIES_MAX)
+		return;
+	// The CPU at this mark begins an epoch and forgets, too: nobody is interrupted.
+	arena_clear_zombies(a);
+	epoch_flush_here();
+	arena_reap(a);
+	if (unlikely(a->nr_resting > RESTING_MAX))
+		epoch_kick(a->resting->stamp, a->as); // after all: those that lag behind
+}
+
+// `word` is LIVE, without lock and pins. False: it changed, look again.
+static bool unmap_slot(struct arenas *all, struct slot *s, u64 word)
+{
+	struct arena *mine = all->cpu[this_cpu()->index];
+	bool now = !(s->how & SLOT_BATCHING);
+	u64 next = (word & ~SLOT_STATE) | SLOT_ZOMBIE | SLOT_LISTED | (now ? SLOT_LOCK : 0);
+	s64 len = s->len;
+
+	if (!slot_cas(s, &word, next)) // I2
+		return false;
+	if (mine)
+		mine->bytes -= len;
+	else
+		__atomic_fetch_sub(&all->stray_bytes, len, __ATOMIC_RELAXED);
+	if (now) {
+		slot_clear_entry(s);
+		s->stamp = epoch_stamp();
+		__atomic_store_n(&s->state, (next & ~(SLOT_STATE | SLOT_LOCK)) | SLOT_CLEARED,
+				 __ATOMIC_RELEASE);
+	}
+	if (!(word & SLOT_LISTED))
+		list_slot(s);
+	return true;
+}
+
+// `end`: of what the caller names; the mapping must end there, too, unless `within`. 0, -EINVAL.
+static int unmap_one(struct aspace *as, struct slot *s, u64 addr, u64 end, bool within)
+{
+	struct arenas *all = as->arenas;
+	bool done = false, now;
+
+	while (!done) {
+		u64 word, start;
+
+		preempt_disable(); // what was read stays together with what is done
+		word = slot_load(s);
+		start = slot_start(s);
+		now = !(s->how & SLOT_BATCHING);
+		if (slot_state(word) != SLOT_LIVE || start < addr || start + s->len > end ||
+		    (!within && (start != addr || start + s->len != end))) {
+			preempt_enable();
+			return -EINVAL;
+		}
+		if (word & (SLOT_LOCK | SLOT_PINS)) { // a revoke, or a fault: soon over
+			preempt_enable();
+			thread_yield();
+			continue;
+		}
+		done = unmap_slot(all, s, word);
+		preempt_enable();
+	}
+	if (now)
+		flush_slot(s, as);
+	return 0;
+}
+
+// The slot whose addresses include `va`, whether or not anything is mapped there.
+static struct slot *slot_of(const struct arenas *all, u64 va)
+{
+	const struct arena *a = all->cpu[(va - all->base) >> pt_shift(PT_PML4)];
+	enum slot_class c;
+	u32 number;
+
+	return a && slot_number(a, va, &c, &number) ? slot_get(a, c, number) : NULL;
+}
+
+// First ask whether each is covered in full, then unmap: nothing is changed by a bad call.
+static int unmap_range(struct aspace *as, u64 addr, u64 end, bool ask)
+{
+	struct arenas *all = as->arenas;
+	int found = -EINVAL;
+
+	for (u64 k = 0; k < (u64)all->count * SLOT_CLASSES; k++) {
+		struct arena *a = all->cpu[k / SLOT_CLASSES];
+		enum slot_class c = k % SLOT_CLASSES;
+
+		for (u32 i = 0; a && i < READ_ONCE(a->nr_chunks[c]) * SLOTS_PER_CHUNK; i++) {
+			struct slot *s = slot_get(a, c, i);
+			u64 start = slot_start(s), stop = start + s->len;
+
+			if (slot_state(slot_load(s)) != SLOT_LIVE || stop <= addr || start >= end)
+				continue;
+			if (start < addr || stop > end)
+				return -EINVAL;
+			if (ask || unmap_one(as, s, addr, end, true) == 0)
+				found = 0;
+		}
+	}
+	return found;
+}
+
+static int unmap_around(struct aspace *as, u64 addr, u64 end)
+{
+	struct arenas *all = as->arenas;
+	u64 top = all->base + all->count * pt_span(PT_PML4);
+	bool inside = addr >= all->base && end <= top;
+	int err = unmap_range(as, addr, end, true);
+
+	// Outside of the arenas munmap of nothing is no error.
+	if (err && (inside || arena_any_mapped(as, addr, end)))
+		return err;
+	rwlock_write_lock(&as->lock);
+	err = 0;
+	if (addr < all->base)
+		err = unmap_locked(as, addr, all->base);
+	if (!err && end > top)
+		err = unmap_locked(as, top, end);
+	aspace_unlock(as);
+	if (!err)
+		(void)!unmap_range(as, addr, end, false); // who was faster has done it
+	return err;
+}
+
+int arena_unmap(struct aspace *as, u64 addr, u64 len)
+{
+	struct arenas *all = as->arenas;
+	u64 end = addr + ALIGN_UP(len, PAGE_SIZE);
+	struct slot *s;
+
+	if (addr - all->base >= all->count * pt_span(PT_PML4))
+		return arena_overlaps(as, addr, end) ? unmap_around(as, addr, end)
+						     : ARENA_OTHERWISE;
+	s = slot_of(all, addr);
+	if (s && unmap_one(as, s, addr, end, false) == 0)
+		return 0;
+	return unmap_around(as, addr, end);
+}
