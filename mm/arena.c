@@ -178,10 +178,10 @@ static void free_tree(struct epoch_node *n)
 
 void slot_clear_entry(struct slot *s)
 {
-	pte_t *entry = slot_entry(s), old = pte_read(entry);
+	pte_t *entry = s->entry, old = pte_read(entry);
 	struct slot_tree *t = s->tree;
 
-	if (s->class == SLOT_32K) {
+	if (slot_class(s) == SLOT_32K) {
 		for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++)
 			pte_write(&entry[i], (pte_t){ 0 });
 		return;
@@ -189,11 +189,12 @@ void slot_clear_entry(struct slot *s)
 	pte_write(entry, (pte_t){ 0 });
 	s->tree = NULL;
 	if (pte_is_none(old) || (old.bits & PTE_ATTACHED)) {
-		kfree(t);
+		if (t)
+			kfree(t);
 		return;
 	}
 	t->entry = old;
-	t->level = slot_level[s->class];
+	t->level = slot_level[slot_class(s)];
 	epoch_defer(&t->node, free_tree);
 }
 
@@ -279,8 +280,8 @@ void arena_reap(struct arena *a)
 		if (!a->resting)
 			a->resting_end = &a->resting;
 		a->nr_resting--;
-		s->next = a->free[s->class];
-		a->free[s->class] = s;
+		s->next = a->free[slot_class(s)];
+		a->free[slot_class(s)] = s;
 		__atomic_store_n(&s->state, (slot_load(s) & ~SLOT_STATE) | SLOT_FREE,
 				 __ATOMIC_RELEASE);
 	}
@@ -332,14 +333,6 @@ void arena_make_busy(struct arena *a)
 	spin_unlock_irqrestore(&p->lock, flags);
 }
 
-void arena_list_zombie(struct arena *a, struct slot *s)
-{
-	s->next = a->zombies;
-	a->zombies = s;
-	a->nr_zombies++;
-	arena_make_busy(a);
-}
-
 void arena_list_remote(struct arena *a, struct slot *s)
 {
 	struct slot *first = READ_ONCE(a->remote);
@@ -385,6 +378,7 @@ static bool make_chunk(struct arena *a, enum slot_class c)
 	u32 nr = a->nr_chunks[c];
 	struct slot *slots;
 	struct chunk *k;
+	pte_t *entries;
 
 	if (nr == chunks_max(c))
 		return false;
@@ -398,17 +392,17 @@ static bool make_chunk(struct arena *a, enum slot_class c)
 	slots = kzalloc(SLOTS_PER_CHUNK * sizeof(*slots));
 	if (!slots)
 		return false;
-	k[nr].entries =
+	entries =
 		make_table(a, c,
 			   a->base + class_base(c) + ((u64)nr * SLOTS_PER_CHUNK << class_shift(c)));
-	if (!k[nr].entries) {
+	if (!entries) {
 		kfree(slots);
 		return false;
 	}
 	for (u32 i = SLOTS_PER_CHUNK; i-- > 0;) {
-		slots[i].arena = a;
-		slots[i].class = (u8)c;
-		slots[i].number = (u16)(nr * SLOTS_PER_CHUNK + i);
+		slots[i].entry = entries + i * (c == SLOT_32K ? VM_DIRECT_BLOCKS : 1u);
+		slots[i].key = (u64)c << SLOT_CLASS | (u64)(nr * SLOTS_PER_CHUNK + i)
+							      << SLOT_NUMBER;
 		slots[i].next = a->free[c];
 		a->free[c] = &slots[i];
 	}

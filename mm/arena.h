@@ -29,7 +29,11 @@ u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, uns
 enum { ARENA_OTHERWISE = 1 };
 int arena_map(struct aspace *as, const struct map_request *req, uva_t *out) __must_check;
 
-// ARENA_OTHERWISE: no byte of the range lies in an arena. 0. -EINVAL: no ephemeral mapping is there,
+// The fast way, for an ephemeral mapping with MAP_DAXVM_BATCHING, as a whole. False: take the slow
+// way. Any address and length.
+bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len);
+// ARENA_OTHERWISE: no byte of the range lies in an arena. 0. -EINVAL: no ephemeral mapping is
+// there,
 // or part of one; nothing changed. Mappings that the range covers in full go; the range may reach
 // beyond the arenas. -ENOMEM as munmap. Thread context, no lock held.
 int arena_unmap(struct aspace *as, u64 addr, u64 len) __must_check;
@@ -53,7 +57,8 @@ int arena_prepare_fault(struct slot *s, const struct vma *v) __must_check;
 // Calls fn for each ephemeral mapping, by address; stops when it returns false (then false).
 bool arena_for_each(struct aspace *as, bool (*fn)(void *ctx, const struct vma *vma), void *ctx);
 
-// Calls fn for each ephemeral mapping that [start, end) meets, by address, with the part of the range
+// Calls fn for each ephemeral mapping that [start, end) meets, by address, with the part of the
+// range
 // that lies in it; an error ends it. -ENOMEM: part of the range is not mapped. For ranges that lie
 // in arenas or reach into them.
 int arena_for_range(struct aspace *as, u64 start, u64 end,

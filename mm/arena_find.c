@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: from an address to the ephemeral mapping there (faults, msync, /proc), and from an object to
-// all slots that show it (revoke).
+// What: from an address to the ephemeral mapping there (faults, msync, /proc), and from an object
+// to all slots that show it (revoke).
 // Not here: mapping, unmapping (mm/arena_map.c), the faults themselves (mm/fault.c), which see a
 // slot as a VMA made for the occasion.
 //
@@ -38,25 +38,26 @@ bool arena_overlaps(struct aspace *as, u64 start, u64 end)
 	return all && start < arenas_top(all) && end > all->base;
 }
 
-static void describe(const struct slot *s, struct vma *v)
+static void describe(const struct arena *a, const struct slot *s, struct vma *v)
 {
-	struct aspace *as = s->arena->as;
+	struct aspace *as = a->as;
+	u64 how = s->key;
 	struct pt_cursor c;
 
 	*v = (struct vma){
 		.as = as,
-		.lo = slot_va(s),
-		.start = slot_start(s),
-		.end = slot_start(s) + s->len,
-		.hi = slot_va(s) + BIT(class_shift(s->class)),
+		.lo = slot_va(a, s),
+		.start = slot_start(a, s),
+		.end = slot_start(a, s) + slot_len(s),
+		.hi = slot_va(a, s) + BIT(class_shift(slot_class(s))),
 		.offset = s->offset,
 		.object = s->object,
-		.flags = MAP_SHARED | MAP_DAXVM_EPHEMERAL | (s->how & SLOT_DAXVM ? MAP_DAXVM : 0) |
-			 (s->how & SLOT_BATCHING ? MAP_DAXVM_BATCHING : 0) |
-			 (s->how & SLOT_NOSYNC ? MAP_DAXVM_NOSYNC : 0),
-		.prot = s->how & 7,
-		.may_prot = s->how & 7,
-		.unit_level = (u8)slot_level[s->class],
+		.flags = MAP_SHARED | MAP_DAXVM_EPHEMERAL | (how & SLOT_DAXVM ? MAP_DAXVM : 0) |
+			 (how & SLOT_BATCHING ? MAP_DAXVM_BATCHING : 0) |
+			 (how & SLOT_NOSYNC ? MAP_DAXVM_NOSYNC : 0),
+		.prot = (u8)(how & 7),
+		.may_prot = (u8)(how & 7),
+		.unit_level = (u8)slot_level[slot_class(s)],
 		.dont_fork = true,
 	};
 	list_init(&v->object_node);
@@ -105,7 +106,7 @@ struct slot *arena_pin(struct aspace *as, u64 va, struct vma *v)
 	s = slot_get(a, c, number);
 	if (!s || !pin(s))
 		return NULL;
-	describe(s, v);
+	describe(a, s, v);
 	return s;
 }
 
@@ -136,7 +137,7 @@ static bool for_each_in(struct arena *a, enum slot_class c,
 
 		if (!pin(s))
 			continue;
-		describe(s, &v);
+		describe(a, s, &v);
 		go_on = fn(ctx, &v);
 		arena_unpin(s);
 		if (!go_on)
@@ -236,17 +237,17 @@ static void end_zombie(struct slot *s, u64 word)
 
 // A mapping that is in use stays; what leads to the range goes. It has the lock bit now. False: the
 // batch is full.
-static bool zap_live(struct slot *s, const struct scan *scan)
+static bool zap_live(const struct arena *a, struct slot *s, const struct scan *scan)
 {
-	struct aspace *as = s->arena->as;
-	u64 base = ALIGN_DOWN(s->offset, BIT(class_shift(s->class)));
-	u64 lo = max(scan->off, base), hi = min(scan->end, base + BIT(class_shift(s->class)));
+	struct aspace *as = a->as;
+	u64 base = ALIGN_DOWN(s->offset, BIT(class_shift(slot_class(s))));
+	u64 lo = max(scan->off, base), hi = min(scan->end, base + BIT(class_shift(slot_class(s))));
 	bool done = true;
 
 	if (lo >= hi)
 		return true;
-	lo += slot_va(s) - base;
-	hi += slot_va(s) - base;
+	lo += slot_va(a, s) - base;
+	hi += slot_va(a, s) - base;
 	spin_lock(&as->pt_lock);
 	done = pt_zap(scan->batch, lo, hi, scan->what == ARENA_ZERO ? PT_ZAP_ZERO : PT_ZAP_ALL) ==
 	       hi;
@@ -254,7 +255,7 @@ static bool zap_live(struct slot *s, const struct scan *scan)
 	return done;
 }
 
-static bool scan_slot(struct slot *s, const struct scan *scan)
+static bool scan_slot(const struct arena *a, struct slot *s, const struct scan *scan)
 {
 	u64 word = slot_load(s);
 	bool done = true;
@@ -276,7 +277,7 @@ static bool scan_slot(struct slot *s, const struct scan *scan)
 	// not flushed yet (revoke.pml: FLUSH_WHERE_FOUND).
 	if (slot_state(word) == SLOT_FREE)
 		return true;
-	ptbatch_switch(scan->batch, s->arena->as);
+	ptbatch_switch(scan->batch, a->as);
 	if (scan->what != ARENA_ZERO)
 		ptbatch_flush_all(scan->batch);
 	if (slot_state(word) == SLOT_CLEARED)
@@ -288,7 +289,7 @@ static bool scan_slot(struct slot *s, const struct scan *scan)
 		end_zombie(s, word);
 		ptbatch_flush_all(scan->batch);
 	} else {
-		done = zap_live(s, scan);
+		done = zap_live(a, s, scan);
 		__atomic_fetch_and(&s->state, ~SLOT_LOCK, __ATOMIC_SEQ_CST);
 	}
 	return done;
@@ -300,7 +301,7 @@ static bool scan_arena(struct arena *a, const struct scan *scan)
 		for (u32 i = 0; i < READ_ONCE(a->nr_chunks[c]) * SLOTS_PER_CHUNK; i++) {
 			struct slot *s = slot_get(a, c, i);
 
-			if (READ_ONCE(s->object) == scan->object && !scan_slot(s, scan))
+			if (READ_ONCE(s->object) == scan->object && !scan_slot(a, s, scan))
 				return false;
 		}
 	}

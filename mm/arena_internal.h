@@ -14,27 +14,28 @@
 //
 // Life of a slot (tests/model/revoke.pml, epoch.pml; who may do what stands at the functions):
 //
-//	FREE --map--> SETTING --> LIVE --unmap--> ZOMBIE --clear, fence, stamp--> CLEARED --epoch--> FREE
-//	  ^              |         ^                |
-//	  +--flag raised-+         +---warm map-----+
+//	FREE --map--> SETTING --> LIVE --unmap--> ZOMBIE --clear--> CLEARED --epoch--> FREE
+//	  ^              |         ^                |      fence,
+//	  +--flag raised-+         +---warm map-----+      stamp
 //
 // The state word
 //	bits 0-2   state
 //	LOCK       somebody changes the entry, preemption off there: wait
-//	LISTED     on a list of its CPU (zombies, from elsewhere): a slot is on one list at most
-//	PIN        who uses the mapping across a sleep (faults, msync): unmapping waits. No re-use can
-//	           come between a pin and its end, which is what the model's lock bit does for a fault
-//	from 16    generation: one more per use, so that a compare-and-swap never meets another use
+//	LISTED     on a list (zombies, from elsewhere): a slot is on one list at most
+//	PINS       who use the mapping across a sleep (faults, msync): unmapping waits. No
+//	           re-use comes between a pin and its end: what the model's lock bit does
+//	           for a fault
+//	from 16    generation: one more per use, so that no compare-and-swap meets another use
 //
 // Invariants
-//	A1  a slot's entry is not zero, or some CPU may remember it, only in SETTING (after the entry
-//	    was written), LIVE, ZOMBIE and CLEARED.
+//	A1  a slot's entry is not zero, or some CPU may remember it, only in SETTING (after
+//	    it was written), LIVE, ZOMBIE and CLEARED.
 //	A2  CLEARED is stored after the entry was cleared and fenced, and the stamp read.
-//	A3  from before SETTING until CLEARED was seen by the slot's CPU, the arena holds a reference
-//	    of the object (struct held).
-//	A4  lists, `held` and the table of warm slots belong to the arena's CPU: they are touched there,
-//	    with preemption off or at its quiescent point, which cannot interrupt such a section.
-//	    Other CPUs push on `remote`, change state words, and nothing else.
+//	A3  from before SETTING until the slot's CPU has seen CLEARED, the arena holds a
+//	    reference of the object (struct held).
+//	A4  lists, `held` and the table of warm slots belong to the arena's CPU: they are
+//	    touched there, with preemption off or at its quiescent point, which cannot
+//	    interrupt such a section. Other CPUs push on `remote` and change state words.
 #pragma once
 
 #include "kernel/sched/epoch.h"
@@ -61,7 +62,7 @@ enum slot_state { SLOT_FREE, SLOT_SETTING, SLOT_LIVE, SLOT_ZOMBIE, SLOT_CLEARED 
 
 #define SLOTS_PER_CHUNK 64u
 #define ZOMBIES_MAX     64u    // on one arena, then they are cleared
-#define RESTING_MAX     16384u // slots of one arena that wait for an epoch, then CPUs are interrupted
+#define RESTING_MAX     16384u // CLEARED slots of one arena; more: CPUs are interrupted
 #define HELD_BUCKETS    64u
 #define WARM_SLOTS      64u
 
@@ -76,13 +77,10 @@ struct slot {
 	u64 state;                // [atomic]
 	struct vm_object *object; // what it shows; written before SETTING, constant until FREE
 	u64 offset;               // likewise: of the first byte asked for
-	u32 len;                  // likewise: bytes asked for, rounded up to pages
-	u8 how;                   // likewise: PROT_* and SLOT_BATCHING ...
-	u8 class;                 // enum slot_class, constant
-	u16 number;               // in its class, constant
-	struct held *held;        // [arena's CPU]
-	struct slot *next;        // on the one list that it is on
-	struct arena *arena;      // constant
+	u64 key;           // likewise: slot_key(); above it the slot's class and number, constant
+	pte_t *entry;      // constant: the first of its entries
+	struct held *held; // [arena's CPU]
+	struct slot *next; // on the one list that it is on
 	union {
 		u64 stamp; // CLEARED: since when
 		struct slot_tree
@@ -93,7 +91,6 @@ _Static_assert(sizeof(struct slot) == 64, "a cache line each");
 
 struct chunk {
 	struct slot *slots; // SLOTS_PER_CHUNK of them; NULL: not made yet [atomic]
-	pte_t *entries;     // of the first one
 };
 
 // An object of which an arena has a reference.
@@ -145,12 +142,24 @@ static const int slot_level[SLOT_CLASSES] = { PT_PTE, PT_PMD, PT_PUD };
 // Of slot addresses: where the class begins in the arena, and log2 of the slot's size.
 static inline u64 class_base(enum slot_class c)
 {
-	return c == SLOT_32K ? 0 : c == SLOT_2M ? GIB(64) : GIB(128);
+	static const u64 base[SLOT_CLASSES] = { 0, GIB(64), GIB(128) };
+
+	return base[c];
 }
 
 static inline unsigned class_shift(enum slot_class c)
 {
-	return c == SLOT_32K ? 15 : c == SLOT_2M ? PMD_SHIFT : PUD_SHIFT;
+	static const u8 shift[SLOT_CLASSES] = { 15, PMD_SHIFT, PUD_SHIFT };
+
+	return shift[c];
+}
+
+// The bits of an address or offset inside a slot.
+static inline u64 class_mask(enum slot_class c)
+{
+	static const u64 mask[SLOT_CLASSES] = { KIB(32) - 1, PMD_SIZE - 1, PUD_SIZE - 1 };
+
+	return mask[c];
 }
 
 static inline u32 chunks_max(enum slot_class c)
@@ -193,22 +202,37 @@ static inline struct slot *slot_get(const struct arena *a, enum slot_class c, u3
 	return s ? s + number % SLOTS_PER_CHUNK : NULL;
 }
 
-static inline u64 slot_va(const struct slot *s)
+#define SLOT_HOW    0xffull
+#define SLOT_KEY    (BIT(47) - 1)
+#define SLOT_NUMBER 47 // and 15 bits
+#define SLOT_CLASS  62
+
+static inline enum slot_class slot_class(const struct slot *s)
 {
-	return s->arena->base + class_base(s->class) + ((u64)s->number << class_shift(s->class));
+	return (enum slot_class)(s->key >> SLOT_CLASS);
 }
 
-static inline pte_t *slot_entry(const struct slot *s)
+static inline u64 slot_va(const struct arena *a, const struct slot *s)
 {
-	const struct chunk *k = &s->arena->chunks[s->class][s->number / SLOTS_PER_CHUNK];
+	u64 number = (s->key >> SLOT_NUMBER) & 0x7fff;
 
-	return k->entries + (s->number % SLOTS_PER_CHUNK) * (s->class == SLOT_32K ? 8u : 1u);
+	return a->base + class_base(slot_class(s)) + (number << class_shift(slot_class(s)));
 }
 
 // The address that mmap returned: congruent with the offset modulo the slot's size.
-static inline u64 slot_start(const struct slot *s)
+static inline u64 slot_start(const struct arena *a, const struct slot *s)
 {
-	return slot_va(s) + (s->offset & (BIT(class_shift(s->class)) - 1));
+	return slot_va(a, s) + (s->offset & class_mask(slot_class(s)));
+}
+
+static inline u64 slot_key(u64 len, u64 how)
+{
+	return len << 8 | how;
+}
+
+static inline u64 slot_len(const struct slot *s)
+{
+	return (s->key & SLOT_KEY) >> 8;
 }
 
 // ---- arena.c, all on the arena's CPU with preemption off (A4) -----------------------------------
@@ -219,9 +243,7 @@ struct arena *arena_here(struct arenas *all, struct aspace *as);
 bool arena_refill(struct arena *a, enum slot_class c);
 // The record of an object that the caller holds, with a reference; NULL: no memory.
 struct held *arena_hold(struct arena *a, struct vm_object *o);
-// Put a slot that was just marked LISTED on the list of zombies.
-void arena_list_zombie(struct arena *a, struct slot *s);
-// The same from another CPU, for its own arena. Any CPU.
+// Hand over a slot that was just marked LISTED, of an arena of another CPU.
 void arena_list_remote(struct arena *a, struct slot *s);
 // ZOMBIE -> CLEARED for all that are listed, and give CPUs a reason to forget.
 void arena_clear_zombies(struct arena *a);

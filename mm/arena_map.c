@@ -21,7 +21,8 @@
 //   I1  vm_object.root_word and .direct are what the file's table said under map_lock since the
 //       last revoke. They may lag behind growth, then they lead to less than there is, which faults
 //       make good; they never lead to what the file has lost.
-//   I2  unmapping takes LIVE to ZOMBIE by compare-and-swap with no pin and no lock bit in it: of two
+//   I2  unmapping takes LIVE to ZOMBIE by compare-and-swap with no pin and no lock bit in it: of
+//   two
 //       calls one wins.
 //   I3  without MAP_DAXVM_BATCHING munmap returns after every CPU that could know has flushed.
 //
@@ -45,8 +46,8 @@
 struct want {
 	struct vm_object *object;
 	u64 offset;
-	u32 len;
-	u8 how;
+	u64 last; // byte of the object
+	u64 key;  // slot_key
 };
 
 // Rights of an entry by PROT_* (an index of eight), with what marks it as a file's.
@@ -58,21 +59,39 @@ void arena_map_init(void)
 		rights_of[prot] = pt_user_rights(prot, true) | PTE_ATTACHED | PTE_A | PTE_D | PTE_P;
 }
 
-static u8 how_of(unsigned prot, unsigned flags)
+static inline struct want want(struct vm_object *o, u64 off, u64 len, unsigned prot, unsigned flags)
 {
-	return (u8)(prot | (flags & MAP_DAXVM_BATCHING ? SLOT_BATCHING : 0) |
-		    (flags & MAP_DAXVM ? SLOT_DAXVM : 0) |
-		    (flags & MAP_DAXVM_NOSYNC ? SLOT_NOSYNC : 0));
+	_Static_assert(MAP_DAXVM_BATCHING >> 18 == SLOT_BATCHING && MAP_DAXVM >> 18 == SLOT_DAXVM &&
+			       MAP_DAXVM_NOSYNC >> 18 == SLOT_NOSYNC,
+		       "one shift for the three");
+	const u64 how = SLOT_BATCHING | SLOT_DAXVM | SLOT_NOSYNC;
+
+	len = ALIGN_UP(len, PAGE_SIZE);
+	return (struct want){ o, off, off + len - 1, slot_key(len, prot | (flags >> 18 & how)) };
 }
 
-static unsigned warm_hash(const struct want *w)
+static inline unsigned warm_hash(const struct want *w)
 {
 	return (unsigned)((u64)w->object >> 6 ^ w->offset >> PAGE_SHIFT) % WARM_SLOTS;
 }
 
-static pte_t with_rights(pte_t e, u8 how)
+static inline pte_t with_rights(pte_t e, const struct want *w)
 {
-	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[how & 7] };
+	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[w->key & 7] };
+}
+
+// Sections of the fast path, without calls.
+static inline void section_begin(void)
+{
+	asm_gs_preempt_inc();
+}
+
+static inline void section_end(void)
+{
+	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched())) {
+		asm_gs_preempt_inc();
+		preempt_enable();
+	}
 }
 
 // ---- One mapping: on the arena's CPU, preemption off --------------------------------------------
@@ -80,31 +99,30 @@ static pte_t with_rights(pte_t e, u8 how)
 // The same range of the same object with the same rights was unmapped a moment ago, and its entry
 // still stands: nothing to write, nothing to flush. A revoke has cleared the entry and changed the
 // state, or comes later and finds the slot LIVE: no need to look at the flag.
-static u64 map_warm(struct arena *a, const struct want *w)
+static inline u64 map_warm(struct arena *a, const struct want *w)
 {
 	struct slot *s = a->warm[warm_hash(w)];
 	u64 word;
 
-	if (!s || s->object != w->object || s->offset != w->offset || s->len != w->len ||
-	    s->how != w->how)
+	if (!s || s->object != w->object || s->offset != w->offset ||
+	    ((s->key ^ w->key) & SLOT_KEY))
 		return 0;
 	word = slot_load(s);
-	// LISTED: only a slot of this arena's own list is taken from under the hands of whoever
-	// clears it. What was read above belongs to this generation, or the swap fails.
-	if (slot_state(word) != SLOT_ZOMBIE || (word & SLOT_LOCK) ||
-	    !slot_cas(s, &word, (word & ~SLOT_STATE) | SLOT_LIVE))
+	// What was read above belongs to this generation, or the swap fails.
+	if ((word & (SLOT_STATE | SLOT_LOCK)) != SLOT_ZOMBIE ||
+	    !slot_cas(s, &word, word + SLOT_LIVE - SLOT_ZOMBIE))
 		return 0;
-	a->bytes += w->len;
+	a->bytes += (s64)slot_len(s);
 	mm_count(arena_warm);
-	return slot_start(s);
+	return slot_start(a, s);
 }
 
 // Back out of SETTING, before an entry was written.
 static u64 give_up(struct arena *a, struct slot *s)
 {
-	__atomic_store_n(&s->state, (slot_load(s) & ~SLOT_STATE) | SLOT_FREE, __ATOMIC_RELEASE);
-	s->next = a->free[s->class];
-	a->free[s->class] = s;
+	__atomic_store_n(&s->state, slot_load(s) + SLOT_FREE - SLOT_SETTING, __ATOMIC_RELEASE);
+	s->next = a->free[slot_class(s)];
+	a->free[slot_class(s)] = s;
 	return 0;
 }
 
@@ -112,26 +130,25 @@ static u64 give_up(struct arena *a, struct slot *s)
 static bool copy_direct(struct slot *s, const struct want *w, bool all)
 {
 	unsigned first = (unsigned)(w->offset >> PAGE_SHIFT);
-	unsigned last = first + (w->len >> PAGE_SHIFT);
-	pte_t *entry = slot_entry(s);
+	unsigned last = (unsigned)(w->last >> PAGE_SHIFT);
 
 	// Before the first is written: what stands there once may be cached.
-	for (unsigned i = first; all && i < last; i++)
+	for (unsigned i = first; all && i <= last; i++)
 		if (!pte_present(pte_read(&w->object->direct[i])))
 			return false;
 	for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++) {
 		pte_t e = pte_read(&w->object->direct[i]);
 
 		if (pte_present(e))
-			pte_write(&entry[i], with_rights(e, w->how));
+			pte_write(&s->entry[i], with_rights(e, w));
 	}
 	return true;
 }
 
 // The file's entry of `level` for `off`, from its root down. Read while SETTING: it still holds.
-static pte_t entry_below(u64 root, int level, u64 off)
+static inline pte_t entry_below(u64 root, int level, u64 off)
 {
-	pte_t e = { root & (PTE_ADDR | PTE_PS | PTE_P) };
+	pte_t e = { root };
 
 	for (int at = vm_root_level(root); at > level; at--) {
 		const pte_t *table = phys_to_virt(pte_addr(e));
@@ -140,76 +157,69 @@ static pte_t entry_below(u64 root, int level, u64 off)
 			return (pte_t){ 0 };
 		e = pte_read(&table[pt_index(off, at - 1)]);
 	}
-	return pte_present(e) ? e : (pte_t){ 0 };
+	return e;
 }
 
-// The smallest slot that shows [offset, offset + len) in one piece. False: none does.
-static bool choose_class(u64 root, const struct want *w, enum slot_class *c)
+// The smallest slot that shows what is wanted in one piece. False: none does.
+static inline bool choose_class(u64 root, const struct want *w, enum slot_class *c)
 {
-	u64 last = w->offset + w->len - 1;
+	u64 apart = w->offset ^ w->last;
 
-	if (vm_root_level(root) == PT_PTE && last < DIRECT_BYTES)
+	if (vm_root_level(root) == PT_PTE && w->last < DIRECT_BYTES)
 		*c = SLOT_32K;
-	else if (w->offset >> PMD_SHIFT == last >> PMD_SHIFT)
-		*c = SLOT_2M;
-	else if (w->offset >> PUD_SHIFT == last >> PUD_SHIFT)
-		*c = SLOT_1G;
 	else
-		return false;
-	return true;
+		*c = apart < PMD_SIZE ? SLOT_2M : SLOT_1G;
+	return apart < PUD_SIZE;
 }
 
 // A free slot shows what is wanted. `given`: its entry; NULL: read from the object's root. 0: a
 // revoke is under way, or the root is not what it was.
-static u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum slot_class c,
-		    u64 root, const pte_t *given)
+static inline u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum slot_class c,
+			   u64 root, const pte_t *given)
 {
 	struct slot *s = a->free[c];
+	u64 word = s->state + SLOT_GENERATION + SLOT_SETTING - SLOT_FREE;
 	pte_t e;
 
 	a->free[c] = s->next;
 	s->object = w->object;
 	s->offset = w->offset;
-	s->len = w->len;
-	s->how = w->how;
+	s->key = (s->key & ~SLOT_KEY) | w->key;
+	s->held = h;
 	s->tree = NULL;
 	// FREE changes by this CPU's hand alone, so a swap needs no comparison. Locked: what is
 	// above is visible before what is below is read.
-	__atomic_exchange_n(&s->state,
-			    ((slot_load(s) + SLOT_GENERATION) & ~SLOT_STATE) | SLOT_SETTING,
-			    __ATOMIC_SEQ_CST);
+	__atomic_exchange_n(&s->state, word, __ATOMIC_SEQ_CST);
 	if (READ_ONCE(w->object->revoking) || READ_ONCE(w->object->root_word) != root)
 		return give_up(a, s);
-	if (!(w->how & 7)) {
-		// PROT_NONE: nothing to show
-	} else if (c == SLOT_32K) {
-		if (!copy_direct(s, w, !given))
+	if (c == SLOT_32K) {
+		if ((w->key & 7) && !copy_direct(s, w, !given))
 			return give_up(a, s);
 	} else {
-		e = given ? *given : entry_below(root, slot_level[c], w->offset);
-		if (pte_present(e))
-			pte_write(slot_entry(s), with_rights(e, w->how));
+		e = given ? *given : entry_below(root, (int)c + PT_PTE, w->offset);
+		if (pte_present(e) && (w->key & 7)) // PROT_NONE: nothing to show
+			pte_write(s->entry, with_rights(e, w));
 	}
 	if (h->slots++ == 0)
 		a->nr_unused--;
-	s->held = h;
-	a->bytes += w->len;
+	a->bytes += (s64)slot_len(s);
 	a->warm[warm_hash(w)] = s;
 	// TSO: nobody sees LIVE without the entry.
-	__atomic_store_n(&s->state, (slot_load(s) & ~SLOT_STATE) | SLOT_LIVE, __ATOMIC_RELEASE);
+	__atomic_store_n(&s->state, word + SLOT_LIVE - SLOT_SETTING, __ATOMIC_RELEASE);
 	mm_count(arena_maps);
-	return slot_start(s);
+	return slot_start(a, s);
 }
 
-static u64 map_cold(struct arena *a, const struct want *w)
+static inline u64 map_cold(struct arena *a, const struct want *w)
 {
+	_Static_assert((int)SLOT_2M + PT_PTE == PT_PMD, "classes and levels go together");
 	u64 root = READ_ONCE(w->object->root_word);
 	struct held *h = a->held[held_hash(w->object)];
 	enum slot_class c;
 
 	if (!root || !choose_class(root, w, &c) || !a->free[c] ||
-	    (c != SLOT_32K && (vm_root_level(root) < slot_level[c] ||
-			       (w->offset + w->len - 1) >> pt_shift(vm_root_level(root)))))
+	    (c != SLOT_32K &&
+	     (vm_root_level(root) < (int)c + PT_PTE || w->last >> pt_shift(vm_root_level(root)))))
 		return 0;
 	while (h && h->object != w->object)
 		h = h->next;
@@ -220,20 +230,20 @@ u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, uns
 		   unsigned flags)
 {
 	struct arenas *all = READ_ONCE(as->arenas);
-	struct want w = { o, off, (u32)ALIGN_UP(len, PAGE_SIZE), how_of(prot, flags) };
+	struct want w = want(o, off, len, prot, flags);
 	struct arena *a;
 	u64 va = 0;
 
 	if (!all || len - 1 >= PUD_SIZE || READ_ONCE(as->limit_bytes) != ~0ull)
 		return 0;
-	preempt_disable();
+	section_begin();
 	a = all->cpu[this_cpu()->index];
 	if (a) {
 		va = map_warm(a, &w);
 		if (!va)
 			va = map_cold(a, &w);
 	}
-	preempt_enable();
+	section_end();
 	return va;
 }
 
@@ -357,28 +367,27 @@ static int map_slow(struct aspace *as, const struct want *w, u64 *va)
 
 int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 {
-	struct want w = { req->object, req->offset, (u32)ALIGN_UP(req->len, PAGE_SIZE),
-			  how_of(req->prot, req->flags) };
-	bool limited;
+	struct want w = want(req->object, req->offset, req->len, req->prot, req->flags);
+	u64 len = ALIGN_UP(req->len, PAGE_SIZE);
 	u64 va = 0;
 	int err = 0;
 
-	if (!req->object->ops->table || req->len > PUD_SIZE || req->offset + w.len < w.len)
+	if (!req->object->ops->table || req->len > PUD_SIZE || w.last < w.offset)
 		return ARENA_OTHERWISE;
 	if (!as->arenas)
 		err = make_arenas(as);
 	if (err)
 		return err;
-	// With a limit the sum has to be right, and calls take turns.
-	limited = READ_ONCE(as->limit_bytes) != ~0ull;
-	if (limited)
-		rwlock_write_lock(&as->lock);
-	if (limited && as->mapped_bytes + arena_bytes(as) + w.len > as->limit_bytes)
-		err = -ENOMEM;
-	else
+	if (READ_ONCE(as->limit_bytes) == ~0ull) {
 		err = map_slow(as, &w, &va);
-	if (limited)
+	} else { // the sum has to be right, so calls take turns
+		rwlock_write_lock(&as->lock);
+		if (as->mapped_bytes + arena_bytes(as) + len > as->limit_bytes)
+			err = -ENOMEM;
+		else
+			err = map_slow(as, &w, &va);
 		rwlock_write_unlock(&as->lock);
+	}
 	*out = UVA(va);
 	return err;
 }
@@ -386,13 +395,13 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 // ---- Unmapping ----------------------------------------------------------------------------------
 
 // I3. The entry is cleared and fenced.
-static void flush_slot(const struct slot *s, struct aspace *as)
+static void flush_slot(struct arena *a, const struct slot *s)
 {
 	struct ptbatch b;
 
-	ptbatch_begin(&b, as);
-	if (s->class == SLOT_32K) {
-		b.start = slot_va(s);
+	ptbatch_begin(&b, a->as);
+	if (slot_class(s) == SLOT_32K) {
+		b.start = slot_va(a, s);
 		b.end = b.start + DIRECT_BYTES;
 	} else {
 		ptbatch_flush_all(&b); // a table went, or 512 pages at least
@@ -400,19 +409,9 @@ static void flush_slot(const struct slot *s, struct aspace *as)
 	ptbatch_finish(&b);
 }
 
-// It was marked LISTED by this CPU just now.
-static void list_slot(struct slot *s)
+// The CPU at this mark begins an epoch and forgets, too: nobody is interrupted.
+static __attribute__((noinline)) void clear_and_forget(struct arena *a)
 {
-	struct arena *a = s->arena;
-
-	if (a->cpu != this_cpu()->index) {
-		arena_list_remote(a, s);
-		return;
-	}
-	arena_list_zombie(a, s);
-	if (a->nr_zombies < ZOMBIES_MAX)
-		return;
-	// The CPU at this mark begins an epoch and forgets, too: nobody is interrupted.
 	arena_clear_zombies(a);
 	epoch_flush_here();
 	arena_reap(a);
@@ -420,13 +419,24 @@ static void list_slot(struct slot *s)
 		epoch_kick(a->resting->stamp, a->as); // after all: those that lag behind
 }
 
-// `word` is LIVE, without lock and pins. False: it changed, look again.
-static bool unmap_slot(struct arenas *all, struct slot *s, u64 word)
+// It was marked LISTED by this CPU just now, and is one of its own.
+static inline void list_slot_here(struct arena *a, struct slot *s)
+{
+	s->next = a->zombies;
+	a->zombies = s;
+	if (unlikely(!READ_ONCE(a->busy)))
+		arena_make_busy(a);
+	if (unlikely(++a->nr_zombies >= ZOMBIES_MAX))
+		clear_and_forget(a);
+}
+
+// Preemption is off. `word` is LIVE, without lock and pins. False: it changed, look again.
+static bool unmap_slot(struct arenas *all, struct arena *a, struct slot *s, u64 word)
 {
 	struct arena *mine = all->cpu[this_cpu()->index];
-	bool now = !(s->how & SLOT_BATCHING);
-	u64 next = (word & ~SLOT_STATE) | SLOT_ZOMBIE | SLOT_LISTED | (now ? SLOT_LOCK : 0);
-	s64 len = s->len;
+	bool now = !(s->key & SLOT_BATCHING);
+	u64 next = (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED | (now ? SLOT_LOCK : 0);
+	s64 len = (s64)slot_len(s);
 
 	if (!slot_cas(s, &word, next)) // I2
 		return false;
@@ -440,56 +450,44 @@ static bool unmap_slot(struct arenas *all, struct slot *s, u64 word)
 		__atomic_store_n(&s->state, (next & ~(SLOT_STATE | SLOT_LOCK)) | SLOT_CLEARED,
 				 __ATOMIC_RELEASE);
 	}
-	if (!(word & SLOT_LISTED))
-		list_slot(s);
+	if (word & SLOT_LISTED)
+		return true;
+	if (a == mine)
+		list_slot_here(a, s);
+	else
+		arena_list_remote(a, s);
 	return true;
 }
 
-// `end`: of what the caller names; the mapping must end there, too, unless `within`. 0, -EINVAL.
-static int unmap_one(struct aspace *as, struct slot *s, u64 addr, u64 end, bool within)
+// Within [addr, end), unless `exact`: then it must be all of that. 0, -EINVAL.
+static int unmap_one(struct arenas *all, struct arena *a, struct slot *s, u64 addr, u64 end,
+		     bool exact)
 {
-	struct arenas *all = as->arenas;
 	bool done = false, now;
 
 	while (!done) {
-		u64 word, start;
+		u64 word = slot_load(s), start = slot_start(a, s), stop = start + slot_len(s);
 
-		preempt_disable(); // what was read stays together with what is done
-		word = slot_load(s);
-		start = slot_start(s);
-		now = !(s->how & SLOT_BATCHING);
-		if (slot_state(word) != SLOT_LIVE || start < addr || start + s->len > end ||
-		    (!within && (start != addr || start + s->len != end))) {
-			preempt_enable();
+		if (slot_state(word) != SLOT_LIVE || start < addr || stop > end ||
+		    (exact && (start != addr || stop != end)))
 			return -EINVAL;
-		}
+		now = !(s->key & SLOT_BATCHING);
 		if (word & (SLOT_LOCK | SLOT_PINS)) { // a revoke, or a fault: soon over
-			preempt_enable();
 			thread_yield();
 			continue;
 		}
-		done = unmap_slot(all, s, word);
-		preempt_enable();
+		section_begin();
+		done = unmap_slot(all, a, s, word);
+		section_end();
 	}
 	if (now)
-		flush_slot(s, as);
+		flush_slot(a, s);
 	return 0;
 }
 
-// The slot whose addresses include `va`, whether or not anything is mapped there.
-static struct slot *slot_of(const struct arenas *all, u64 va)
-{
-	const struct arena *a = all->cpu[(va - all->base) >> pt_shift(PT_PML4)];
-	enum slot_class c;
-	u32 number;
-
-	return a && slot_number(a, va, &c, &number) ? slot_get(a, c, number) : NULL;
-}
-
 // First ask whether each is covered in full, then unmap: nothing is changed by a bad call.
-static int unmap_range(struct aspace *as, u64 addr, u64 end, bool ask)
+static int unmap_range(struct arenas *all, u64 addr, u64 end, bool ask)
 {
-	struct arenas *all = as->arenas;
 	int found = -EINVAL;
 
 	for (u64 k = 0; k < (u64)all->count * SLOT_CLASSES; k++) {
@@ -498,25 +496,30 @@ static int unmap_range(struct aspace *as, u64 addr, u64 end, bool ask)
 
 		for (u32 i = 0; a && i < READ_ONCE(a->nr_chunks[c]) * SLOTS_PER_CHUNK; i++) {
 			struct slot *s = slot_get(a, c, i);
-			u64 start = slot_start(s), stop = start + s->len;
+			u64 start = slot_start(a, s), stop = start + slot_len(s);
 
 			if (slot_state(slot_load(s)) != SLOT_LIVE || stop <= addr || start >= end)
 				continue;
 			if (start < addr || stop > end)
 				return -EINVAL;
-			if (ask || unmap_one(as, s, addr, end, true) == 0)
+			if (ask || unmap_one(all, a, s, addr, end, false) == 0)
 				found = 0;
 		}
 	}
 	return found;
 }
 
+static u64 arenas_bytes(const struct arenas *all)
+{
+	return (u64)all->count * pt_span(PT_PML4);
+}
+
 static int unmap_around(struct aspace *as, u64 addr, u64 end)
 {
 	struct arenas *all = as->arenas;
-	u64 top = all->base + all->count * pt_span(PT_PML4);
+	u64 top = all->base + arenas_bytes(all);
 	bool inside = addr >= all->base && end <= top;
-	int err = unmap_range(as, addr, end, true);
+	int err = unmap_range(all, addr, end, true);
 
 	// Outside of the arenas munmap of nothing is no error.
 	if (err && (inside || arena_any_mapped(as, addr, end)))
@@ -529,21 +532,68 @@ static int unmap_around(struct aspace *as, u64 addr, u64 end)
 		err = unmap_locked(as, top, end);
 	aspace_unlock(as);
 	if (!err)
-		(void)!unmap_range(as, addr, end, false); // who was faster has done it
+		(void)!unmap_range(all, addr, end, false); // who was faster has done it
 	return err;
+}
+
+// The slot whose addresses include `va`, whether or not anything is mapped there.
+static inline struct slot *slot_of(const struct arena *a, u64 va)
+{
+	enum slot_class c;
+	u32 number;
+
+	return a && slot_number(a, va, &c, &number) ? slot_get(a, c, number) : NULL;
+}
+
+// Everything that is not simple is left to unmap_one().
+bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
+{
+	struct arenas *all = READ_ONCE(as->arenas);
+	struct arena *a;
+	enum slot_class c;
+	struct slot *s;
+	bool done = false;
+	u32 number;
+	u64 word;
+
+	if (!all || addr - all->base >= arenas_bytes(all))
+		return false;
+	section_begin();
+	a = all->cpu[this_cpu()->index];
+	if (!a || addr - a->base >= pt_span(PT_PML4) || !slot_number(a, addr, &c, &number))
+		goto out;
+	s = slot_get(a, c, number);
+	if (!s)
+		goto out;
+	word = slot_load(s);
+	len = ALIGN_UP(len, PAGE_SIZE);
+	if ((word & (SLOT_STATE | SLOT_LOCK | SLOT_PINS)) != SLOT_LIVE ||
+	    (s->key & (SLOT_KEY & ~(SLOT_HOW & ~SLOT_BATCHING))) != slot_key(len, SLOT_BATCHING) ||
+	    ((addr ^ s->offset) & class_mask(c)) ||
+	    !slot_cas(s, &word, (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED)) // I2
+		goto out;
+	a->bytes -= (s64)len;
+	done = true;
+	if (!(word & SLOT_LISTED))
+		list_slot_here(a, s);
+out:
+	section_end();
+	return done;
 }
 
 int arena_unmap(struct aspace *as, u64 addr, u64 len)
 {
 	struct arenas *all = as->arenas;
 	u64 end = addr + ALIGN_UP(len, PAGE_SIZE);
+	struct arena *a;
 	struct slot *s;
 
-	if (addr - all->base >= all->count * pt_span(PT_PML4))
+	if (addr - all->base >= arenas_bytes(all))
 		return arena_overlaps(as, addr, end) ? unmap_around(as, addr, end)
 						     : ARENA_OTHERWISE;
-	s = slot_of(all, addr);
-	if (s && unmap_one(as, s, addr, end, false) == 0)
+	a = all->cpu[(addr - all->base) >> pt_shift(PT_PML4)];
+	s = slot_of(a, addr);
+	if (s && unmap_one(all, a, s, addr, end, true) == 0)
 		return 0;
 	return unmap_around(as, addr, end);
 }

@@ -274,11 +274,11 @@ KTEST(arena_test_notices_early_reuse)
 		next = pte_read(
 			(const pte_t *)phys_to_virt(pte_addr((pte_t){ t.file[3]->root.bits })));
 		next.bits |= PTE_ATTACHED;
-		was = pte_exchange(slot_entry(s), next);
+		was = pte_exchange(s->entry, next);
 		__atomic_store_n(&t.release, 1, __ATOMIC_RELEASE);
 		finish();
 		EXPECT_EQ(t.seen, tag(2, 0));
-		pte_write(slot_entry(s), was);
+		pte_write(s->entry, was);
 		asm_write_cr3(asm_read_cr3());
 	}
 	end_remembering();

@@ -94,7 +94,7 @@ static void without_faults(u64 bytes, enum slot_class c)
 		at = test_map_file(as, &f->object, 0, bytes, PROT_READ, EPH);
 		kernel = mm_stat_read(MM_STAT_fault_kernel);
 		if (EXPECT(in_arena(as, at))) {
-			EXPECT_EQ(slot_at(as, at)->class, c);
+			EXPECT_EQ(slot_class(slot_at(as, at)), c);
 			EXPECT(shows_blocks(at, 0, bytes));
 			EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), kernel);
 			EXPECT_EQ(f->page_calls, 0);
@@ -141,7 +141,7 @@ KTEST(arena_part_of_a_file)
 				  : test_map_file(as, &f->object, off, KIB(128), PROT_READ, BATCH);
 			if (!EXPECT(in_arena(as, at)))
 				break;
-			EXPECT_EQ(slot_at(as, at)->class, SLOT_2M);
+			EXPECT_EQ(slot_class(slot_at(as, at)), SLOT_2M);
 			EXPECT_EQ(at & (PMD_SIZE - 1), off & (PMD_SIZE - 1));
 			EXPECT(shows_blocks(at, off, KIB(128)));
 		}

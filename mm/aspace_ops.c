@@ -378,7 +378,8 @@ static bool advice_known(int advice)
 	}
 }
 
-// A piece of one ephemeral mapping. What it shows is shared, so that dropping pages changes nothing.
+// A piece of one ephemeral mapping. What it shows is shared, so that dropping pages changes
+// nothing.
 static int advise_slot(const struct vma *v, u64 start, u64 end, void *ctx)
 {
 	int advice = *(int *)ctx;

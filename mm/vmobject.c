@@ -100,7 +100,8 @@ void vm_unlinked(struct vm_object *o)
 
 void vm_revoke_begin(struct vm_object *o)
 {
-	// Locked, before any slot is looked at: who maps by an arena sees it, or is seen (arena_map.c).
+	// Locked, before any slot is looked at: who maps by an arena sees it, or is seen
+	// (arena_map.c).
 	__atomic_fetch_add(&o->revoking, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&o->root_word, 0, __ATOMIC_RELEASE);
 }

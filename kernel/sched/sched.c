@@ -238,11 +238,18 @@ void thread_set_tls(u64 fs_base, u64 gs_base)
 	preempt_enable();
 }
 
+static bool is_on_stack(const struct thread *t, u64 rsp)
+{
+	return !t->kstack || rsp - (u64)t->kstack < KSTACK_SIZE;
+}
+
 static void switch_to(struct runq *rq, struct thread *prev, struct thread *next)
 {
 	struct cpu *c = this_cpu();
 	u64 now_tsc = asm_rdtsc();
 
+	ASSERT(is_on_stack(prev, (u64)__builtin_frame_address(0)));
+	ASSERT(is_on_stack(next, next->saved_rsp));
 	prev->off_since_tsc = now_tsc;
 	if (next->off_since_tsc)
 		next->off_cpu_tsc += now_tsc - next->off_since_tsc;

@@ -168,6 +168,8 @@ s64 sys_mmap(const struct syscall_args *a)
 
 s64 sys_munmap(const struct syscall_args *a)
 {
+	if (arena_unmap_fast(current_as(), a->a[0], a->a[1]))
+		return 0;
 	return aspace_unmap(current_as(), UVA(a->a[0]), a->a[1]);
 }
 
