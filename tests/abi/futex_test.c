@@ -364,6 +364,59 @@ static void *count(void *arg)
 	return NULL;
 }
 
+// The waker comes at a random moment of the waiter's way into its sleep. That the word is looked at
+// and the queue entered in one critical section shows only if it comes right between the two.
+#define CLOSE_ROUNDS 4000
+
+static volatile uint32_t given, taken;
+
+static void *follows(void *arg)
+{
+	for (uint32_t i = 0; i < CLOSE_ROUNDS; i++) {
+		while (load(&given) == i)
+			futex(&given, FUTEX_WAIT | FUTEX_PRIVATE, i, NULL, NULL, 0);
+		store(&taken, i + 1);
+	}
+	return arg;
+}
+
+// False: not within two seconds, so nobody has told the other thread.
+static bool is_taken(uint32_t round)
+{
+	struct timespec begin;
+
+	for (unsigned spins = 0; load(&taken) != round && spins < 200; spins++)
+		;
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	while (load(&taken) != round) {
+		if (ms_since(CLOCK_MONOTONIC, &begin) > 2000)
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+static void test_close_calls(void)
+{
+	uint32_t x = 1, lost = 0;
+	pthread_t t;
+
+	pthread_create(&t, NULL, follows, NULL);
+	for (uint32_t i = 1; i <= CLOSE_ROUNDS; i++) {
+		x = x * 1664525 + 1013904223;
+		for (volatile uint32_t spins = x >> 16 & 1023; spins > 0; spins--)
+			;
+		store(&given, i);
+		futex(&given, FUTEX_WAKE | FUTEX_PRIVATE, 1, NULL, NULL, 0);
+		if (is_taken(i))
+			continue;
+		lost++;
+		futex(&given, FUTEX_WAKE | FUTEX_PRIVATE, 1, NULL, NULL, 0);
+	}
+	pthread_join(t, NULL);
+	is(lost, 0, "no wake-up comes to nobody, whenever it comes");
+}
+
 static void test_nothing_is_lost(void)
 {
 	pthread_t t[THREADS];
@@ -392,6 +445,7 @@ int main(void)
 	test_wake_op();
 	test_signals();
 	test_processes();
+	test_close_calls();
 	test_nothing_is_lost();
 	leave_scratch_folder();
 	return tap_done();

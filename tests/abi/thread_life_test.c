@@ -58,7 +58,7 @@ static void mask(int how, int sig)
 
 // ---- Signals ------------------------------------------------------------------------------------
 
-static volatile uint32_t listener_tid;
+static volatile uint32_t listener_tid, deaf_go;
 
 static void *listens(void *arg)
 {
@@ -125,7 +125,7 @@ static void *sigwaits(void *arg)
 static void *goes_deaf(void *arg)
 {
 	add(&ready, 1);
-	while (!load(&go))
+	while (!load(&deaf_go))
 		;
 	if (arg)
 		mask(SIG_BLOCK, SIGUSR1);
@@ -148,20 +148,23 @@ static void test_passing_on(void)
 
 	mask(SIG_BLOCK, SIGUSR1);
 	for (int i = 0; i < 16; i++) {
-		ready = go = handled = listener_tid = 0;
+		ready = go = deaf_go = handled = listener_tid = 0;
 		mask(SIG_UNBLOCK, SIGUSR1);
 		pthread_create(&loud, NULL, goes_deaf, i % 2 ? &wrong : NULL);
 		mask(SIG_BLOCK, SIGUSR1);
 		reaches(&ready, 1);
 		pthread_create(&t, NULL, listens, NULL);
 		reaches(&ready, 2);
-		store(&go, 1);
-		kill(getpid(), SIGUSR1);
-		release();
+		if (i & 2)
+			store(&deaf_go, 1);
+		kill(getpid(), SIGUSR1); // the older thread is told, and before its next tick:
+		store(&deaf_go, 1);
 		pthread_join(loud, NULL);
+		wrong += !reaches(&handled, 1); // by it, or else by the listener
+		release();
 		pthread_join(t, NULL);
-		mask(SIG_UNBLOCK, SIGUSR1); // ours, if both were faster
 		wrong += handled != 1;
+		mask(SIG_UNBLOCK, SIGUSR1);
 	}
 	is(wrong, 0, "a signal is handled once, whoever blocks it or ends meanwhile");
 }
