@@ -4,6 +4,7 @@
 // Not here: walking a path through it (fs/namei.c).
 //
 //      negative --instantiate--> positive --delete--> dead: off the hash, alive while referenced
+//          ^-----------unlinked-----'   if nobody else has a reference
 //      hashed: the cache holds one reference, and the dentry stands in the LRU list
 //      hashed, refs 1: only the cache knows it, it may be dropped at any time
 //
@@ -14,8 +15,11 @@
 //   I2  A dentry holds a reference to its parent, so parents outlive children.
 //   I3  New names come into a directory's part of the cache only under that directory's lock: no
 //       name is hashed twice.
-//   I4  A positive dentry stays positive with the same inode.
+//   I4  A positive dentry stays positive with the same inode for everybody who has a reference.
 //   I5  Names below a VOLATILE directory are never hashed.
+//   I6  A hashed dentry stands in its parent's `children`. They leave the cache when the directory is
+//       removed, so that nothing holds its inode; one that somebody uses at that moment stays until
+//       the LRU list is swept.
 // Locking: dcache_lock, a spinlock. A walk through cached names holds it once for the whole path
 // and takes no reference on the way.
 #include "fs/dcache.h"
@@ -79,10 +83,12 @@ static void chain_add(struct dentry *d)
 	if (*head)
 		(*head)->hash_prev = &d->hash_next;
 	*head = d;
+	list_add(&d->parent->children, &d->child_node);
 }
 
 static void chain_del(struct dentry *d)
 {
+	list_del(&d->child_node);
 	*d->hash_prev = d->hash_next;
 	if (d->hash_next)
 		d->hash_next->hash_prev = d->hash_prev;
@@ -163,6 +169,8 @@ static struct dentry *dentry_alloc(struct dentry *parent, const char *name, size
 	d->refs = 1;
 	d->inode = i;
 	list_init(&d->lru_node);
+	list_init(&d->children);
+	list_init(&d->child_node);
 	d->parent = parent ? dentry_get(parent) : d;
 	d->super = parent ? parent->super : i->super;
 	return d;
@@ -324,10 +332,39 @@ void dcache_instantiate(struct dentry *d, struct inode *i)
 	spin_unlock(&dcache_lock);
 }
 
+// Up to SHRINK_STEP names in `d` that nobody uses leave the cache and go to `out`.
+static void collect_children(struct dentry *d, struct list *out)
+{
+	struct dentry *child, *next;
+	u64 count = SHRINK_STEP;
+
+	list_for_each_safe(child, next, &d->children, child_node) {
+		if (child->refs > 1)
+			continue;
+		cache_remove(child);
+		list_add_tail(out, &child->lru_node);
+		if (!--count)
+			return;
+	}
+}
+
+static void drop_children(struct dentry *d)
+{
+	struct list dead = LIST_INIT(dead);
+
+	do {
+		spin_lock(&dcache_lock);
+		collect_children(d, &dead);
+		spin_unlock(&dcache_lock);
+	} while (free_collected(&dead) == SHRINK_STEP);
+}
+
 void dcache_delete(struct dentry *d)
 {
 	bool cached;
 
+	if (d->inode && S_ISDIR(d->inode->mode))
+		drop_children(d);
 	spin_lock(&dcache_lock);
 	cached = d->flags & DENTRY_HASHED;
 	if (cached)
@@ -336,6 +373,22 @@ void dcache_delete(struct dentry *d)
 	spin_unlock(&dcache_lock);
 	if (cached)
 		dentry_put(d); // not the last one: the caller has its own
+}
+
+struct inode *dcache_unlinked(struct dentry *d)
+{
+	struct inode *i = NULL;
+
+	spin_lock(&dcache_lock);
+	if ((d->flags & DENTRY_HASHED) && d->refs == 2) { // I1: the cache's and the caller's
+		i = d->inode;
+		names_del(d);
+		__atomic_store_n(&d->inode, NULL, __ATOMIC_RELEASE);
+	}
+	spin_unlock(&dcache_lock);
+	if (!i)
+		dcache_delete(d);
+	return i;
 }
 
 static void set_name(struct dentry *d, const char *name, size_t len, char *heap_name)

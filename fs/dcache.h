@@ -29,7 +29,8 @@ struct dentry {
 	char *name;                            // inline_name, or from the heap [dcache_lock]
 	struct dentry *hash_next, **hash_prev; // [dcache_lock]
 	struct dentry *name_next, **name_prev; // other names of the inode [dcache_lock]
-	struct list lru_node;                  // [dcache_lock]
+	struct list children, child_node; // hashed names in it; in parent->children [dcache_lock]
+	struct list lru_node;             // [dcache_lock]
 	char inline_name[DENTRY_INLINE];
 };
 
@@ -97,8 +98,13 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 		  struct dentry **out) __must_check;
 // A negative dentry comes to name `i` (reference taken over).
 void dcache_instantiate(struct dentry *d, struct inode *i);
-// The name was removed from the file system.
+// The name was removed from the file system, or another file comes to it. What the cache knows about
+// names in `d` goes with it: of a directory that is no more nothing keeps the inode.
 void dcache_delete(struct dentry *d);
+// The name of a file that is no directory was removed. If the caller alone has a reference, the
+// cache keeps the knowledge that there is no such name. Returns the inode if `d` has let go of it:
+// the reference is the caller's, to be dropped without the directory's lock. Else NULL.
+struct inode *dcache_unlinked(struct dentry *d) __must_check;
 // The file was renamed. `name` (from dcache_name_alloc, or NULL if it fits inline) is taken over.
 void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, size_t len,
 		 char *heap_name);

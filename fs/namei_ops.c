@@ -233,7 +233,7 @@ int vfs_unlinkat(int dirfd, const char *path)
 {
 	struct place p;
 	static const int not_a_name[4] = { 0, -EISDIR, -EISDIR, -EISDIR };
-	struct inode *dir, *victim;
+	struct inode *dir, *victim, *gone = NULL;
 	int err = place_open_victim(&p, dirfd, path, not_a_name);
 
 	if (err)
@@ -248,8 +248,10 @@ int vfs_unlinkat(int dirfd, const char *path)
 		err = dir->ops->unlink ? dir->ops->unlink(dir, p.walk.name, p.walk.name_len, victim)
 				       : -EPERM;
 	if (!err)
-		dcache_delete(p.d);
+		gone = dcache_unlinked(p.d);
 	place_close(&p);
+	if (gone)
+		inode_put(gone);
 	return err;
 }
 

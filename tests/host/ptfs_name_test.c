@@ -415,6 +415,97 @@ static void many_inodes(void **state)
 	rig_free(&r);
 }
 
+// ---- A directory of very many names, read while others come and go ----
+
+enum { CROWD = 60000, LISTED = 500 };
+
+struct crowd {
+	u8 seen[CROWD];
+	unsigned left; // entries until the listing pauses
+	unsigned twice;
+};
+
+static void crowd_name(char *name, const char *kind, unsigned i)
+{
+	snprintf(name, 24, "%s%u", kind, i);
+}
+
+static bool crowd_see(void *ctx, const char *name, size_t len, u64 ino, unsigned type, u64 next)
+{
+	struct crowd *c = ctx;
+	char copy[24] = { 0 };
+	unsigned i;
+
+	(void)ino;
+	(void)type;
+	(void)next;
+	if (!c->left)
+		return false;
+	c->left--;
+	memcpy(copy, name, min(len, sizeof(copy) - 1));
+	if (sscanf(copy, "stay%u", &i) == 1)
+		c->twice += c->seen[i]++ != 0;
+	return true;
+}
+
+static void crowd_change(struct ptfs_inode *dir, unsigned round)
+{
+	char name[24];
+
+	for (unsigned i = round * 100; i < round * 100 + 100 && i < CROWD / 2; i++) {
+		crowd_name(name, "go", CROWD / 2 - 1 - i);
+		assert_int_equal(rm(dir, name), 0);
+		crowd_name(name, "longer-than-those-", i);
+		ptfs_iput(make_file(dir, name));
+	}
+}
+
+// Names that stay are listed exactly once, whatever happens to others between two pieces of the
+// listing, and each of them is found; afterwards the directory is empty again, and so is the index.
+static void crowd(void **state)
+{
+	static struct crowd c;
+	struct ptfs_inode *dir;
+	unsigned rounds = 0;
+	char name[24];
+	struct rig r;
+	u64 pos = 0;
+
+	(void)state;
+	rig_new(&r, MIB(96));
+	dir = make_dir(r.root, "crowd");
+	for (unsigned i = 0; i < CROWD; i++) {
+		crowd_name(name, "stay", i);
+		ptfs_iput(make_file(dir, name));
+		crowd_name(name, "go", i / 2);
+		if (i % 2)
+			ptfs_iput(make_file(dir, name));
+	}
+	do {
+		c.left = LISTED;
+		assert_int_equal(ptfs_readdir(dir, &pos, crowd_see, &c), 0);
+		crowd_change(dir, rounds++);
+	} while (!c.left);
+	assert_int_equal(c.twice, 0);
+	for (unsigned i = 0; i < CROWD; i++) {
+		assert_int_equal(c.seen[i], 1);
+		crowd_name(name, "stay", i);
+		ptfs_iput(look(dir, name));
+		assert_int_equal(rm(dir, name), 0);
+	}
+	for (unsigned i = 0; i < CROWD / 2; i++) {
+		bool changed = i < rounds * 100;
+
+		crowd_name(name, "longer-than-those-", i);
+		assert_int_equal(rm(dir, name), changed ? 0 : -ENOENT);
+		crowd_name(name, "go", CROWD / 2 - 1 - i);
+		assert_int_equal(rm(dir, name), changed ? -ENOENT : 0);
+	}
+	assert_true(ptfs_dir_is_empty(dir));
+	ptfs_iput(dir);
+	rig_free(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -429,6 +520,7 @@ int main(void)
 		cmocka_unit_test(symlinks),
 		cmocka_unit_test(attributes),
 		cmocka_unit_test(many_inodes),
+		cmocka_unit_test(crowd),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
