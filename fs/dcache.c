@@ -17,9 +17,9 @@
 //       name is hashed twice.
 //   I4  A positive dentry stays positive with the same inode for everybody who has a reference.
 //   I5  Names below a VOLATILE directory are never hashed.
-//   I6  A hashed dentry stands in its parent's `children`. They leave the cache when the directory is
-//       removed, so that nothing holds its inode; one that somebody uses at that moment stays until
-//       the LRU list is swept.
+//   I6  A hashed dentry stands in its parent's `children`. They leave the cache when the directory
+//       is removed, so that nothing holds its inode; one that somebody uses at that moment stays
+//       until the LRU list is swept.
 // Locking: dcache_lock, a spinlock. A walk through cached names holds it once for the whole path
 // and takes no reference on the way.
 #include "fs/dcache.h"

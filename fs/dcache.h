@@ -98,8 +98,8 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 		  struct dentry **out) __must_check;
 // A negative dentry comes to name `i` (reference taken over).
 void dcache_instantiate(struct dentry *d, struct inode *i);
-// The name was removed from the file system, or another file comes to it. What the cache knows about
-// names in `d` goes with it: of a directory that is no more nothing keeps the inode.
+// The name was removed from the file system, or another file comes to it. What the cache knows
+// about names in `d` goes with it: of a directory that is no more nothing keeps the inode.
 void dcache_delete(struct dentry *d);
 // The name of a file that is no directory was removed. If the caller alone has a reference, the
 // cache keeps the knowledge that there is no such name. Returns the inode if `d` has let go of it:
