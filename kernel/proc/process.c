@@ -313,12 +313,14 @@ static REQUIRES(proc_lock) bool has_too_many(const struct process *me)
 }
 
 // A timer's signals do not count, or a fork that takes longer than its period would never succeed.
+// A group's signal may have been told to another thread, and be taken by now.
 int process_link_fork(struct process *p, struct process *parent, struct thread *t, u32 seen)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
+	bool missed = parent->group_signals != seen && (signal_pending() || parent->nr_threads > 1);
 	int err = 0;
 
-	if (signal_is_killed() || (parent->group_signals != seen && signal_pending()))
+	if (signal_is_killed() || missed)
 		err = -ERESTARTNOINTR;
 	else if (has_too_many(parent))
 		err = -EAGAIN;

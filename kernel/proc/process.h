@@ -117,6 +117,7 @@ struct uthread {
 	struct thread *thread;     // whose it is. Constant
 	struct list tid_node;      // in the table of threads [proc]
 	bool ending;               // takes no signals any more [sig]
+	sigset_t awaited;          // by sigtimedwait: they do not act, they are taken [own]
 	sigset_t blocked;          // [sig]
 	sigset_t saved_mask;       // comes back after a temporary mask [own]
 	bool restore_mask;         // [own]

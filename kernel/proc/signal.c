@@ -146,15 +146,29 @@ static void look(struct thread *t)
 	thread_interrupt(t); // I2
 }
 
+// Would `t`, which does not block `sig`, end the process by it? Not if it waits for the signal to
+// take it (sigtimedwait), nor before a stopped process goes on.
+static bool is_fatal(const struct process *p, const struct thread *t, int sig)
+{
+	return p->actions[sig - 1].handler == SIG_DFL && !signal_default_is_ignore(sig) &&
+	       !signal_default_is_stop(sig) && !(t->user->awaited & SIGMASK(sig)) && !p->stopped;
+}
+
 // Some thread takes `sig`, which is pending for the process. One that is about to look anyway will
-// find it.
+// find it. What ends the process ends it now: until that thread looks, others could go on for long,
+// and fork children that a signal to their group has missed.
 static void tell_one(struct process *p, int sig)
 {
 	struct thread *t;
 
 	list_for_each(t, &p->threads, proc_node) {
-		if (t->user->ending || (t->user->blocked & SIGMASK(sig)) ||
-		    READ_ONCE(t->signal_pending))
+		if (t->user->ending || (t->user->blocked & SIGMASK(sig)))
+			continue;
+		if (is_fatal(p, t, sig)) {
+			process_exit_locked(p, WAIT_KILLED(sig));
+			return;
+		}
+		if (READ_ONCE(t->signal_pending))
 			continue;
 		look(t);
 		return;
@@ -258,6 +272,14 @@ void signal_send(struct process *p, const struct siginfo *info)
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }
 
+static void tell(struct process *p, struct thread *t, int sig)
+{
+	if (is_fatal(p, t, sig))
+		process_exit_locked(p, WAIT_KILLED(sig));
+	else
+		look(t);
+}
+
 void signal_send_thread(struct thread *t, const struct siginfo *info)
 {
 	struct process *p = t->proc;
@@ -270,7 +292,7 @@ void signal_send_thread(struct thread *t, const struct siginfo *info)
 		} else {
 			pending_add(&t->user->pending, info);
 			if (!(t->user->blocked & SIGMASK(info->signo)))
-				look(t);
+				tell(p, t, info->signo);
 		}
 	}
 	spin_unlock_irqrestore(&p->sig_lock, flags);

@@ -163,6 +163,8 @@ KTEST(signal_is_told_to_one_thread_and_passed_on)
 {
 	if (!begin())
 		return;
+	p->actions[SIGTERM - 1].handler = p->actions[SIGUSR1 - 1].handler =
+		p->actions[SIGUSR2 - 1].handler = 0x1000;
 	t[0]->user->blocked = SIGMASK(SIGTERM);
 	send(SIGTERM);
 	EXPECT_EQ(told(), 2); // the oldest that does not block it
@@ -175,6 +177,25 @@ KTEST(signal_is_told_to_one_thread_and_passed_on)
 	EXPECT_EQ(told(), 1);
 	send(SIGUSR2); // the first is about to look anyway
 	EXPECT_EQ(told(), 3);
+	end();
+}
+
+KTEST(signal_that_ends_the_process_ends_all_threads_at_once)
+{
+	if (!begin())
+		return;
+	for (unsigned i = 0; i < THREADS; i++)
+		t[i]->user->blocked = SIGMASK(SIGTERM);
+	send(SIGTERM);
+	EXPECT(!p->exiting && told() == 0);
+	t[1]->user->blocked = 0;
+	t[1]->user->awaited = SIGMASK(SIGUSR1);
+	t[0]->user->blocked |= SIGMASK(SIGUSR1);
+	send(SIGUSR1);
+	EXPECT(!p->exiting && told() == 2);
+	send(SIGUSR2);
+	EXPECT(p->exiting && told() == 7);
+	EXPECT_EQ(p->exit_status, WAIT_KILLED(SIGUSR2));
 	end();
 }
 

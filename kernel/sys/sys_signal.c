@@ -135,10 +135,12 @@ s64 sys_rt_sigtimedwait(const struct syscall_args *a)
 		now_ns = time_now_ns();
 		if (sig || (deadline_ns && deadline_ns <= now_ns))
 			break;
+		thread_current()->user->awaited = set; // before others see that they are unblocked
 		old = signal_set_mask(thread_current()->user->blocked & ~set);
 		ret = thread_sleep_interruptible_ns(deadline_ns ? deadline_ns - now_ns : ~0ull);
 		sig = signal_take(set, &info);
 		signal_set_mask(old);
+		thread_current()->user->awaited = 0;
 		if (sig)
 			break;
 		// Another signal, one with a handler, ended the sleep; or another thread was

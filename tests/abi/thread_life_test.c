@@ -4,6 +4,7 @@
 // thread, and all the ways to end.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -452,6 +453,68 @@ static void test_fork_and_exec(void)
 	is(status, 6 << 8, "a thread waits for another one's child");
 }
 
+// A signal to a group reaches the children that its members fork at that moment, also when another
+// thread takes it: once, only the thread that had it pending began its fork again.
+static int pipe_end;
+
+static void breeds(void)
+{
+	for (int i = 0; i < 30; i++) {
+		if (fork() == 0) {
+			mask(SIG_UNBLOCK, SIGTERM);
+			pause();
+			_exit(0);
+		}
+	}
+	pause();
+}
+
+static void *takes_term(void *arg)
+{
+	mask(SIG_UNBLOCK, SIGTERM);
+	return waits(arg);
+}
+
+static int family(void)
+{
+	setpgid(0, 0);
+	mask(SIG_BLOCK, SIGTERM);
+	start(1, takes_term);
+	if (write(pipe_end, "x", 1) == 1)
+		breeds();
+	return 1;
+}
+
+static void test_group(void)
+{
+	struct pollfd end = { .events = POLLIN };
+	int fd[2], survivors = 0;
+	pid_t pid;
+	char c;
+
+	for (int i = 0; i < 12; i++) {
+		if (pipe(fd) != 0)
+			return;
+		pipe_end = fd[1];
+		end.fd = fd[0];
+		pid = fork();
+		if (pid == 0)
+			_exit(family());
+		close(fd[1]);
+		(void)!read(fd[0], &c, 1);
+		sleep_ms(i % 6);
+		kill(-pid, SIGTERM);
+		waitpid(pid, NULL, 0);
+		// All are gone when nobody has the pipe open.
+		if (poll(&end, 1, 3000) != 1 || read(fd[0], &c, 1) != 0) {
+			survivors++;
+			kill(-pid, SIGKILL);
+		}
+		close(fd[0]);
+	}
+	is(survivors, 0, "a group's signal leaves no child out");
+}
+
 // ---- Stop and go --------------------------------------------------------------------------------
 
 static volatile uint32_t *ticks; // of three threads of a child
@@ -528,6 +591,7 @@ int main(int argc, char **argv)
 	test_faults();
 	test_ends();
 	test_fork_and_exec();
+	test_group();
 	test_stop();
 	return tap_done();
 }
