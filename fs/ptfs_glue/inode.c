@@ -179,11 +179,19 @@ static int glue_link(struct inode *dir, const char *name, size_t len, struct ino
 	return err;
 }
 
+// The last name is gone: ranges that were unmapped a moment ago show the file no more.
+static void refresh_unlinked(struct inode *victim)
+{
+	refresh(victim);
+	if (!victim->nlink)
+		vm_unlinked(&glue_ip(victim)->home.object);
+}
+
 static int glue_unlink(struct inode *dir, const char *name, size_t len, struct inode *victim)
 {
 	int err = ptfs_unlink(glue_ip(dir), name, len);
 
-	refresh(victim);
+	refresh_unlinked(victim);
 	return err;
 }
 
@@ -209,7 +217,7 @@ static int glue_rename(struct inode *from, const char *name, size_t len, struct 
 	refresh(to);
 	refresh(moved);
 	if (replaced)
-		refresh(replaced);
+		refresh_unlinked(replaced);
 	return err;
 }
 

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: MIT
+//
+// MAP_DAXVM_EPHEMERAL and MAP_DAXVM_BATCHING as a program sees them: what is refused, what happens
+// at fork, at limits, after munmap, when the file shrinks. Linux does not know the flags, nor does a
+// file system without tables of its own: there is nothing to test there then.
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "tests/abi/tap.h"
+#include "user/daxvm.h"
+
+#define PAGE   4096l
+#define PAGES  16l
+#define LEN    (PAGES * PAGE)
+#define EPH    (MAP_SHARED_VALIDATE | MAP_DAXVM | MAP_DAXVM_EPHEMERAL)
+#define BATCH  (EPH | MAP_DAXVM_BATCHING)
+#define RW     (PROT_READ | PROT_WRITE)
+#define TIGHT  (64l << 20)
+#define ROUNDS 2000
+
+static sigjmp_buf on_fault_jump;
+static int fd = -1;
+
+static void on_fault(int sig)
+{
+	siglongjmp(on_fault_jump, sig);
+}
+
+// The byte, or minus the signal that reading it ends with.
+static int look(const volatile char *p)
+{
+	int sig = sigsetjmp(on_fault_jump, 1);
+
+	return sig ? -sig : *p;
+}
+
+static int store(volatile char *p, char byte)
+{
+	int sig = sigsetjmp(on_fault_jump, 1);
+
+	if (!sig)
+		*p = byte;
+	return sig;
+}
+
+static char mark(long page)
+{
+	return (char)('a' + page % 26);
+}
+
+static int open_pattern(const char *name, long pages)
+{
+	int f = open(name, O_RDWR | O_CREAT | O_TRUNC, 0644);
+
+	for (long i = 0; i < pages; i++) {
+		char page[PAGE];
+
+		memset(page, mark(i), PAGE);
+		if (pwrite(f, page, PAGE, i * PAGE) != PAGE)
+			printf("Bail out! no space\n");
+	}
+	return f;
+}
+
+static char *map(long len, int prot, int flags, long off)
+{
+	return mmap(NULL, (size_t)len, prot, flags, fd, off);
+}
+
+static bool shows(const char *p, long first, long pages)
+{
+	for (long i = 0; i < pages; i++)
+		if (look(p + i * PAGE) != mark(first + i))
+			return false;
+	return true;
+}
+
+// An ephemeral mapping is one whose rights cannot be changed.
+static bool available(void)
+{
+	char *p = map(LEN, PROT_READ, EPH, 0);
+	bool yes;
+
+	if (p == MAP_FAILED)
+		return false;
+	yes = mprotect(p, LEN, RW) == -1 && errno == EINVAL;
+	munmap(p, LEN);
+	return yes;
+}
+
+static void test_refused(void)
+{
+	char *p = map(LEN, RW, EPH, 0), *q;
+
+	ok(p != MAP_FAILED && shows(p, 0, PAGES), "an ephemeral mapping shows the file");
+	fails(munmap(p, PAGE), EINVAL, "munmap of its begin is refused");
+	fails(munmap(p + PAGE, PAGE), EINVAL, "munmap of its middle is refused");
+	fails(munmap(p + PAGE, LEN - PAGE), EINVAL, "munmap of its end is refused");
+	fails(mprotect(p, LEN, PROT_READ), EINVAL, "mprotect is refused");
+	fails(mprotect(p + PAGE, PAGE, PROT_NONE), EINVAL, "mprotect of a page is refused");
+	fails((long)mremap(p, LEN, 2 * LEN, MREMAP_MAYMOVE), EINVAL, "mremap is refused");
+	fails((long)mremap(p, LEN, PAGE, 0), EINVAL, "mremap to less is refused");
+	fails((long)mmap(p, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL,
+	      "MAP_FIXED over it is refused");
+	q = (char *)((uintptr_t)p & ~((1ul << 39) - 1)) + (300ul << 30);
+	fails((long)mmap(q, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0), EINVAL,
+	      "MAP_FIXED elsewhere in its arena is refused");
+	q = mmap(q, PAGE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ok(q != MAP_FAILED && (uintptr_t)q >> 39 != (uintptr_t)p >> 39, "a hint there is ignored");
+	munmap(q, PAGE);
+	ok(shows(p, 0, PAGES) && store(p, mark(0)) == 0, "nothing of that changed it");
+	is(munmap(p, LEN), 0, "munmap");
+	is(look(p), -SIGSEGV, "a touch after munmap ends with SIGSEGV");
+	fails(munmap(p, LEN), EINVAL, "munmap once more is refused");
+}
+
+static void test_rights(void)
+{
+	int rdwr = fd;
+	char *p = map(LEN, PROT_READ, EPH, 0);
+
+	is(store(p, 'x'), SIGSEGV, "no store without PROT_WRITE");
+	munmap(p, LEN);
+	p = map(LEN, PROT_NONE, EPH, 0);
+	is(look(p), -SIGSEGV, "no look with PROT_NONE");
+	munmap(p, LEN);
+	fd = open("ephemeral", O_RDONLY);
+	p = map(LEN, PROT_READ, EPH, 0);
+	ok(shows(p, 0, PAGES), "a read-only descriptor can be mapped");
+	for (int i = 0; i < 2; i++)
+		fails((long)map(LEN, RW, EPH, 0), EACCES, "but not for writing");
+	munmap(p, LEN);
+	close(fd);
+	fd = open("ephemeral", O_WRONLY);
+	fails((long)map(LEN, PROT_READ, EPH, 0), EACCES, "a write-only descriptor cannot");
+	close(fd);
+	fd = rdwr;
+}
+
+static void test_sizes(void)
+{
+	char *p = map(3 * PAGE, PROT_READ, BATCH, 5 * PAGE);
+
+	ok(p != MAP_FAILED && shows(p, 5, 3), "a part of the file, from an offset");
+	is(munmap(p, 3 * PAGE), 0, "munmap of it");
+	p = map((1l << 30) + PAGE, PROT_READ, EPH, 0);
+	ok(p != MAP_FAILED && shows(p, 0, PAGES), "more than 1 GiB");
+	is(mprotect(p, LEN, PROT_NONE), 0, "which is an ordinary mapping: mprotect works");
+	is(munmap(p, PAGE), 0, "and munmap of a part");
+	is(munmap(p + PAGE, 1l << 30), 0, "and of the rest");
+	p = map(LEN - 100, PROT_READ, BATCH, 0);
+	is(munmap(p, LEN), 0, "the length is rounded to pages");
+}
+
+static char *inherited;
+
+static int child_looks(void)
+{
+	return look(inherited) == -SIGSEGV ? 0 : 1;
+}
+
+static void test_fork(void)
+{
+	inherited = map(LEN, RW, EPH, 0);
+	is(in_child(child_looks), 0, "a child does not inherit it");
+	ok(shows(inherited, 0, PAGES), "and the parent keeps it");
+	munmap(inherited, LEN);
+}
+
+static bool mentioned(const char *file, const void *p)
+{
+	char line[400], start[32];
+	FILE *f = fopen(file, "r");
+	bool found = false;
+
+	snprintf(start, sizeof(start), "%08lx-", (unsigned long)p);
+	while (f && fgets(line, sizeof(line), f))
+		found = found || strncmp(line, start, strlen(start)) == 0;
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void test_system_calls(void)
+{
+	char *p = map(LEN, RW, BATCH, 0), *q = map(LEN, RW, EPH, 0);
+	unsigned char there[PAGES];
+	int other = open_pattern("ephemeral.other", 0);
+
+	ok(mentioned("/proc/self/maps", p), "it is in /proc/self/maps");
+	ok(mentioned("/proc/self/smaps", q), "and in smaps");
+	is(write(other, p, LEN), LEN, "write() from it");
+	is(pread(other, q + PAGE, PAGE, 3 * PAGE), PAGE, "read() into it");
+	is(look(p + PAGE), mark(3), "which the other mapping sees");
+	is(pwrite(fd, p, PAGE, PAGE), PAGE, "write() from a mapping of the same file");
+	is(look(q + PAGE), mark(0), "which both see");
+	memset(q + PAGE, mark(1), PAGE);
+	is(msync(q, LEN, MS_SYNC), 0, "msync");
+	fails(msync(q, LEN + 100 * PAGE, MS_SYNC), ENOMEM, "msync of more than it");
+	is(madvise(p, LEN, MADV_DONTNEED), 0, "madvise");
+	is(mincore(p, LEN, there), 0, "mincore");
+	is(mlock(p, LEN), 0, "mlock");
+	munmap(p, LEN);
+	munmap(q, LEN);
+	close(other);
+	unlink("ephemeral.other");
+}
+
+static void holes(long pages, const char *name)
+{
+	char *p, *q;
+	int keep = fd;
+
+	fd = open_pattern("ephemeral.hole", 0);
+	if (ftruncate(fd, pages * PAGE))
+		return;
+	p = map(pages * PAGE, RW, BATCH, 0);
+	q = map(pages * PAGE, RW, EPH, 0);
+	ok(look(p) == 0 && look(p + (pages - 1) * PAGE) == 0, "%s: holes read as zeros", name);
+	is(store(q + PAGE, 7), 0, "a store fills one");
+	is(look(p + PAGE), 7, "and the other mapping sees it");
+	is(pwrite(fd, "x", 1, 0), 1, "write() fills one");
+	is(look(p), 'x', "and a zero page seen before gives way");
+	is(look(p + pages * PAGE), -SIGBUS, "SIGBUS beyond the end of the file");
+	munmap(p, (size_t)(pages * PAGE));
+	munmap(q, (size_t)(pages * PAGE));
+	close(fd);
+	unlink("ephemeral.hole");
+	fd = keep;
+}
+
+// Story: with batching the range may stay reachable for two ticks after munmap; when the file loses
+// the blocks meanwhile, it may not.
+static void test_losing_blocks(void)
+{
+	char *p = map(LEN, RW, BATCH, 0), *q = map(LEN, RW, BATCH, 0);
+	int bad = 0;
+
+	munmap(q, LEN);
+	is(ftruncate(fd, 2 * PAGE), 0, "truncate");
+	is(look(q + 2 * PAGE), -SIGSEGV, "an unmapped range ends with it");
+	is(look(p + 2 * PAGE), -SIGBUS, "a mapped one gives SIGBUS");
+	ok(shows(p, 0, 2), "and keeps what is left");
+	munmap(p, LEN);
+	// Whatever is done to the file, nobody sees another file's bytes.
+	for (int i = 0; i < ROUNDS && !bad; i++) {
+		int f = open_pattern("ephemeral.canary", 2), keep = fd, byte;
+
+		fd = f;
+		p = map(2 * PAGE, RW, BATCH, 0);
+		bad |= !shows(p, 0, 2);
+		munmap(p, 2 * PAGE);
+		if (i & 1)
+			unlink("ephemeral.canary");
+		else
+			(void)!ftruncate(f, 0);
+		byte = look(p);
+		bad |= byte != -SIGSEGV;
+		close(f);
+		fd = keep;
+	}
+	ok(!bad, "%d times unmapped and truncated or unlinked: never seen again", ROUNDS);
+	unlink("ephemeral.canary");
+}
+
+static int child_maps_until_refused(void)
+{
+	struct rlimit limit = { TIGHT, TIGHT };
+	long n = 0;
+
+	if (setrlimit(RLIMIT_AS, &limit))
+		return 2;
+	while (map(LEN, PROT_READ, BATCH, 0) != MAP_FAILED)
+		if (++n > TIGHT / LEN)
+			return 1;
+	return errno == ENOMEM && n > TIGHT / LEN / 2 ? 0 : 3;
+}
+
+static void test_many(void)
+{
+	static char *at[1000];
+	int bad = 0, reused = 0;
+
+	for (int i = 0; i < 1000; i++) {
+		at[i] = map(PAGE, PROT_READ, BATCH, i % PAGES * PAGE);
+		bad |= at[i] == MAP_FAILED || look(at[i]) != mark(i % PAGES);
+	}
+	for (int i = 0; i < 1000; i++)
+		bad |= look(at[i]) != mark(i % PAGES) || munmap(at[i], PAGE) != 0;
+	ok(!bad, "a thousand at a time");
+	for (int i = 0; i < 100 * ROUNDS && !bad; i++) {
+		char *p = map(PAGE, PROT_READ, BATCH, i % PAGES * PAGE);
+
+		bad = p == MAP_FAILED || look(p) != mark(i % PAGES) || munmap(p, PAGE);
+		reused += p == at[0];
+	}
+	ok(!bad, "%d one after the other", 100 * ROUNDS);
+	is(in_child(child_maps_until_refused), 0, "RLIMIT_AS counts them: ENOMEM");
+}
+
+int main(void)
+{
+	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
+
+	enter_scratch_folder();
+	fd = open_pattern("ephemeral", PAGES);
+	if (!available()) {
+		printf("1..0 # SKIP no ephemeral mappings here\n");
+		unlink("ephemeral");
+		leave_scratch_folder();
+		return 0;
+	}
+	sigaction(SIGSEGV, &act, NULL);
+	sigaction(SIGBUS, &act, NULL);
+	test_refused();
+	test_rights();
+	test_sizes();
+	test_fork();
+	test_system_calls();
+	holes(4, "small file");
+	holes(20, "file of 80 KiB");
+	holes(1500, "file of 6 MiB");
+	test_many();
+	test_losing_blocks();
+	unlink("ephemeral");
+	leave_scratch_folder();
+	return tap_done();
+}
