@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // MAP_DAXVM_EPHEMERAL and MAP_DAXVM_BATCHING as a program sees them: what is refused, what happens
-// at fork, at limits, after munmap, when the file shrinks. Linux does not know the flags, nor does a
-// file system without tables of its own: there is nothing to test there then.
+// at fork, at limits, after munmap, when the file shrinks. Linux does not know the flags, nor does
+// a file system without tables of its own: there is nothing to test there then.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <setjmp.h>

@@ -10,4 +10,5 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 from lib import stress, tap
 
 stress.run("vmstress", "/tmp/a /pmem/a", seconds=5)
+stress.run("ephstress", "/pmem/a", seconds=5)
 tap.done()

@@ -29,12 +29,9 @@
 #define NR_FILES     8u // per folder
 #define FOLDERS_MAX  3u
 #define FLOATING     4u
-#define UNMAPPED     64u      // ranges that were unmapped and are touched now and then
-#define MAP_DAXVM    0x400000 // these three are ignored by other kernels
-#define EPHEMERAL    0x4000000
-#define BATCHING     0x200000
-#define ANON         0xffu // in place of a file
-#define CHILD        0x40u // added to a worker's number in its children
+#define MAP_DAXVM    0x400000 // ignored by other kernels
+#define ANON         0xffu    // in place of a file
+#define CHILD        0x40u    // added to a worker's number in its children
 
 #define TAG_SHARED  0xa5ul // the word belongs to a file, or to shared memory
 #define TAG_PRIVATE 0x5aul // the word is in the private copy of a worker
@@ -55,9 +52,6 @@ static struct floating {
 	unsigned pages, offset;
 	struct page what;
 } floating[FLOATING];
-// Canaries. After munmap of an ephemeral mapping a range may stay reachable for two ticks, if it was
-// asked for so: then it shows the same place of the same file, and never anything else.
-static struct floating unmapped[UNMAPPED];
 static char **folders;
 static unsigned nr_folders, worker;
 static unsigned long nr_ops, nr_bus, nr_segv, nr_looks;
@@ -456,89 +450,6 @@ static void float_or_sink(void)
 	close(fd);
 }
 
-// ---- Ephemeral mappings -------------------------------------------------------------------------
-
-// The range that a new mapping's slot may cover is not looked at any more.
-static void forget_unmapped(const char *at, unsigned pages)
-{
-	uintptr_t unit = pages > CHUNK_PAGES ? 1ul << 30 : CHUNK_PAGES * PAGE;
-	uintptr_t first = (uintptr_t)at / unit * unit;
-
-	for (unsigned i = 0; i < UNMAPPED; i++)
-		if ((uintptr_t)unmapped[i].at + unmapped[i].pages * PAGE > first &&
-		    (uintptr_t)unmapped[i].at < first + unit)
-			unmapped[i].at = NULL;
-}
-
-static void look_at_unmapped(unsigned looks)
-{
-	for (unsigned i = 0; i < looks; i++) {
-		struct floating *f = &unmapped[rng_below(UNMAPPED)];
-		unsigned n = f->at ? rng_below(f->pages) : 0;
-		struct page p = f->what;
-
-		p.offset = f->offset + n;
-		if (!f->at)
-			continue;
-		expecting = 1;
-		if (sigsetjmp(on_fault, 0)) {
-			expecting = 0;
-			continue;
-		}
-		uint64_t word = *(volatile uint64_t *)(void *)(f->at + n * PAGE);
-
-		expecting = 0;
-		nr_looks++;
-		if (!right(word, &p, p.offset * PAGE))
-			wrong("canary", f->at + n * PAGE, &p, p.offset * PAGE, word);
-	}
-}
-
-static void look_at_floating(struct floating *f, unsigned looks)
-{
-	for (unsigned i = 0; i < looks; i++) {
-		unsigned n = rng_below(f->pages);
-		struct page p = f->what;
-
-		p.offset = f->offset + n;
-		look(&p, f->at + n * PAGE, rng_below(2));
-	}
-}
-
-static void map_for_a_moment(void)
-{
-	unsigned file = pick_file();
-	bool batching = rng_below(3);
-	struct floating f = {
-		.pages = 1 + rng_below(rng_below(2) ? 8 : 600),
-		.offset = rng_below(3) ? 0 : rng_below(file_max_pages(file)),
-		.what = { .kind = SHARED,
-			  .prot = rng_below(3) ? PROT_READ | PROT_WRITE : PROT_READ,
-			  .file = (unsigned char)file },
-	};
-	int fd = open_file(file);
-
-	if (fd < 0)
-		return;
-	for (unsigned times = 1 + rng_below(8); times; times--) {
-		f.at = mmap(NULL, f.pages * PAGE, f.what.prot,
-			    MAP_SHARED | MAP_DAXVM | EPHEMERAL | (batching ? BATCHING : 0), fd,
-			    (off_t)(f.offset * PAGE));
-		if (f.at == MAP_FAILED)
-			break; // beyond 2^63, or memory is short
-		forget_unmapped(f.at, f.pages);
-		look_at_floating(&f, 6);
-		if (rng_below(4) == 0)
-			truncate_some(file, fd);
-		look_at_floating(&f, 2);
-		if (munmap(f.at, f.pages * PAGE))
-			wrong("munmap", f.at, &f.what, 0, (uint64_t)errno);
-		unmapped[rng_below(UNMAPPED)] = f;
-		look_at_unmapped(2);
-	}
-	close(fd);
-}
-
 // ---- Processes ----------------------------------------------------------------------------------
 
 static void work(unsigned long rounds, uint64_t end);
@@ -578,16 +489,13 @@ static void work(unsigned long rounds, uint64_t end)
 			protect();
 		else if (what < 48)
 			advise();
-		else if (what < 54)
+		else if (what < 58)
 			float_or_sink();
-		else if (what < 62)
-			map_for_a_moment();
 		else if (what < 90)
 			file_op();
 		else if (what < 92 && !(worker & CHILD))
 			fork_one();
 		look_around(12);
-		look_at_unmapped(4);
 	}
 }
 
