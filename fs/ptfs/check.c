@@ -123,9 +123,11 @@ static int check_dead(struct check *c)
 			u64 w = ptfs_word(c->fs, x.off + i * PTFS_INODE_BYTES +
 							 offsetof(struct ptfs_dinode, mode_links));
 
-			if (w && !(w >> 32))
-				found(c, "no links, and not free: mode_links, 0",
-				      block * PTFS_INODES_PER_BLOCK + i, w, 0);
+			u64 ino = block * PTFS_INODES_PER_BLOCK + i;
+
+			// Number 0 is never a file, whatever stands in its place.
+			if (ino && w && !(w >> 32))
+				found(c, "no links, and not free: mode_links, 0", ino, w, 0);
 		}
 		block += x.blocks;
 	}

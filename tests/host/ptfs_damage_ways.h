@@ -149,6 +149,12 @@ DAMAGE(inode_number)
 {
 	put8(r, inode_at(r, "/paged") + D(ino), 999);
 }
+// Recovery frees what has no links. On an image that calls itself clean nobody would.
+DAMAGE(inode_dead)
+{
+	change8(r, inode_at(r, "/fifo") + D(mode_links), 0xffull << 32, 0);
+	put8(r, record_at(r, "/", "fifo"), 0);
+}
 // Found by the fuzzer: bits above the mode. The type below them was not believed, and there was no
 // tree that told another, so nothing was mended; a later run, which found words where the first had
 // taken away a broken root, made a regular file of it.
@@ -425,6 +431,7 @@ static const struct damage damages[] = {
 	W(itable_root_zero, ""),
 	W(itable_root_outside, ""),
 	W(itable_root_level, ""),
+	W(inode_dead, "/fifo"),
 	W(mode_high_bits, ""),
 	W(size_and_level, "/paged"),
 	W(itable_entry_zero, ""),

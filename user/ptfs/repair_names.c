@@ -420,7 +420,7 @@ static void parent_mend(struct fix *x, u64 ino, struct fix_inode *node, u64 off)
 }
 
 // Files that nothing names and that say so themselves were open when they lost their last name:
-// recovery frees them.
+// recovery frees them, and did not if the image says that it is clean.
 static void links_mend(struct fix *x, u64 ino, struct fix_inode *node, u64 off)
 {
 	u64 word = ptfs_word(x->fs, INODE_FIELD(off, mode_links));
@@ -429,6 +429,8 @@ static void links_mend(struct fix *x, u64 ino, struct fix_inode *node, u64 off)
 
 	x->result->inodes++;
 	if (!is_dir(node) && !node->names) {
+		if (!links && x->result->was_clean)
+			fix_found(x, "no links, and not free: mode_links", ino, word, 0);
 		if (!links)
 			return;
 		fix_found(x, "file without a name: links", ino, links, 0);
