@@ -134,7 +134,8 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 	if (err)
 		return err;
 	if (!skip && ptfs_chunk_fits(block, left >> PTFS_BLOCK_SHIFT, &x)) {
-		// Filled before it is published, as a block is: a crash shows the hole or all of it.
+		// Filled before it is published, as a block is: a crash shows the hole or all of
+		// it.
 		*want = PTFS_CHUNK;
 		err = ptfs_map_filled(ip, block, PT_PMD, from, 0, *want, done);
 		if (err != -ENOSPC && err != -EEXIST)

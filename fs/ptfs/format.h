@@ -199,8 +199,8 @@ _Static_assert(sizeof(struct ptfs_journal_slot) == PTFS_JOURNAL_SLOT_BYTES, "for
 //
 // Valid if `clean`, `generation` and the superblock's generation are equal and the checksums fit.
 // The superblock's generation becomes another one, durably, before the first write of a mount. The
-// header's block is followed by one 64-byte bitmap per chunk (bit b of byte i: block 8 * i + b is in
-// use); those of FREE chunks are not written, and not part of data_crc.
+// header's block is followed by one 64-byte bitmap per chunk (bit b of byte i: block 8 * i + b is
+// in use); those of FREE chunks are not written, and not part of data_crc.
 struct ptfs_snapshot {
 	le64_t magic;
 	le64_t generation;

@@ -14,7 +14,9 @@
 //   3. head := 0, flush, fence             commit point
 // A transaction over one word needs no records: the store of an aligned word is atomic by itself.
 // It is made under the same lock, so no record of another transaction names the word, now or later,
-// with the value from before.
+// with the value from before. Nothing is fenced before it, so what the word leads to may not be
+// durable when the word is. There are two: an inode that dies leads nowhere, and one that begins
+// without links is thrown away by recovery, unread; its first link has records.
 // Locking: tx_lock from begin to commit, so one transaction is open at a time, in slot 0; the other
 // slots are for the day when transactions of unrelated objects run side by side, and recovery reads
 // all. Words that are also stored plainly (times) are stored under the inode's lock, which whoever
@@ -94,12 +96,10 @@ static void commit_by_records(struct ptfs_tx *tx)
 
 void ptfs_tx_commit(struct ptfs_tx *tx)
 {
-	if (tx->n > 1) {
+	if (tx->n > 1)
 		commit_by_records(tx);
-	} else if (tx->n) {
-		ptfs_fence(tx->fs); // what the word leads to is durable first
-		changes_store(tx);  // commit point
-	}
+	else if (tx->n)
+		changes_store(tx); // commit point
 	ptfs_mutex_unlock(&tx->fs->tx_lock);
 }
 

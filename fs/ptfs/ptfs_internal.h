@@ -398,6 +398,8 @@ struct ptfs_tx {
 	} change[PTFS_TX_RECORDS];
 };
 // begin takes tx_lock, commit makes all changes at once and drops it. Nothing in between can fail.
+// What the words lead to is durable before them if there are at least two; before a single one
+// nothing is fenced (journal.c).
 void ptfs_tx_begin(struct ptfs_tx *tx, struct ptfs_fs *fs);
 void ptfs_tx_set(struct ptfs_tx *tx, u64 off, u64 value);
 void ptfs_tx_commit(struct ptfs_tx *tx);

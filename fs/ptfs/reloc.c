@@ -88,7 +88,8 @@ void ptfs_tag_enter(struct ptfs_fs *fs)
 		tag_use(fs);
 	}
 	super_word_store(fs, SUPER(base_current), fs->tag);
-	// For the rule's sake: a crash without it would find this address under another tag.
+	// Where all entries bear this tag already, nothing else fences before the pass is through
+	// and frees the tag that the medium would still call current: no mount would find a base.
 	ptfs_fence(fs);
 	fs->tag_fresh = false;
 	fs->tag_stored = fs->tag;
@@ -160,7 +161,8 @@ static int tags_free(struct ptfs_fs *fs)
 	for (unsigned t = 1; t < PTFS_TAGS; t++) {
 		if (t == fs->tag || !fs->base[t])
 			continue;
-		// No fence: a tag of which no entry is may as well stay, and the next pass frees it.
+		// No fence: a tag of which no entry is may as well stay, and the next pass frees
+		// it.
 		base_store(fs, t, 0);
 		__atomic_store_n(&fs->base[t], 0, __ATOMIC_RELEASE);
 	}

@@ -11,6 +11,7 @@ _Static_assert(MODEL_NOREPLACE == PTFS_RENAME_NOREPLACE && MODEL_EXCHANGE == PTF
 
 static u8 data[MIB(3)];
 static int held = -1;
+static int stopped = -1; // in it, a block behind the end whose write has not ended
 
 static int create(const struct op *op)
 {
@@ -52,11 +53,16 @@ static int store_tail(int file)
 	return pos % PTFS_BLOCK ? model_store(file, pos, 0) : 0;
 }
 
-// One block. It is there and nobody has called that finished: no times.
+// One block. It is there and nobody has called that finished: no times, and no size.
 static int write_stop(const struct op *op, int file)
 {
 	int err = 0;
 
+	if (op->a >= model_size(file)) {
+		stopped = file;
+		model_publish(file, op->a);
+		return 0;
+	}
 	call_bytes(data, op->a, op->b);
 	for (u64 i = 0; !err && i < op->b; i += 8) {
 		u64 word;
@@ -171,14 +177,16 @@ static int crash(void)
 {
 	if (held >= 0)
 		model_close(held);
-	held = -1;
+	if (stopped >= 0)
+		(void)model_truncate(stopped, model_size(stopped));
+	held = stopped = -1;
 	return 0;
 }
 
 // At the time of the call.
 static int format(void)
 {
-	held = -1;
+	held = stopped = -1;
 	model_reset();
 	model_inode[0].number = PTFS_INO_ROOT;
 	return 0;

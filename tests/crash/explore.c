@@ -2,7 +2,8 @@
 //
 // The crash explorer (docs/crash-testing.md).
 //
-//      explore [--quick|--full|--long|--mutate|--places] [--jobs N] [--base ADDRESS] [--only 'CALL; CALL']
+//      explore [--quick|--full|--long|--mutate|--places] [--jobs N] [--base ADDRESS] [--only 'CALL;
+//      CALL']
 //              [--stride N]            (every N-th pair only)
 //              [--without N]           (place N does nothing)
 //              [--site N] [--last N]   (mutation: these places)

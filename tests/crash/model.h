@@ -72,6 +72,8 @@ int model_fallocate(int file, uint64_t off, uint64_t len, bool keep_size);
 int model_zero_range(int file, uint64_t off, uint64_t len, bool keep_size);
 int model_punch(int file, uint64_t off, uint64_t len);
 int model_collapse(int file, uint64_t off, uint64_t len);
+// The block at `pos` is there, whatever the size; no more has happened.
+void model_publish(int file, uint64_t pos);
 // Eight bytes through a mapping.
 int model_store(int file, uint64_t pos, uint64_t value);
 

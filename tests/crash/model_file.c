@@ -6,7 +6,7 @@
 // Invariants
 //   M1  bytes at or behind the size are zero
 //   M2  blocks are sorted by index; those wholly behind the size are there because fallocate was
-//       asked to keep the size, or they are `maybe`
+//       asked to keep the size, or a write has not ended, or they are `maybe`
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -223,6 +223,11 @@ int model_collapse(int file, uint64_t off, uint64_t len)
 	n->size -= len;
 	model_touched(file, true);
 	return 0;
+}
+
+void model_publish(int file, uint64_t pos)
+{
+	block_make(&model_inode[file], pos / MODEL_BLOCK);
 }
 
 // A fault makes the block; times are the kernel's to move, later.

@@ -25,9 +25,6 @@ static const struct {
 	  "it returns; a flag that outlives its clearing is harmless" },
 	{ "make_clean", true,
 	  "a snapshot that the clean mark overtakes has a wrong checksum, but for one in 2^32" },
-	{ "settle", true,
-	  "another CPU may store as soon as P is set, and its fence would not do for this one's "
-	  "write-back; the explorer has one CPU, whose next fence does" },
 	{ NULL, false, NULL },
 };
 

@@ -21,6 +21,8 @@ struct word {
 };
 
 #define SEEN_BITS 24u
+// An image of a second crash is not followed any further: the same one after a first crash may be.
+#define SECOND_KEY 0x5ec0d5ec0d5ec0d5ull
 
 struct pending {
 	struct word *word; // in the order of the stores
@@ -267,7 +269,7 @@ static void image_try(const char *how, chooser take, u64 a, u64 b)
 		medium_poke(&scratch, w->off, w->value);
 	}
 	__atomic_fetch_add(&ex.totals->states, 1, __ATOMIC_RELAXED);
-	if (!set_add(st.seen, mixed(hash ^ st.oracle->hash))) {
+	if (!set_add(st.seen, mixed(hash ^ st.oracle->hash ^ (st.second ? SECOND_KEY : 0)))) {
 		medium_rollback(&scratch, mark);
 		return;
 	}

@@ -116,6 +116,7 @@ static const struct op more_ops[] = {
 	{ "move there", CALL_REMOUNT, A, NULL, NULL, OTHER_BASE, 0 },
 	{ "move home", CALL_REMOUNT, A, NULL, NULL, HOST_DEFAULT_BASE, 0 },
 	{ "write, stopped", CALL_WRITE_STOP, PROMISE_ANY, "/z", NULL, KIB(8), KIB(4) },
+	{ "append, stopped", CALL_WRITE_STOP, PROMISE_ANY, "/a", NULL, KIB(8), KIB(4) },
 	{ "and goes on", CALL_WRITE_GO, A, "/z", NULL, KIB(8), KIB(4) },
 	{ "unlink long", CALL_UNLINK, A, "/d/" L200, NULL, 0, 0 },
 	{ "truncate z up", CALL_TRUNCATE, A, "/z", NULL, MIB(6), 0 },
@@ -150,6 +151,9 @@ static const char *const sequences[][10] = {
 	// Entries of another address, and its tag for a third one.
 	{ "write across 2M", "move", "rebase", "append", "move 2", "rebase", "append to tree" },
 	{ "move there", "move home", "append" },
+	// All entries are of that address, and moving home is cut off: what an image there says to
+	// be current must not be the address that its own pass then forgets.
+	{ "move there", "rebase", "move home" },
 	{ "move", "move 2", "move 3", "move 4", "move 5", "move 6", "move 7", "append" },
 	// Recovery has something to do: an open file without a name; bytes behind the end.
 	{ "hold tree", "crash", "append", "remount" },
@@ -162,6 +166,8 @@ static const char *const sequences[][10] = {
 	{ "touch", "mmap store behind", "fallocate past 32K" },
 	// A program stores into a block that another CPU is just publishing.
 	{ "write, stopped", "mmap store into hole", "and goes on" },
+	// It never ends: recovery takes the block away, which must not come back in a longer file.
+	{ "append, stopped", "crash", "truncate up" },
 	// A table page is free, and the next call takes it at once.
 	{ "truncate to direct", "write at 36K" },
 };
