@@ -2,8 +2,8 @@
 //
 // What: the supply of addresses behind ephemeral mappings: arenas, their tables and slots; what
 // happens to slots after they were unmapped; the references to files that arenas hold.
-// Not here: mapping and unmapping (mm/arena_map.c), from an address or an object to its slots
-// (mm/arena_find.c), the epoch (kernel/sched/epoch.c).
+// Not here: mapping and unmapping (mm/arena_map.c, mm/arena_unmap.c), from an address or an object
+// to its slots (mm/arena_find.c), the epoch (kernel/sched/epoch.c).
 //
 // Invariants: A1 to A4 in arena_internal.h, and
 //   I1  an arena is in its pool's list from before its first slot is used until all its entries are
@@ -101,13 +101,24 @@ static void let_go_later(struct held *h)
 	wait_wake_all(&letting_go.wait);
 }
 
+struct held *arena_find_held(struct arena *a, const struct vm_object *o)
+{
+	struct held *h = a->held[held_hash(o)];
+
+	while (h && h->object != o)
+		h = h->next;
+	if (h)
+		a->recent = h;
+	return h;
+}
+
 struct held *arena_hold(struct arena *a, struct vm_object *o)
 {
-	struct held **bucket = &a->held[held_hash(o)], *h;
+	struct held **bucket = &a->held[held_hash(o)];
+	struct held *h = arena_find_held(a, o);
 
-	for (h = *bucket; h; h = h->next)
-		if (h->object == o)
-			return h;
+	if (h)
+		return h;
 	h = kzalloc(sizeof(*h));
 	if (!h)
 		return NULL;
@@ -143,6 +154,8 @@ static void let_go_unused(struct arena *a)
 				continue;
 			}
 			*link = h->next;
+			if (a->recent == h)
+				a->recent = NULL;
 			a->nr_unused--;
 			let_go_later(h);
 		}
@@ -258,9 +271,21 @@ static void clear_list(struct arena *a, struct slot *s)
 	epoch_want(stamp);
 }
 
+// The fast path counts in the arena; this passes it on.
+static void report_counts(struct arena *a)
+{
+	if (a->nr_maps)
+		mm_count_many(MM_STAT_arena_maps, a->nr_maps);
+	if (a->nr_warm)
+		mm_count_many(MM_STAT_arena_warm, a->nr_warm);
+	a->nr_maps = a->nr_warm = 0;
+}
+
 void arena_clear_zombies(struct arena *a)
 {
 	struct slot *s = a->zombies;
+
+	report_counts(a);
 
 	a->zombies = NULL;
 	a->nr_zombies = 0;
@@ -465,6 +490,7 @@ static void end_arena(struct arena *a)
 	for (int c = 0; c < SLOT_CLASSES; c++)
 		for (u32 i = 0; i < a->nr_chunks[c] * SLOTS_PER_CHUNK; i++)
 			end_slot(slot_get(a, c, i));
+	report_counts(a);
 	list_del(&a->node); // I1
 	if (a->busy)
 		list_del(&a->busy_node);

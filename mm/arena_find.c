@@ -2,8 +2,8 @@
 //
 // What: from an address to the ephemeral mapping there (faults, msync, /proc), and from an object
 // to all slots that show it (revoke).
-// Not here: mapping, unmapping (mm/arena_map.c), the faults themselves (mm/fault.c), which see a
-// slot as a VMA made for the occasion.
+// Not here: mapping and unmapping (mm/arena_map.c, mm/arena_unmap.c), the faults themselves
+// (mm/fault.c), which see a slot as a VMA made for the occasion.
 //
 // Entries below a LIVE slot change under pt_lock, by threads that hold a pin, as those of a VMA do
 // under its address space's lock. Nobody waits for a pin but who unmaps: a revoke, which has the

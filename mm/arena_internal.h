@@ -39,6 +39,8 @@
 #pragma once
 
 #include "kernel/sched/epoch.h"
+#include "kernel/sched/thread.h"
+#include "kernel/x86/asm.h"
 #include "mm/arena.h"
 #include "mm/layout.h"
 #include "mm/pagetable.h"
@@ -112,8 +114,10 @@ struct arena {
 	struct slot *zombies;
 	struct slot *resting, **resting_end; // CLEARED, in the order of their stamps
 	u32 nr_zombies, nr_resting, nr_unused;
-	s64 bytes; // asked for by maps on this CPU, less what was unmapped on it
-	bool busy; // on busy_node's list
+	u32 nr_maps, nr_warm; // not reported yet to mm/stat.h
+	s64 bytes;            // asked for by maps on this CPU, less what was unmapped on it
+	bool busy;            // on busy_node's list
+	struct held *recent;  // the record used last; NULL: none
 	struct held *held[HELD_BUCKETS];
 	struct slot *warm[WARM_SLOTS];
 	struct list node, busy_node; // [pool lock]
@@ -235,12 +239,31 @@ static inline u64 slot_len(const struct slot *s)
 	return (s->key & SLOT_KEY) >> 8;
 }
 
+// What the fast path is made of is put together by the compiler, so that it stays in registers.
+#define FAST static inline __attribute__((always_inline))
+
+// Sections of the fast path, without calls.
+FAST void section_begin(void)
+{
+	asm_gs_preempt_inc();
+}
+
+FAST void section_end(void)
+{
+	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched())) {
+		asm_gs_preempt_inc();
+		preempt_enable();
+	}
+}
+
 // ---- arena.c, all on the arena's CPU with preemption off (A4) -----------------------------------
 
 // The arena of this CPU, made if need be; NULL: no memory.
 struct arena *arena_here(struct arenas *all, struct aspace *as);
 // Another free slot at least. False: none is to be had.
 bool arena_refill(struct arena *a, enum slot_class c);
+// The record of an object, or NULL.
+struct held *arena_find_held(struct arena *a, const struct vm_object *o);
 // The record of an object that the caller holds, with a reference; NULL: no memory.
 struct held *arena_hold(struct arena *a, struct vm_object *o);
 // Hand over a slot that was just marked LISTED, of an arena of another CPU.

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: ephemeral mapping and unmapping: the fast path without locks, and the slow one that makes
-// what it lacks.
-// Not here: arenas and what happens to slots later (mm/arena.c), faults in slots and revoke
-// (mm/arena_find.c).
+// What: ephemeral mapping: the fast path without locks, and the slow one that makes what it lacks.
+// Not here: unmapping (mm/arena_unmap.c), arenas and what happens to slots later (mm/arena.c),
+// faults in slots and revoke (mm/arena_find.c).
 //
 // A mapping, against a revoke (revoke.pml)
 //
@@ -21,10 +20,6 @@
 //   I1  vm_object.root_word and .direct are what the file's table said under map_lock since the
 //       last revoke. They may lag behind growth, then they lead to less than there is, which faults
 //       make good; they never lead to what the file has lost.
-//   I2  unmapping takes LIVE to ZOMBIE by compare-and-swap with no pin and no lock bit in it: of
-//   two
-//       calls one wins.
-//   I3  without MAP_DAXVM_BATCHING munmap returns after every CPU that could know has flushed.
 //
 // Failure: whatever is missing or in the way sends the caller the slow way; what cannot be had
 // there, to an ordinary mapping.
@@ -36,8 +31,6 @@
 #include "mm/arena_internal.h"
 #include "mm/aspace_internal.h"
 #include "mm/heap.h"
-#include "mm/ptbatch.h"
-#include "mm/stat.h"
 
 #define DIRECT_BYTES (VM_DIRECT_BLOCKS * PAGE_SIZE)
 #define PLACE_TRIES  64u
@@ -59,7 +52,7 @@ void arena_map_init(void)
 		rights_of[prot] = pt_user_rights(prot, true) | PTE_ATTACHED | PTE_A | PTE_D | PTE_P;
 }
 
-static inline struct want want(struct vm_object *o, u64 off, u64 len, unsigned prot, unsigned flags)
+FAST struct want want(struct vm_object *o, u64 off, u64 len, unsigned prot, unsigned flags)
 {
 	_Static_assert(MAP_DAXVM_BATCHING >> 18 == SLOT_BATCHING && MAP_DAXVM >> 18 == SLOT_DAXVM &&
 			       MAP_DAXVM_NOSYNC >> 18 == SLOT_NOSYNC,
@@ -70,28 +63,14 @@ static inline struct want want(struct vm_object *o, u64 off, u64 len, unsigned p
 	return (struct want){ o, off, off + len - 1, slot_key(len, prot | (flags >> 18 & how)) };
 }
 
-static inline unsigned warm_hash(const struct want *w)
+FAST unsigned warm_hash(const struct want *w)
 {
 	return (unsigned)((u64)w->object >> 6 ^ w->offset >> PAGE_SHIFT) % WARM_SLOTS;
 }
 
-static inline pte_t with_rights(pte_t e, const struct want *w)
+FAST pte_t with_rights(pte_t e, u64 key)
 {
-	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[w->key & 7] };
-}
-
-// Sections of the fast path, without calls.
-static inline void section_begin(void)
-{
-	asm_gs_preempt_inc();
-}
-
-static inline void section_end(void)
-{
-	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched())) {
-		asm_gs_preempt_inc();
-		preempt_enable();
-	}
+	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[key & 7] };
 }
 
 // ---- One mapping: on the arena's CPU, preemption off --------------------------------------------
@@ -99,7 +78,7 @@ static inline void section_end(void)
 // The same range of the same object with the same rights was unmapped a moment ago, and its entry
 // still stands: nothing to write, nothing to flush. A revoke has cleared the entry and changed the
 // state, or comes later and finds the slot LIVE: no need to look at the flag.
-static inline u64 map_warm(struct arena *a, const struct want *w)
+FAST u64 map_warm(struct arena *a, const struct want *w)
 {
 	struct slot *s = a->warm[warm_hash(w)];
 	u64 word;
@@ -112,8 +91,8 @@ static inline u64 map_warm(struct arena *a, const struct want *w)
 	if ((word & (SLOT_STATE | SLOT_LOCK)) != SLOT_ZOMBIE ||
 	    !slot_cas(s, &word, word + SLOT_LIVE - SLOT_ZOMBIE))
 		return 0;
-	a->bytes += (s64)slot_len(s);
-	mm_count(arena_warm);
+	a->bytes += (s64)(w->last + 1 - w->offset);
+	a->nr_warm++;
 	return slot_start(a, s);
 }
 
@@ -126,27 +105,25 @@ static u64 give_up(struct arena *a, struct slot *s)
 	return 0;
 }
 
-// Copy the direct entries, one cache line. With `all`, every page asked for must be there.
-static bool copy_direct(struct slot *s, const struct want *w, bool all)
+// Copy the direct entries, one cache line. The pages from `first` to `last` must be there.
+static bool copy_direct(pte_t *to, const struct vm_object *o, unsigned first, unsigned last,
+			u64 key)
 {
-	unsigned first = (unsigned)(w->offset >> PAGE_SHIFT);
-	unsigned last = (unsigned)(w->last >> PAGE_SHIFT);
-
 	// Before the first is written: what stands there once may be cached.
-	for (unsigned i = first; all && i <= last; i++)
-		if (!pte_present(pte_read(&w->object->direct[i])))
+	for (unsigned i = first; i <= last; i++)
+		if (!pte_present(pte_read(&o->direct[i])))
 			return false;
 	for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++) {
-		pte_t e = pte_read(&w->object->direct[i]);
+		pte_t e = pte_read(&o->direct[i]);
 
 		if (pte_present(e))
-			pte_write(&s->entry[i], with_rights(e, w));
+			pte_write(&to[i], with_rights(e, key));
 	}
 	return true;
 }
 
 // The file's entry of `level` for `off`, from its root down. Read while SETTING: it still holds.
-static inline pte_t entry_below(u64 root, int level, u64 off)
+FAST pte_t entry_below(u64 root, int level, u64 off)
 {
 	pte_t e = { root };
 
@@ -161,7 +138,7 @@ static inline pte_t entry_below(u64 root, int level, u64 off)
 }
 
 // The smallest slot that shows what is wanted in one piece. False: none does.
-static inline bool choose_class(u64 root, const struct want *w, enum slot_class *c)
+FAST bool choose_class(u64 root, const struct want *w, enum slot_class *c)
 {
 	u64 apart = w->offset ^ w->last;
 
@@ -174,8 +151,8 @@ static inline bool choose_class(u64 root, const struct want *w, enum slot_class 
 
 // A free slot shows what is wanted. `given`: its entry; NULL: read from the object's root. 0: a
 // revoke is under way, or the root is not what it was.
-static inline u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum slot_class c,
-			   u64 root, const pte_t *given)
+FAST u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum slot_class c,
+		  u64 root, const pte_t *given)
 {
 	struct slot *s = a->free[c];
 	u64 word = s->state + SLOT_GENERATION + SLOT_SETTING - SLOT_FREE;
@@ -193,36 +170,40 @@ static inline u64 set_slot(struct arena *a, struct held *h, const struct want *w
 	if (READ_ONCE(w->object->revoking) || READ_ONCE(w->object->root_word) != root)
 		return give_up(a, s);
 	if (c == SLOT_32K) {
-		if ((w->key & 7) && !copy_direct(s, w, !given))
+		// `given`: whatever is missing is a hole.
+		unsigned first = given ? 1 : (unsigned)(w->offset >> PAGE_SHIFT);
+		unsigned end = given ? 0 : (unsigned)(w->last >> PAGE_SHIFT);
+
+		if ((w->key & 7) && !copy_direct(s->entry, w->object, first, end, w->key))
 			return give_up(a, s);
 	} else {
 		e = given ? *given : entry_below(root, (int)c + PT_PTE, w->offset);
 		if (pte_present(e) && (w->key & 7)) // PROT_NONE: nothing to show
-			pte_write(s->entry, with_rights(e, w));
+			pte_write(s->entry, with_rights(e, w->key));
 	}
 	if (h->slots++ == 0)
 		a->nr_unused--;
-	a->bytes += (s64)slot_len(s);
+	a->bytes += (s64)(w->last + 1 - w->offset);
 	a->warm[warm_hash(w)] = s;
 	// TSO: nobody sees LIVE without the entry.
 	__atomic_store_n(&s->state, word + SLOT_LIVE - SLOT_SETTING, __ATOMIC_RELEASE);
-	mm_count(arena_maps);
-	return slot_start(a, s);
+	a->nr_maps++;
+	return slot_va(a, s) + (w->offset & class_mask(c));
 }
 
-static inline u64 map_cold(struct arena *a, const struct want *w)
+FAST u64 map_cold(struct arena *a, const struct want *w)
 {
 	_Static_assert((int)SLOT_2M + PT_PTE == PT_PMD, "classes and levels go together");
 	u64 root = READ_ONCE(w->object->root_word);
-	struct held *h = a->held[held_hash(w->object)];
+	struct held *h = a->recent;
 	enum slot_class c;
 
 	if (!root || !choose_class(root, w, &c) || !a->free[c] ||
 	    (c != SLOT_32K &&
 	     (vm_root_level(root) < (int)c + PT_PTE || w->last >> pt_shift(vm_root_level(root)))))
 		return 0;
-	while (h && h->object != w->object)
-		h = h->next;
+	if (unlikely(!h || h->object != w->object))
+		h = arena_find_held(a, w->object);
 	return h ? set_slot(a, h, w, c, root, NULL) : 0;
 }
 
@@ -390,210 +371,4 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 	}
 	*out = UVA(va);
 	return err;
-}
-
-// ---- Unmapping ----------------------------------------------------------------------------------
-
-// I3. The entry is cleared and fenced.
-static void flush_slot(struct arena *a, const struct slot *s)
-{
-	struct ptbatch b;
-
-	ptbatch_begin(&b, a->as);
-	if (slot_class(s) == SLOT_32K) {
-		b.start = slot_va(a, s);
-		b.end = b.start + DIRECT_BYTES;
-	} else {
-		ptbatch_flush_all(&b); // a table went, or 512 pages at least
-	}
-	ptbatch_finish(&b);
-}
-
-// The CPU at this mark begins an epoch and forgets, too: nobody is interrupted.
-static __attribute__((noinline)) void clear_and_forget(struct arena *a)
-{
-	arena_clear_zombies(a);
-	epoch_flush_here();
-	arena_reap(a);
-	if (unlikely(a->nr_resting > RESTING_MAX))
-		epoch_kick(a->resting->stamp, a->as); // after all: those that lag behind
-}
-
-// It was marked LISTED by this CPU just now, and is one of its own.
-static inline void list_slot_here(struct arena *a, struct slot *s)
-{
-	s->next = a->zombies;
-	a->zombies = s;
-	if (unlikely(!READ_ONCE(a->busy)))
-		arena_make_busy(a);
-	if (unlikely(++a->nr_zombies >= ZOMBIES_MAX))
-		clear_and_forget(a);
-}
-
-// Preemption is off. `word` is LIVE, without lock and pins. False: it changed, look again.
-static bool unmap_slot(struct arenas *all, struct arena *a, struct slot *s, u64 word)
-{
-	struct arena *mine = all->cpu[this_cpu()->index];
-	bool now = !(s->key & SLOT_BATCHING);
-	u64 next = (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED | (now ? SLOT_LOCK : 0);
-	s64 len = (s64)slot_len(s);
-
-	if (!slot_cas(s, &word, next)) // I2
-		return false;
-	if (mine)
-		mine->bytes -= len;
-	else
-		__atomic_fetch_sub(&all->stray_bytes, len, __ATOMIC_RELAXED);
-	if (now) {
-		slot_clear_entry(s);
-		s->stamp = epoch_stamp();
-		__atomic_store_n(&s->state, (next & ~(SLOT_STATE | SLOT_LOCK)) | SLOT_CLEARED,
-				 __ATOMIC_RELEASE);
-	}
-	if (word & SLOT_LISTED)
-		return true;
-	if (a == mine)
-		list_slot_here(a, s);
-	else
-		arena_list_remote(a, s);
-	return true;
-}
-
-// Within [addr, end), unless `exact`: then it must be all of that. 0, -EINVAL.
-static int unmap_one(struct arenas *all, struct arena *a, struct slot *s, u64 addr, u64 end,
-		     bool exact)
-{
-	bool done = false, now;
-
-	while (!done) {
-		u64 word = slot_load(s), start = slot_start(a, s), stop = start + slot_len(s);
-
-		if (slot_state(word) != SLOT_LIVE || start < addr || stop > end ||
-		    (exact && (start != addr || stop != end)))
-			return -EINVAL;
-		now = !(s->key & SLOT_BATCHING);
-		if (word & (SLOT_LOCK | SLOT_PINS)) { // a revoke, or a fault: soon over
-			thread_yield();
-			continue;
-		}
-		section_begin();
-		done = unmap_slot(all, a, s, word);
-		section_end();
-	}
-	if (now)
-		flush_slot(a, s);
-	return 0;
-}
-
-// First ask whether each is covered in full, then unmap: nothing is changed by a bad call.
-static int unmap_range(struct arenas *all, u64 addr, u64 end, bool ask)
-{
-	int found = -EINVAL;
-
-	for (u64 k = 0; k < (u64)all->count * SLOT_CLASSES; k++) {
-		struct arena *a = all->cpu[k / SLOT_CLASSES];
-		enum slot_class c = k % SLOT_CLASSES;
-
-		for (u32 i = 0; a && i < READ_ONCE(a->nr_chunks[c]) * SLOTS_PER_CHUNK; i++) {
-			struct slot *s = slot_get(a, c, i);
-			u64 start = slot_start(a, s), stop = start + slot_len(s);
-
-			if (slot_state(slot_load(s)) != SLOT_LIVE || stop <= addr || start >= end)
-				continue;
-			if (start < addr || stop > end)
-				return -EINVAL;
-			if (ask || unmap_one(all, a, s, addr, end, false) == 0)
-				found = 0;
-		}
-	}
-	return found;
-}
-
-static u64 arenas_bytes(const struct arenas *all)
-{
-	return (u64)all->count * pt_span(PT_PML4);
-}
-
-static int unmap_around(struct aspace *as, u64 addr, u64 end)
-{
-	struct arenas *all = as->arenas;
-	u64 top = all->base + arenas_bytes(all);
-	bool inside = addr >= all->base && end <= top;
-	int err = unmap_range(all, addr, end, true);
-
-	// Outside of the arenas munmap of nothing is no error.
-	if (err && (inside || arena_any_mapped(as, addr, end)))
-		return err;
-	rwlock_write_lock(&as->lock);
-	err = 0;
-	if (addr < all->base)
-		err = unmap_locked(as, addr, all->base);
-	if (!err && end > top)
-		err = unmap_locked(as, top, end);
-	aspace_unlock(as);
-	if (!err)
-		(void)!unmap_range(all, addr, end, false); // who was faster has done it
-	return err;
-}
-
-// The slot whose addresses include `va`, whether or not anything is mapped there.
-static inline struct slot *slot_of(const struct arena *a, u64 va)
-{
-	enum slot_class c;
-	u32 number;
-
-	return a && slot_number(a, va, &c, &number) ? slot_get(a, c, number) : NULL;
-}
-
-// Everything that is not simple is left to unmap_one().
-bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
-{
-	struct arenas *all = READ_ONCE(as->arenas);
-	struct arena *a;
-	enum slot_class c;
-	struct slot *s;
-	bool done = false;
-	u32 number;
-	u64 word;
-
-	if (!all || addr - all->base >= arenas_bytes(all))
-		return false;
-	section_begin();
-	a = all->cpu[this_cpu()->index];
-	if (!a || addr - a->base >= pt_span(PT_PML4) || !slot_number(a, addr, &c, &number))
-		goto out;
-	s = slot_get(a, c, number);
-	if (!s)
-		goto out;
-	word = slot_load(s);
-	len = ALIGN_UP(len, PAGE_SIZE);
-	if ((word & (SLOT_STATE | SLOT_LOCK | SLOT_PINS)) != SLOT_LIVE ||
-	    (s->key & (SLOT_KEY & ~(SLOT_HOW & ~SLOT_BATCHING))) != slot_key(len, SLOT_BATCHING) ||
-	    ((addr ^ s->offset) & class_mask(c)) ||
-	    !slot_cas(s, &word, (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED)) // I2
-		goto out;
-	a->bytes -= (s64)len;
-	done = true;
-	if (!(word & SLOT_LISTED))
-		list_slot_here(a, s);
-out:
-	section_end();
-	return done;
-}
-
-int arena_unmap(struct aspace *as, u64 addr, u64 len)
-{
-	struct arenas *all = as->arenas;
-	u64 end = addr + ALIGN_UP(len, PAGE_SIZE);
-	struct arena *a;
-	struct slot *s;
-
-	if (addr - all->base >= arenas_bytes(all))
-		return arena_overlaps(as, addr, end) ? unmap_around(as, addr, end)
-						     : ARENA_OTHERWISE;
-	a = all->cpu[(addr - all->base) >> pt_shift(PT_PML4)];
-	s = slot_of(a, addr);
-	if (s && unmap_one(all, a, s, addr, end, true) == 0)
-		return 0;
-	return unmap_around(as, addr, end);
 }
