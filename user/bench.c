@@ -258,7 +258,7 @@ static const struct operation ways[] = {
 	{ "ephemeral again", ephemeral_again, NULL, MAPS, 0 },
 	{ "ephemeral 4K touch", ephemeral_touch_page, NULL, 0, MAPS },
 	{ "ephemeral 64K touch", ephemeral_touch, NULL, 0, MAPS },
-	{ "ephemeral, sync", ephemeral_sync, NULL, 0, MAPS },
+	{ "ephemeral sync", ephemeral_sync, NULL, 0, MAPS },
 	{ "attach+unmap", attach, NULL, 0, 0 },
 	{ "attach+touch+unmap", attach_touch, NULL, 0, 0 },
 	{ "mmap+unmap", map, NULL, 0, 0 },
