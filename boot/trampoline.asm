@@ -48,13 +48,23 @@ trampoline_start:
 
 bits 64
 enter64:
-	; 3. Stack and tables of the kernel. From the jump on nothing below 1 MiB is needed.
+	; 3. Take the place that is there for one CPU (XCHG is locked). One that smp.c has given up
+	; may come late: it must not run on the stack, or as the struct cpu, of the next one.
+	xor edi, edi
+	xchg rdi, [at(arg_cpu)]
+	test rdi, rdi
+	jz nobody
+
+	; 4. Stack and tables of the kernel. From the jump on nothing below 1 MiB is needed.
 	mov rsp, [at(arg_stack)]
-	mov rdi, [at(arg_cpu)]
 	mov rsi, [at(arg_ist)]
 	mov rdx, [at(arg_cr3)]
 	mov rax, enter_high
 	jmp rax
+
+nobody:
+	hlt
+	jmp nobody
 
 align 8
 gdt:

@@ -19,6 +19,7 @@ static const struct {
 	{ "loglevel", "0-7: which log lines go to the console (6: all but debugging)" },
 	{ "nomount", "do not mount persistent memory at /pmem" },
 	{ "nosmp", "use the boot CPU only" },
+	{ "smpnowait", "test: give up each CPU that is started at once" },
 	{ "pmem", "SIZE@ADDR: carve persistent memory out of RAM; may come several times" },
 	{ "testexit", "end QEMU through isa-debug-exit, with a status" },
 };

@@ -14,9 +14,14 @@
 //   I1 a slot is reused only after `pending` is zero: no target looks at it any more.
 //   I2 a bit in an inbox is set after the slot is complete and cleared before the function runs.
 //
+//   I3 the trampoline's arguments are a place for one CPU, which takes it by an exchange. A CPU
+//      that does not come in time is given up; if it comes after all, it finds no place, or that of
+//      the next one, which then finds none.
+//
 // Locking: none; inbox and pending are atomics.
 #include "kernel/x86/smp.h"
 
+#include "kernel/bootinfo.h"
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
@@ -31,9 +36,9 @@
 #include "kernel/x86/time.h"
 #include "kernel/x86/trap_internal.h"
 
-#define SMP_TRAMPOLINE_PA 0x8000ull // boot/trampoline.asm
-#define START_TIMEOUT_NS  200000000ull
-#define CALL_SPINS        (1u << 30) // then somebody is stuck with interrupts off
+#define SMP_TRAMPOLINE_PA 0x8000ull     // boot/trampoline.asm
+#define START_TIMEOUT_NS  1000000000ull // an emulator whose host is busy
+#define CALL_SPINS        (1u << 30)    // then somebody is stuck with interrupts off
 
 static struct smp_slot {
 	void (*fn)(void *arg);
@@ -138,6 +143,8 @@ static bool start(struct cpu *c, const struct smp_stacks *stacks)
 	struct trampoline_args *args =
 		phys_to_virt(PHYS(SMP_TRAMPOLINE_PA + (u64)(trampoline_args - trampoline_start)));
 	char *stack = stacks->alloc(), *ist = stacks->alloc();
+	// For tests: every CPU comes too late.
+	u64 timeout_ns = bootparam_present("smpnowait") ? 0 : START_TIMEOUT_NS;
 	u64 deadline;
 
 	if (!stack || !ist)
@@ -153,16 +160,22 @@ static bool start(struct cpu *c, const struct smp_stacks *stacks)
 	asm_mfence();
 	lapic_send_init(c->apic_id);
 	udelay(100);
-	deadline = time_now_ns() + START_TIMEOUT_NS;
+	deadline = time_now_ns() + timeout_ns;
 	for (unsigned tries = 0; tries < 2; tries++) {
 		lapic_send_startup(c->apic_id, SMP_TRAMPOLINE_PA >> PAGE_SHIFT);
-		while (time_now_ns() < deadline - (tries ? 0 : START_TIMEOUT_NS / 2)) {
+		while (time_now_ns() < deadline - (tries ? 0 : timeout_ns / 2)) {
 			if (READ_ONCE(c->online))
 				return true;
 			asm_pause();
 		}
 	}
-	return READ_ONCE(c->online);
+	// I3. Whoever takes the place from here on finds none. If it was taken, its CPU is on its
+	// way, however slow: nobody else may have it.
+	if (__atomic_exchange_n(&args->cpu, 0, __ATOMIC_SEQ_CST))
+		return false;
+	while (!READ_ONCE(c->online))
+		asm_pause();
+	return true;
 }
 
 void smp_start(const struct apic_config *config, const struct smp_stacks *stacks,
