@@ -249,8 +249,8 @@ KTEST(arena_slot_waits_for_who_remembers)
 			thread_sleep_ns(TICK_NS);
 			EXPECT(state_of(s) != SLOT_FREE);
 		}
-		// Still a zombie, if the slot's CPU is the one that remembers: its ticks find it with
-		// preemption off and clear nothing. Else cleared. This once failed as "not cleared".
+		// Still a zombie, if the slot's CPU is the one that remembers: with preemption off
+		// its ticks clear nothing. Else cleared. This once failed as "not cleared".
 		__atomic_store_n(&t.release, 1, __ATOMIC_RELEASE);
 		finish();
 		thread_sleep_ns(4 * TICK_NS);

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 """A whole system, seen by its stores: each store into the DIMM, by kernel and user, is traced by a
 QEMU plugin. Replayed over the image it started with they give the image it ended with, so the trace
-is complete; and each store of the kernel was made by drivers/nvdimm/pmem.c. The trace has write-backs
-and fences, too: at a sample of the fences, what a power failure could have left is mounted at another
-address by the host's ptfs, and checked (tests/crash/replay.c)."""
+is complete; and each store of the kernel was made by drivers/nvdimm/pmem.c. The trace has
+write-backs and fences, too: at a sample of the fences, what a power failure could have left is
+mounted at another address by the host's ptfs, and checked (tests/crash/replay.c)."""
 
 import bisect
 import collections
