@@ -185,10 +185,10 @@ static bool empty(void)
 	before = memory_free();
 	if (!each("look up each", look_up, names, 1) || !list())
 		return false;
-	row("bytes of index and caches: all looked up", before - memory_free());
+	row("bytes of caches: all looked up", before - memory_free());
 	if (!each("unlink each", remove_name, names, STRIDE))
 		return false;
-	row("bytes of index and caches: all removed", before - memory_free());
+	row("bytes of caches and free numbers: all removed", before - memory_free());
 	return rmdir(folder) == 0 ? true : failed(folder);
 }
 
