@@ -411,7 +411,7 @@ fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
 		echo "fuzzing $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=$$f. $$f.corpus tests/fuzz/corpus/$$name; done
 
-bench: $(DAX64_ISO) $(BUILD)/profile-cpus.so $(NEEDED_IMAGE) ## instructions per operation
+bench: $(DAX64_ISO) $(DAX64_KERNEL) $(BUILD)/profile-count.so $(BUILD)/profile-cpus.so $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
 	$(Q)tools/bench-mount
 

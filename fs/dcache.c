@@ -59,12 +59,17 @@ u32 name_hash(const char *name, size_t len)
 	return (u32)h;
 }
 
-bool name_equal(const char *a, const char *b, size_t len)
+static inline __attribute__((always_inline)) bool equal(const char *a, const char *b, size_t len)
 {
 	for (; len >= 8; a += 8, b += 8, len -= 8)
 		if (name_word(a, len) != name_word(b, len))
 			return false;
 	return !len || !name_word_head(name_word(a, len) ^ name_word(b, len), len);
+}
+
+bool name_equal(const char *a, const char *b, size_t len)
+{
+	return equal(a, b, len);
 }
 
 static struct dentry **bucket(const struct dentry *parent, u32 hash)
@@ -141,7 +146,7 @@ struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, 
 
 	for (d = *bucket(parent, hash); d; d = d->hash_next)
 		if (d->hash == hash && d->parent == parent && d->name_len == len &&
-		    name_equal(d->name, name, len)) {
+		    equal(d->name, name, len)) {
 			d->flags |= DENTRY_USED;
 			return d;
 		}

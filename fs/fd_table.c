@@ -130,7 +130,7 @@ void fd_table_put(struct fd_table *t)
 }
 
 // Empties the place. The file with the table's reference, or NULL.
-static struct file *remove(struct fd_table *t, unsigned fd)
+static inline __attribute__((always_inline)) struct file *remove(struct fd_table *t, unsigned fd)
 {
 	struct file *f = NULL;
 
@@ -224,34 +224,47 @@ struct fd_use fd_begin(int fd)
 	return (struct fd_use){ .file = f };
 }
 
+// The lowest free place >= min. -EMFILE: not below `limit`; -ENOMEM. The lock may be dropped in
+// between.
+static inline __attribute__((always_inline)) int find_free_locked(struct fd_table *t, unsigned min,
+								  unsigned limit) REQUIRES(t->lock)
+{
+	for (;;) {
+		unsigned fd = max(min, t->next);
+		int err;
+
+		while (fd < t->size && t->files[fd])
+			fd++;
+		if (unlikely(fd >= limit))
+			return -EMFILE;
+		if (likely(fd < t->size))
+			return (int)fd;
+		err = grow_locked(t, fd);
+		if (err)
+			return err;
+	}
+}
+
 int fd_install(struct file *f, int min_fd, bool cloexec)
 {
 	struct fs_context *c = current_context();
 	struct fd_table *t = c->fds;
-	unsigned fd, limit = fs_nofile(c);
-	int err = 0;
+	unsigned min = (unsigned)min_fd, limit = READ_ONCE(c->nofile);
+	int fd;
 
-	if (min_fd < 0 || (unsigned)min_fd >= limit)
+	if (unlikely(min >= limit)) // as is what was negative
 		return -EINVAL;
 	spin_lock(&t->lock);
-	for (;;) {
-		for (fd = max((unsigned)min_fd, t->next); fd < t->size && t->files[fd]; fd++)
-			;
-		if (fd >= limit)
-			err = -EMFILE;
-		else if (fd >= t->size)
-			err = grow_locked(t, fd);
-		if (err || (fd < t->size && !t->files[fd]))
-			break;
-	}
-	if (!err) {
-		if (fd == t->next || (unsigned)min_fd <= t->next)
-			t->next = fd + 1;
+	fd = find_free_locked(t, min, limit);
+	if (likely(fd >= 0)) {
+		if (min <= t->next)
+			t->next = (unsigned)fd + 1;
 		t->files[fd] = f;
-		set_cloexec(t, fd, cloexec);
+		if (cloexec) // of free places it is off
+			set_cloexec(t, (unsigned)fd, true);
 	}
 	spin_unlock(&t->lock);
-	return err ? err : (int)fd;
+	return fd;
 }
 
 int fd_close(int fd)

@@ -25,25 +25,42 @@
 
 static const struct file_ops path_only_ops;
 
-struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
-			unsigned flags)
+static struct file *file_memory(void)
+{
+	struct file *f = kmalloc(sizeof(*f));
+
+	if (f)
+		mutex_init(&f->pos_lock, RANK_FILE_POS);
+	return f;
+}
+
+// The memory of a closed file comes with its lock, which nobody holds.
+static inline __attribute__((always_inline)) struct file *alloc(struct inode *i, struct dentry *d,
+								const struct file_ops *ops,
+								unsigned flags)
 {
 	struct fs_context *c = current_context();
 	struct file *f = c->spare ? __atomic_exchange_n(&c->spare, NULL, __ATOMIC_ACQUIRE) : NULL;
 
-	if (!f)
-		f = kmalloc(sizeof(*f));
-	if (!f)
+	if (unlikely(!f))
+		f = file_memory();
+	if (unlikely(!f))
 		return NULL;
-	*f = (struct file){
-		.inode = inode_get(i),
-		.dentry = d ? dentry_get(d) : NULL,
-		.ops = ops,
-		.flags = flags & FILE_FLAGS,
-		.refs = 1,
-	};
-	mutex_init(&f->pos_lock, RANK_FILE_POS);
+	f->inode = inode_get(i);
+	f->dentry = d ? dentry_get(d) : NULL;
+	f->ops = ops;
+	f->flags = flags & FILE_FLAGS;
+	f->refs = 1;
+	f->pos = 0;
+	f->stream = false;
+	f->private = NULL;
 	return f;
+}
+
+struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
+			unsigned flags)
+{
+	return alloc(i, d, ops, flags);
 }
 
 struct file *file_get(struct file *f)
@@ -58,7 +75,7 @@ static bool writes(unsigned flags)
 }
 
 // Opening and closing in turns is common: a process keeps the memory of one file.
-static void keep_or_free(struct file *f)
+static inline __attribute__((always_inline)) void keep_or_free(struct file *f)
 {
 	struct fs_context *c = current_context();
 
@@ -67,7 +84,7 @@ static void keep_or_free(struct file *f)
 	kfree(f);
 }
 
-static void file_free(struct file *f)
+static inline __attribute__((always_inline)) void file_free(struct file *f)
 {
 	if (writes(f->flags))
 		inode_end_write(f->inode);
@@ -75,6 +92,12 @@ static void file_free(struct file *f)
 		dentry_put(f->dentry);
 	inode_put(f->inode);
 	keep_or_free(f);
+}
+
+static __attribute__((noinline)) int drop(struct file *f, int err)
+{
+	file_free(f);
+	return err;
 }
 
 void file_put(struct file *f)
@@ -99,7 +122,8 @@ static const struct file_ops *ops_of(const struct inode *i)
 	}
 }
 
-int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out)
+static inline __attribute__((always_inline)) int do_open(struct inode *i, struct dentry *d,
+							 unsigned flags, struct file **out)
 {
 	const struct file_ops *ops = flags & O_PATH ? &path_only_ops : ops_of(i);
 	struct file *f;
@@ -107,24 +131,26 @@ int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **
 
 	if (!ops)
 		return -ENXIO;
-	f = file_alloc(i, d, ops, flags);
-	if (!f)
+	f = alloc(i, d, ops, flags);
+	if (unlikely(!f))
 		return -ENOMEM;
 	if (writes(flags)) {
 		err = inode_begin_write(i);
 		if (err) {
 			f->flags &= ~O_ACCMODE; // nothing to give back
-			file_free(f);
-			return err;
+			return drop(f, err);
 		}
 	}
 	err = ops->open ? ops->open(i, f) : 0;
-	if (err) {
-		file_free(f);
-		return err;
-	}
+	if (unlikely(err))
+		return drop(f, err);
 	*out = f;
 	return 0;
+}
+
+int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out)
+{
+	return do_open(i, d, flags, out);
 }
 
 static unsigned mask_of(unsigned flags)
@@ -138,6 +164,7 @@ static unsigned mask_of(unsigned flags)
 static int may_open(const struct walk *w, struct inode *i, unsigned flags)
 {
 	const struct credentials *c = &w->ctx->cred;
+	unsigned mask = mask_of(flags);
 
 	if (S_ISLNK(i->mode) && !(flags & O_PATH))
 		return -ELOOP;
@@ -145,11 +172,11 @@ static int may_open(const struct walk *w, struct inode *i, unsigned flags)
 		return -ENOTDIR;
 	if (flags & O_PATH)
 		return 0;
-	if (S_ISDIR(i->mode) && (mask_of(flags) & MAY_WRITE))
+	if (S_ISDIR(i->mode) && (mask & MAY_WRITE))
 		return -EISDIR;
 	if ((flags & O_NOATIME) && c->fsuid && c->fsuid != i->uid)
 		return -EPERM;
-	return cred_permission(c, i, mask_of(flags));
+	return cred_permission(c, i, mask);
 }
 
 // Opens what the walk has arrived at. `created`: I3.
@@ -160,7 +187,7 @@ static int open_here(struct walk *w, struct dentry *d, unsigned flags, bool crea
 
 	if (err)
 		return err;
-	err = inode_open(d->inode, d, flags, out);
+	err = do_open(d->inode, d, flags, out);
 	if (!err && (flags & O_TRUNC) && !created && S_ISREG(d->inode->mode)) {
 		err = inode_truncate(d->inode, 0);
 		if (err)

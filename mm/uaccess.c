@@ -88,6 +88,26 @@ int user_cmpxchg_u32(uva_t dst, u32 *old, u32 new)
 	return ok ? 0 : -EFAULT;
 }
 
+// Where the first NUL is, `n` if there is none. By words: the lowest bit that stays set is that of
+// the first byte 0 (the bits above it may be wrong).
+static size_t nul_in(const char *s, size_t n)
+{
+	const u64 ones = ~0ull / 255;
+	size_t i = 0;
+
+	for (; i + 8 <= n; i += 8) {
+		u64 word, zero;
+
+		__builtin_memcpy(&word, s + i, sizeof(word));
+		zero = (word - ones) & ~word & ones << 7;
+		if (zero)
+			return i + (size_t)__builtin_ctzll(zero) / 8;
+	}
+	while (i < n && s[i])
+		i++;
+	return i;
+}
+
 // In small aligned pieces: most strings are short, and one may end right before an address that is
 // not mapped.
 ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)
@@ -96,16 +116,16 @@ ssize strncpy_from_user(char *dst, uva_t src, size_t bytes)
 
 	while (done < bytes) {
 		size_t piece = STRING_PIECE - ((src.va + done) & (STRING_PIECE - 1));
-		size_t left;
+		size_t left, nul;
 
 		piece = min(piece, bytes - done);
 		left = copy_from_user_partial(dst + done, UVA(src.va + done), piece);
-		for (size_t i = 0; i < piece - left; i++)
-			if (!dst[done + i])
-				return (ssize)(done + i);
+		nul = nul_in(dst + done, piece - left);
+		done += nul;
+		if (nul < piece - left)
+			return (ssize)done;
 		if (left)
 			return -EFAULT;
-		done += piece;
 	}
 	return -ENAMETOOLONG;
 }

@@ -396,6 +396,7 @@ void ptfs_accessed(struct ptfs_inode *ip)
 	ptfs_mutex_lock(&ip->lock);
 	ip->atime_ns = now;
 	ptfs_store8_flush(ip->fs, PTFS_FIELD(ip, atime_ns), now);
+	ptfs_fence(ip->fs);
 	ptfs_mutex_unlock(&ip->lock);
 }
 

@@ -178,7 +178,7 @@ void ptfs_getattr(struct ptfs_inode *ip, struct ptfs_attr *out);
 // One transaction; sets ctime. Size is changed by ptfs_truncate.
 int ptfs_setattr(struct ptfs_inode *ip, u64 which, const struct ptfs_attr *a) __must_check;
 // atime := now, if it is not later than mtime and ctime (as Linux's "relatime", without its daily
-// change). Durable with whatever comes next; a crash may lose it.
+// change).
 void ptfs_accessed(struct ptfs_inode *ip);
 // Would it do nothing? The answer for most reads.
 static inline bool ptfs_atime_stands(const struct ptfs_inode *ip)

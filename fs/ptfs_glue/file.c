@@ -55,10 +55,8 @@ static ssize glue_read(struct file *f, struct iov_iter *to, u64 *pos)
 	struct ptfs_inode *ip = glue_ip(f->inode);
 	ssize n;
 
-	if (unlikely(!to->left))
-		return 0;
 	iov_faults_off(to);
-	if (!ptfs_atime_stands(ip) && !(f->flags & O_NOATIME))
+	if (!ptfs_atime_stands(ip) && to->left && !(f->flags & O_NOATIME))
 		ptfs_accessed(ip);
 	n = ptfs_read(ip, glue_iter(to), *pos, to->left);
 	if (unlikely(n < 0))

@@ -107,7 +107,7 @@ static void wait_turn(const struct spinlock *l, u32 ticket)
 }
 
 // Preemption is off: the CPU stays the same throughout.
-static void acquire(struct spinlock *l, bool nested)
+static inline __attribute__((always_inline)) void acquire(struct spinlock *l, bool nested)
 {
 	struct cpu *c = this_cpu();
 	u32 ticket;
@@ -153,7 +153,7 @@ NO_TSA bool spin_trylock(struct spinlock *l)
 	return true;
 }
 
-static void release(struct spinlock *l)
+static inline __attribute__((always_inline)) void release(struct spinlock *l)
 {
 	note_released(l, this_cpu());
 	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);

@@ -40,13 +40,10 @@
 #define LOCK_NB 4
 #define LOCK_UN 8
 
-int user_path_get(struct user_path *p, uva_t user)
+static __attribute__((noinline)) int long_path_get(struct user_path *p, uva_t user)
 {
-	ssize n = strncpy_from_user(p->small, user, sizeof(p->small));
+	ssize n;
 
-	p->str = p->small;
-	if (n != -ENAMETOOLONG)
-		return n < 0 ? (int)n : 0;
 	p->str = kmalloc(PATH_MAX);
 	if (!p->str)
 		return -ENOMEM;
@@ -55,6 +52,16 @@ int user_path_get(struct user_path *p, uva_t user)
 		return 0;
 	kfree(p->str);
 	return (int)n;
+}
+
+int user_path_get(struct user_path *p, uva_t user)
+{
+	ssize n = strncpy_from_user(p->small, user, sizeof(p->small));
+
+	p->str = p->small;
+	if (likely(n >= 0))
+		return 0;
+	return n == -ENAMETOOLONG ? long_path_get(p, user) : (int)n;
 }
 
 void user_path_put(struct user_path *p)
