@@ -3,7 +3,8 @@
 // Writes files until the power goes, and says what is done. What it has said must hold after the
 // crash:
 //
-//      writeloop DIR            makes, appends to, maps, renames and removes files in DIR, for ever
+//      writeloop DIR [FILES]    makes, appends to, maps, renames and removes files in DIR, for ever or
+//                               until so many have been made
 //      writeloop -c DIR <LOG    compares DIR with the lines that an earlier run printed
 //
 // Lines, each printed after the call had returned:
@@ -122,9 +123,9 @@ static void make_file(unsigned n)
 	close(fd);
 }
 
-static void loop(void)
+static void loop(unsigned files)
 {
-	for (unsigned n = 0; n < FILES_MAX; n++) {
+	for (unsigned n = 0; n < files; n++) {
 		char old[16];
 
 		make_file(n);
@@ -207,18 +208,20 @@ static int check(void)
 int main(int argc, char **argv)
 {
 	int checking = argc == 3 && strcmp(argv[1], "-c") == 0;
+	const char *dir = argv[checking ? 2 : 1];
+	unsigned long files = argc == 3 && !checking ? strtoul(argv[2], NULL, 10) : FILES_MAX;
 
-	if (argc != 2 && !checking) {
-		fprintf(stderr, "usage: writeloop DIR | writeloop -c DIR <LOG\n");
+	if ((argc != 2 && argc != 3) || !files || files > FILES_MAX) {
+		fprintf(stderr, "usage: writeloop DIR [FILES] | writeloop -c DIR <LOG\n");
 		return 2;
 	}
-	mkdir(argv[argc - 1], 0755);
-	if (chdir(argv[argc - 1])) {
-		perror(argv[argc - 1]);
+	mkdir(dir, 0755);
+	if (chdir(dir)) {
+		perror(dir);
 		return 2;
 	}
 	if (checking)
 		return check();
-	loop();
+	loop((unsigned)files);
 	return 0;
 }

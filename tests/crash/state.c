@@ -20,7 +20,8 @@ struct word {
 	bool flushed, history;
 };
 
-#define SEEN_BITS 24u
+#define SEEN_BITS      24u
+#define FAILURES_SHOWN 3u // then nothing more is tried
 // An image of a second crash is not followed any further: the same one after a first crash may be.
 #define SECOND_KEY 0x5ec0d5ec0d5ec0d5ull
 
@@ -198,7 +199,8 @@ typedef bool (*chooser)(u64 i, u64 a, u64 b);
 
 static void complain(const char *why, const char *how, u64 a, u64 b)
 {
-	if (__atomic_fetch_add(&ex.totals->failures, 1, __ATOMIC_RELAXED) >= 3 || ex.quiet)
+	if (__atomic_fetch_add(&ex.totals->failures, 1, __ATOMIC_RELAXED) >= FAILURES_SHOWN ||
+	    ex.quiet)
 		return;
 	printf("# FAILED: %s%s, %s: %s\n#   choice %s %llu %llu of %llu words:\n", ex.doing,
 	       st.second ? ", second crash" : "", st.oracle->returned ? "returned" : "at a fence",
@@ -416,7 +418,7 @@ static void point_explore(void)
 
 	__atomic_fetch_add(st.second ? &ex.totals->second_points : &ex.totals->points, 1,
 			   __ATOMIC_RELAXED);
-	if (ex.quiet && ex.totals->failures)
+	if (ex.totals->failures >= (ex.quiet ? 1 : FAILURES_SHOWN))
 		return;
 	picks_collect();
 	st.p.seed = st.p.hash ^ st.oracle->hash;
