@@ -467,21 +467,32 @@ static int do_crash(const struct op *op)
 // ---- Another CPU, which stops in the middle of a write ----
 //
 // It is a second stack. It stops where a hole's entry has been stored with P clear and is not yet
-// written back: whoever meets that entry now finishes the job.
+// written back: whoever meets that entry now finishes the job. Or, if it has more than that block
+// to write, after it: the block can be used, and nobody finishes anything.
 
 static struct {
 	ucontext_t main, other;
 	const struct op *op;
 	int err;
+	bool published;
 	char stack[KIB(256)];
 } cpu;
 
-static void other_stop(u32 site)
+static void other_stop(enum host_pm_kind kind, u32 site)
 {
-	if (strcmp(site_get(site)->function, "publish") != 0)
+	if (kind == HOST_PM_FLUSH && !strcmp(site_get(site)->function, "publish"))
+		cpu.published = true;
+	if (!cpu.published || (cpu.op->b > PTFS_BLOCK && kind != HOST_PM_NT))
 		return;
-	medium_at_flush = NULL;
+	medium_at = NULL;
 	swapcontext(&cpu.other, &cpu.main);
+}
+
+static void other_go_on(void)
+{
+	medium_cpu = 1;
+	swapcontext(&cpu.main, &cpu.other);
+	medium_cpu = 0;
 }
 
 static void other_run(void)
@@ -497,16 +508,17 @@ static int do_write_stop(const struct op *op)
 	cpu.other.uc_stack.ss_size = sizeof(cpu.stack);
 	cpu.other.uc_link = &cpu.main;
 	makecontext(&cpu.other, other_run, 0);
-	medium_at_flush = other_stop;
-	swapcontext(&cpu.main, &cpu.other);
-	ptfs_assert(!medium_at_flush); // it has stopped
+	cpu.published = false;
+	medium_at = other_stop;
+	other_go_on();
+	ptfs_assert(!medium_at); // it has stopped
 	return 0;
 }
 
 static int do_write_go(const struct op *op)
 {
 	(void)op;
-	swapcontext(&cpu.main, &cpu.other);
+	other_go_on();
 	return cpu.err;
 }
 

@@ -42,6 +42,7 @@ struct undo {
 struct event {
 	enum host_pm_kind kind;
 	u32 site; // flushes and fences: number of the place in the source
+	u32 cpu;  // a fence waits for what its own CPU has written back
 	u64 off, len;
 	u64 data; // stores: index of the new bytes in trace.bytes
 };
@@ -66,15 +67,19 @@ extern struct medium live, scratch;
 void media_init(void (*populate)(struct host_image *im), u64 scratch_base);
 // Both are these bytes.
 void media_load(const void *bytes, u64 len, u64 scratch_base);
-void trace_add(struct trace *t, const struct host_pm_event *e, u32 site);
+void trace_add(struct trace *t, const struct host_pm_event *e, u32 site, u32 cpu);
 // Stores go to this medium from now on; trace may be NULL.
 void medium_use(struct medium *m, struct trace *t);
 // Change scratch as the hardware would, undoable.
 void medium_poke(struct medium *m, u64 off, u64 value);
 u64 medium_word(const struct medium *m, u64 off);
 void medium_rollback(struct medium *m, u64 mark);
-// Called at each write-back, before it is recorded; NULL: nobody is.
-extern void (*medium_at_flush)(u32 site);
+#define MEDIUM_CPUS 8u
+
+// The CPU that runs, below MEDIUM_CPUS.
+extern u32 medium_cpu;
+// Called at each event, before it is recorded; NULL: nobody is. Stores: site 0.
+extern void (*medium_at)(enum host_pm_kind kind, u32 site);
 
 // ---- Places in the source that flush or fence ----
 
@@ -242,8 +247,10 @@ enum call {
 	CALL_REBASE,      // rewrite all entries for this address
 	CALL_CRASH,       // mount again without unmounting
 	CALL_FORMAT,      // a new file system in place of the old one
-	CALL_WRITE_STOP,  // another CPU: a write into a hole that has stored its first entry
-	CALL_WRITE_GO,    // the rest of it
+	// Another CPU: a write into a hole, which stops before its first entry is written back, or,
+	// if it is longer than a block, before the second one is filled.
+	CALL_WRITE_STOP,
+	CALL_WRITE_GO, // the rest of it
 };
 
 struct op {

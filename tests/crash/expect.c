@@ -53,9 +53,10 @@ static int store_tail(int file)
 	return pos % PTFS_BLOCK ? model_store(file, pos, 0) : 0;
 }
 
-// One block. It is there and nobody has called that finished: no times, and no size.
+// The first block is there, and nobody has called that finished: no times, and no size.
 static int write_stop(const struct op *op, int file)
 {
+	u64 len = min(op->b, (u64)PTFS_BLOCK);
 	int err = 0;
 
 	if (op->a >= model_size(file)) {
@@ -64,13 +65,24 @@ static int write_stop(const struct op *op, int file)
 		return 0;
 	}
 	call_bytes(data, op->a, op->b);
-	for (u64 i = 0; !err && i < op->b; i += 8) {
+	for (u64 i = 0; !err && i < len; i += 8) {
 		u64 word;
 
 		memcpy(&word, data + i, 8);
 		err = model_store(file, op->a + i, word);
 	}
 	return err;
+}
+
+// What is left of it.
+static int write_go(const struct op *op, int file)
+{
+	u64 done = min(op->b, (u64)PTFS_BLOCK);
+	int err = model_touch(file);
+
+	call_bytes(data, op->a, op->b);
+	return err || op->b == done ? err
+				    : model_write(file, op->a + done, data + done, op->b - done);
 }
 
 static int read_touch(const struct op *op, int file)
@@ -134,7 +146,7 @@ static int on_file(const struct op *op, int file)
 	case CALL_MMAP_TAIL: return store_tail(file);
 	case CALL_READ: return read_touch(op, file);
 	case CALL_WRITE_STOP: return write_stop(op, file);
-	case CALL_WRITE_GO: return model_touch(file);
+	case CALL_WRITE_GO: return write_go(op, file);
 	case CALL_SETATTR: return setattr(op, file);
 	case CALL_TOUCH: return model_touch(file);
 	case CALL_ZERO_UNLINK: return zero_unlink(op, file);

@@ -7,7 +7,8 @@
 #include "tests/crash/crash.h"
 
 struct medium live, scratch;
-void (*medium_at_flush)(u32 site);
+u32 medium_cpu;
+void (*medium_at)(enum host_pm_kind kind, u32 site);
 
 static struct medium *current;
 
@@ -55,13 +56,15 @@ u64 medium_word(const struct medium *m, u64 off)
 	return value;
 }
 
-void trace_add(struct trace *t, const struct host_pm_event *e, u32 site)
+void trace_add(struct trace *t, const struct host_pm_event *e, u32 site, u32 cpu)
 {
 	struct event *to;
 
 	t->event = grown(t->event, t->n + 1, &t->room, sizeof(*t->event));
 	to = &t->event[t->n++];
-	*to = (struct event){ .kind = e->kind, .site = site, .off = e->off, .len = e->len };
+	*to = (struct event){
+		.kind = e->kind, .site = site, .cpu = cpu, .off = e->off, .len = e->len
+	};
 	if (!e->data)
 		return;
 	t->bytes = grown(t->bytes, t->used + e->len, &t->bytes_room, 1);
@@ -73,22 +76,21 @@ void trace_add(struct trace *t, const struct host_pm_event *e, u32 site)
 static void note(void *ctx, const struct host_pm_event *e)
 {
 	bool store = e->kind == HOST_PM_STORE || e->kind == HOST_PM_NT;
-	u32 site = 0;
+	u32 site = store || !current->trace ? 0 : site_here();
 
 	(void)ctx;
+	if (medium_at)
+		medium_at(e->kind, site);
 	if (store)
 		undo_note(current, e->off, e->len);
 	if (!current->trace)
 		return;
 	if (!store) {
-		site = site_here();
-		if (e->kind == HOST_PM_FLUSH && medium_at_flush)
-			medium_at_flush(site);
 		mutation_pass(site);
 		if (site_is_off(site))
 			return;
 	}
-	trace_add(current->trace, e, site);
+	trace_add(current->trace, e, site, medium_cpu);
 }
 
 void medium_use(struct medium *m, struct trace *t)

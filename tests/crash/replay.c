@@ -62,7 +62,7 @@ static void record_take(const struct record *r)
 	e.data = r->kind <= STORE_NT ? r->value : NULL;
 	count[r->kind]++;
 	if (!blind || r->kind != FLUSH)
-		trace_add(&trace, &e, 0);
+		trace_add(&trace, &e, 0, r->cpu % MEDIUM_CPUS);
 }
 
 static void trace_read(const char *path)

@@ -2,8 +2,8 @@
 //
 // What: which words may be missing on the medium at a crash point, and the images that follow.
 //
-// A cached store is "maybe" until its line is written back and a fence follows; a non-temporal one
-// until a fence follows. Until then each 8-byte word is there or not, for itself; of two stores to
+// A cached store is "maybe" until its line is written back and a fence of the same CPU follows; a
+// non-temporal one until such a fence follows. Until then each 8-byte word is there or not, for itself; of two stores to
 // one word the later one wins if both are there. That is more than the hardware does (within a
 // line, stores reach the medium in order): what survives here survives there.
 //
@@ -17,7 +17,8 @@
 
 struct word {
 	u64 off, value;
-	bool flushed, history;
+	u8 flushed; // by these CPUs
+	bool history;
 };
 
 #define SEEN_BITS      24u
@@ -110,7 +111,7 @@ static u64 rnd(void)
 
 // ---- The hardware ----
 
-static void word_add(u64 off, u64 value, bool flushed)
+static void word_add(u64 off, u64 value, u8 flushed)
 {
 	if (st.p.n == st.p.room) {
 		st.p.room = max(st.p.room * 2, (u64)4096);
@@ -138,7 +139,7 @@ static void store(const struct trace *t, const struct event *e)
 		for (unsigned i = 0; i < 8; i++)
 			if (off + i >= e->off && off + i < e->off + e->len)
 				((u8 *)&value)[i] = t->bytes[e->data + off + i - e->off];
-		word_add(off, value, e->kind == HOST_PM_NT);
+		word_add(off, value, e->kind == HOST_PM_NT ? (u8)BIT(e->cpu) : 0);
 	}
 }
 
@@ -148,7 +149,7 @@ static void flush(const struct event *e)
 
 	for (u64 i = 0; i < st.p.n; i++)
 		if (st.p.word[i].off >= from && st.p.word[i].off < to)
-			st.p.word[i].flushed = true;
+			st.p.word[i].flushed |= (u8)BIT(e->cpu);
 }
 
 static u64 *mark_of(u64 off, u64 *bit)
@@ -167,21 +168,22 @@ static void durable(const struct word *w)
 	medium_poke(&scratch, w->off, w->value);
 }
 
-// What was written back is durable. An earlier store to the same word is history with it, even if
+// What this CPU has written back is durable. An earlier store to the same word is history with it, even if
 // nobody wrote it back: a line holds one value.
-static void fence(void)
+static void fence(u32 cpu)
 {
 	u64 kept = 0, bit, *mark;
+	u8 own = (u8)BIT(cpu);
 
 	for (u64 i = 0; i < st.p.n; i++)
-		if (st.p.word[i].flushed)
+		if (st.p.word[i].flushed & own)
 			durable(&st.p.word[i]);
 	for (u64 i = st.p.n; i-- > 0;) {
 		struct word *w = &st.p.word[i];
 
 		mark = mark_of(w->off, &bit);
-		w->history = w->flushed || (*mark & bit);
-		if (w->flushed)
+		w->history = (w->flushed & own) || (*mark & bit);
+		if (w->flushed & own)
 			*mark |= bit;
 	}
 	for (u64 i = 0; i < st.p.n; i++) {
@@ -444,7 +446,7 @@ static void event_apply(const struct trace *t, const struct event *e)
 	case HOST_PM_STORE:
 	case HOST_PM_NT: store(t, e); break;
 	case HOST_PM_FLUSH: flush(e); break;
-	case HOST_PM_FENCE: fence(); break;
+	case HOST_PM_FENCE: fence(e->cpu); break;
 	}
 }
 

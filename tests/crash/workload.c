@@ -116,6 +116,8 @@ static const struct op more_ops[] = {
 	{ "move there", CALL_REMOUNT, A, NULL, NULL, OTHER_BASE, 0 },
 	{ "move home", CALL_REMOUNT, A, NULL, NULL, HOST_DEFAULT_BASE, 0 },
 	{ "write, stopped", CALL_WRITE_STOP, PROMISE_ANY, "/z", NULL, KIB(8), KIB(4) },
+	{ "two blocks, stopped", CALL_WRITE_STOP, PROMISE_ANY, "/z", NULL, KIB(8), KIB(8) },
+	{ "and the second", CALL_WRITE_GO, M, "/z", NULL, KIB(8), KIB(8) },
 	{ "append, stopped", CALL_WRITE_STOP, PROMISE_ANY, "/a", NULL, KIB(8), KIB(4) },
 	{ "and goes on", CALL_WRITE_GO, A, "/z", NULL, KIB(8), KIB(4) },
 	{ "unlink long", CALL_UNLINK, A, "/d/" L200, NULL, 0, 0 },
@@ -166,6 +168,8 @@ static const char *const sequences[][10] = {
 	{ "touch", "mmap store behind", "fallocate past 32K" },
 	// A program stores into a block that another CPU is just publishing.
 	{ "write, stopped", "mmap store into hole", "and goes on" },
+	// It is published, and the other CPU has not come to its next fence.
+	{ "two blocks, stopped", "mmap store into hole", "and the second" },
 	// It never ends: recovery takes the block away, which must not come back in a longer file.
 	{ "append, stopped", "crash", "truncate up" },
 	// A table page is free, and the next call takes it at once.
