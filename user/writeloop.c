@@ -3,8 +3,8 @@
 // Writes files until the power goes, and says what is done. What it has said must hold after the
 // crash:
 //
-//      writeloop DIR [FILES]    makes, appends to, maps, renames and removes files in DIR, for ever or
-//                               until so many have been made
+//      writeloop DIR [FILES]    makes, appends to, maps, renames and removes files in DIR, for ever
+//                               or until so many have been made
 //      writeloop -c DIR <LOG    compares DIR with the lines that an earlier run printed
 //
 // Lines, each printed after the call had returned:

@@ -3,9 +3,10 @@
 // What: which words may be missing on the medium at a crash point, and the images that follow.
 //
 // A cached store is "maybe" until its line is written back and a fence of the same CPU follows; a
-// non-temporal one until such a fence follows. Until then each 8-byte word is there or not, for itself; of two stores to
-// one word the later one wins if both are there. That is more than the hardware does (within a
-// line, stores reach the medium in order): what survives here survives there.
+// non-temporal one until such a fence follows. Until then each 8-byte word is there or not, for
+// itself; of two stores to one word the later one wins if both are there. That is more than the
+// hardware does (within a line, stores reach the medium in order): what survives here survives
+// there.
 //
 // Choices at a point with n pending words: all subsets while 2^n is small; else none, all, each
 // line, pairs of lines, all but one line, single words and all but one word of a line, and random
@@ -168,8 +169,8 @@ static void durable(const struct word *w)
 	medium_poke(&scratch, w->off, w->value);
 }
 
-// What this CPU has written back is durable. An earlier store to the same word is history with it, even if
-// nobody wrote it back: a line holds one value.
+// What this CPU has written back is durable. An earlier store to the same word is history with it,
+// even if nobody wrote it back: a line holds one value.
 static void fence(u32 cpu)
 {
 	u64 kept = 0, bit, *mark;
