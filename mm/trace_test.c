@@ -60,30 +60,27 @@ KTEST(trace_keeps_the_newest)
 	EXPECT_EQ(s.events, 0);
 }
 
-static struct {
-	u32 stop, running;
-} writer;
+static u32 writer_stops;
 
 static void write_until_stopped(void *arg)
 {
 	(void)arg;
-	for (u64 i = 1; !READ_ONCE(writer.stop); i += 64) {
+	for (u64 i = 1; !READ_ONCE(writer_stops); i += 64) {
 		preempt_disable();
 		write_some(i, 64);
 		preempt_enable();
 	}
-	__atomic_store_n(&writer.running, 0, __ATOMIC_RELEASE);
 }
 
 KTEST(trace_events_are_whole)
 {
+	unsigned threads = thread_count();
 	struct seen s = { 0 };
 
 	if (!EXPECT_EQ(trace_start(), 0))
 		return;
 	trace_stop();
-	writer.stop = 0;
-	writer.running = 1;
+	writer_stops = 0;
 	if (!EXPECT(thread_create("trace-writer", write_until_stopped, NULL)))
 		return;
 	for (int round = 0; round < 20; round++) {
@@ -93,9 +90,9 @@ KTEST(trace_events_are_whole)
 		trace_for_each(TRACE_RING, check, &s);
 		thread_sleep_ns(1000000);
 	}
-	WRITE_ONCE(writer.stop, 1);
-	while (__atomic_load_n(&writer.running, __ATOMIC_ACQUIRE))
-		thread_yield();
+	WRITE_ONCE(writer_stops, 1);
+	while (thread_count() != threads) // until its memory is given back
+		thread_sleep_ns(1);
 	EXPECT(s.events > 0);
 	EXPECT_EQ(s.wrong, 0);
 }
