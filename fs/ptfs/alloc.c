@@ -1,437 +1,325 @@
 // SPDX-License-Identifier: MIT
 //
-// What: space. Which chunk has which type, which blocks are used, which are claimed
-// (ptfs_internal.h has the invariants A1-A4).
-// Not here: claims that come from looking at stored entries (claim.c), the stored bitmap
-// (snapshot.c), rebuilding it (scan.c).
+// What: taking blocks and chunks, and giving them back.
+// Not here: the records of chunks and their invariants A1-A6 (chunk.c), where a file's next block
+// should lie (place.c).
 //
-// Locking: alloc_lock for everything. Each CPU has a DATA chunk of its own that it takes single
-// blocks from, so neighbours in time are neighbours in space.
-// Persistence: a chunk's type is stored and flushed before its first block is handed out, and
-// fenced before that block is named. The bitmap itself is not on the medium while mounted.
+//      a block is taken from the chunk that the CPU owns            the chunk's lock, nothing else
+//      the chunk is full: another one; the chunk changes its list   alloc_lock, then the chunk's
+//
+// The order in which DATA chunks are looked for keeps whole ones whole: first the goal, then the
+// CPU's own chunk, a broken one that nobody owns, a FREE one, and before -ENOSPC what is held for
+// growing files and what other CPUs own.
+//
+// Locking: as chunk.c says. An owner is only a hint found without a lock; the chunk's lock decides.
 // Failure: -ENOSPC leaves everything as it was. Data leaves two chunks to tables and names.
 #include "fs/ptfs/ptfs_internal.h"
 
-struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off)
-{
-	u64 nr = off >> PTFS_CHUNK_SHIFT;
+// ---- One chunk. Its lock is held ----
 
-	ptfs_assert(nr < fs->chunks);
-	return &fs->groups[nr / PTFS_GROUP_CHUNKS][nr % PTFS_GROUP_CHUNKS];
-}
-
-static struct ptfs_chunk *chunk_nr(const struct ptfs_fs *fs, u64 nr)
+// The first unused block, rather of the kind asked for. There is one.
+static unsigned find_unused(const struct ptfs_chunk *c, bool zeros)
 {
-	return ptfs_chunk_at(fs, nr << PTFS_CHUNK_SHIFT);
-}
+	unsigned wanted = zeros ? c->zeroed : PTFS_CHUNK_BLOCKS - c->used - c->zeroed;
 
-static u64 block_off(const struct ptfs_chunk *c, unsigned block)
-{
-	return ((u64)c->nr << PTFS_CHUNK_SHIFT) + (u64)block * PTFS_BLOCK;
-}
+	for (unsigned i = 0; i < ARRAY_SIZE(c->used_map); i++) {
+		u64 m = ~c->used_map[i];
 
-// In a list exactly when something can be had from it (A3).
-static void chunk_relist(struct ptfs_fs *fs, struct ptfs_chunk *c)
-{
-	if (c->used == PTFS_CHUNK_BLOCKS)
-		list_del(&c->node);
-	else if (list_empty(&c->node))
-		list_add(&fs->chunk_list[c->type], &c->node);
-}
-
-static void map_set(u64 *map, unsigned first, unsigned nr, bool on)
-{
-	for (unsigned i = first; i < first + nr; i++) {
-		if (on)
-			map[i / 64] |= BIT(i % 64);
-		else
-			map[i / 64] &= ~BIT(i % 64);
+		if (wanted)
+			m &= zeros ? c->zero_map[i] : ~c->zero_map[i];
+		if (m)
+			return i * 64 + (unsigned)__builtin_ctzll(m);
 	}
+	ptfs_bug(__FILE__, __LINE__, "no unused block in a chunk that counts one");
 }
 
-static void use(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
+static void take_block(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned block,
+		       struct ptfs_new *out)
 {
-	for (unsigned i = first; i < first + nr; i++) {
-		if (ptfs_bit(c->used_map, i))
-			continue;
-		c->used_map[i / 64] |= BIT(i % 64);
-		c->used++;
-		fs->used_of[c->type]++;
+	u64 m = BIT(block % 64);
+
+	c->used_map[block / 64] |= m;
+	c->claim_map[block / 64] |= m;
+	c->used++;
+	c->claimed++;
+	out->off = ptfs_block_off(c, block);
+	out->zero = c->zero_map[block / 64] & m;
+	out->full = c->used == PTFS_CHUNK_BLOCKS;
+	if (out->zero) {
+		c->zero_map[block / 64] &= ~m;
+		c->zeroed--;
 	}
+	ptfs_count_used(fs, c->type, 1);
 }
 
-static void unuse(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
+// From the chunk of `owner`, if it still owns it and there is room.
+static bool take_owned(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned owner, bool zeros,
+		       struct ptfs_new *out)
 {
-	map_set(c->used_map, first, nr, false);
-	c->used -= nr;
-	fs->used_of[c->type] -= nr;
+	bool ok;
+
+	ptfs_mutex_lock(&c->lock);
+	ok = c->owner == owner && c->used < PTFS_CHUNK_BLOCKS;
+	if (ok)
+		take_block(fs, c, find_unused(c, zeros), out);
+	ptfs_mutex_unlock(&c->lock);
+	return ok;
 }
 
-void ptfs_claim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr)
+// The block at `goal`, unless it is used, or its chunk is another CPU's: neighbours are good, but
+// not worth sharing a cache line for. The last block of a chunk without an owner changes a list, and
+// is left to others.
+static bool take_goal(struct ptfs_fs *fs, unsigned type, u64 goal, struct ptfs_new *out)
 {
-	map_set(c->claim_map, first, nr, true);
-	c->claimed += nr;
+	struct ptfs_chunk *c = ptfs_chunk_at(fs, goal);
+	unsigned block = ptfs_block_index(goal);
+	bool ok;
+
+	ptfs_mutex_lock(&c->lock);
+	ok = c->type == type && !ptfs_bit(c->used_map, block) &&
+	     (!c->owner ? c->used < PTFS_CHUNK_BLOCKS - 1
+			: c->owner > PTFS_CPU_MAX || c->owner == PTFS_OWNER_CPU(ptfs_cpu()));
+	if (ok)
+		take_block(fs, c, block, out);
+	ptfs_mutex_unlock(&c->lock);
+	return ok;
 }
 
-void ptfs_unclaim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr)
-{
-	map_set(c->claim_map, first, nr, false);
-	c->claimed -= nr;
-}
+// ---- Among all chunks. alloc_lock is held, no chunk's ----
 
-// The type is written back here and made durable by the fence that comes before the first entry
-// that names a block of the chunk is stored: every publisher fences what it has filled. FREE may be
-// durable late, for recovery finds out.
-static void chunk_retype(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type)
-{
-	u64 first = c->nr & ~7ull;
-	u64 word = 0;
-
-	ptfs_assert(!c->used && !c->claimed);
-	if (c->cpu)
-		fs->current[c->cpu - 1] = NULL;
-	c->cpu = 0;
-	ptfs_free(c->aux);
-	c->aux = NULL;
-	list_del(&c->node);
-	fs->chunks_of[c->type]--;
-	fs->chunks_of[type]++;
-	c->type = (u8)type;
-	for (u64 i = 0; i < 8 && first + i < fs->chunks; i++)
-		word |= (u64)chunk_nr(fs, first + i)->type << 8 * i;
-	ptfs_store8_flush(fs, fs->chunk_map_off + first, word);
-	chunk_relist(fs, c);
-}
-
-int ptfs_chunk_aux_locked(struct ptfs_chunk *c)
-{
-	if (c->aux || (c->type != PTFS_CHUNK_TABLE && c->type != PTFS_CHUNK_INODE))
-		return 0;
-	c->aux = ptfs_zalloc(c->type == PTFS_CHUNK_TABLE
-				     ? PTFS_CHUNK_BLOCKS * sizeof(struct ptfs_tpage)
-				     : PTFS_INODES_PER_CHUNK);
-	return c->aux ? 0 : -ENOMEM;
-}
-
-struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off)
-{
-	struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
-	struct ptfs_tpage *tp = c->type == PTFS_CHUNK_TABLE ? c->aux : NULL;
-
-	return tp ? tp + ptfs_block_index(off) : NULL;
-}
-
-u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off)
-{
-	struct ptfs_chunk *c = ptfs_chunk_at(fs, media_off);
-
-	ptfs_assert(c->type == PTFS_CHUNK_INODE && c->aux);
-	return (u8 *)c->aux + (media_off & (PTFS_CHUNK - 1)) / PTFS_INODE_BYTES;
-}
-
-// Chunks that a request of this type must leave: data never takes the room of tables and names.
+// FREE chunks that a request of this type must leave: data never takes the room of tables and
+// names.
 static u64 chunks_kept(unsigned type)
 {
 	return type == PTFS_CHUNK_DATA ? PTFS_RESERVE_CHUNKS : 0;
 }
 
-static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type)
+// A chunk that is owned and empty counts as room for data only. When FREE ones run short it is
+// FREE.
+static void reclaim_empty(struct ptfs_fs *fs)
 {
+	for (unsigned owner = 1; owner <= PTFS_OWNERS; owner++) {
+		struct ptfs_chunk *c = ptfs_owned(fs, owner);
+
+		if (!c)
+			continue;
+		ptfs_mutex_lock(&c->lock);
+		if (!c->used) {
+			ptfs_chunk_own(fs, c, 0);
+			ptfs_chunk_retype(fs, c, PTFS_CHUNK_FREE);
+		}
+		ptfs_mutex_unlock(&c->lock);
+	}
+}
+
+static bool free_is_short(const struct ptfs_fs *fs)
+{
+	return __atomic_load_n(&fs->chunks_of[PTFS_CHUNK_FREE], __ATOMIC_RELAXED) <=
+	       PTFS_RESERVE_CHUNKS;
+}
+
+// A FREE chunk becomes one of `type`.
+static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type, bool zeros)
+{
+	struct list *head = zeros ? &fs->zeroed_list : &fs->chunk_list[PTFS_CHUNK_FREE];
 	struct ptfs_chunk *c;
 
+	if (free_is_short(fs))
+		reclaim_empty(fs);
 	if (fs->chunks_of[PTFS_CHUNK_FREE] <= chunks_kept(type))
 		return NULL;
-	c = list_entry(fs->chunk_list[PTFS_CHUNK_FREE].next, struct ptfs_chunk, node);
-	chunk_retype(fs, c, type);
+	if (list_empty(head))
+		head = zeros ? &fs->chunk_list[PTFS_CHUNK_FREE] : &fs->zeroed_list;
+	c = list_entry(head->next, struct ptfs_chunk, node);
+	ptfs_mutex_lock(&c->lock);
+	ptfs_chunk_retype(fs, c, type);
+	ptfs_mutex_unlock(&c->lock);
 	return c;
 }
 
-// A broken chunk that no other CPU works in, else a fresh one, else any.
-static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type)
+// A DATA chunk with room that is held, the oldest first, or another CPU's.
+static struct ptfs_chunk *chunk_steal(struct ptfs_fs *fs)
 {
-	struct list *head = &fs->chunk_list[type];
-	struct ptfs_chunk *c;
+	unsigned owner[PTFS_HELD_MAX + PTFS_CPU_MAX];
+	unsigned n = 0;
 
-	list_for_each(c, head, node)
-		if (!c->cpu)
+	for (unsigned i = 0; i < PTFS_HELD_MAX; i++)
+		owner[n++] = PTFS_OWNER_HELD((fs->held_next + i) % PTFS_HELD_MAX);
+	for (unsigned i = 0; i < PTFS_CPU_MAX; i++)
+		owner[n++] = PTFS_OWNER_CPU(i);
+	for (unsigned i = 0; i < n; i++) {
+		struct ptfs_chunk *c = ptfs_owned(fs, owner[i]);
+		bool room;
+
+		if (!c)
+			continue;
+		ptfs_mutex_lock(&c->lock);
+		ptfs_chunk_own(fs, c, 0);
+		room = c->used < PTFS_CHUNK_BLOCKS;
+		ptfs_mutex_unlock(&c->lock);
+		if (room)
 			return c;
-	c = chunk_from_free(fs, type);
-	if (!c && !list_empty(head))
-		c = list_entry(head->next, struct ptfs_chunk, node);
-	return c;
-}
-
-// This CPU's own DATA chunk while it has room.
-static struct ptfs_chunk *chunk_current(struct ptfs_fs *fs)
-{
-	unsigned cpu = ptfs_cpu();
-	struct ptfs_chunk *c = fs->current[cpu];
-
-	if (c && c->used < PTFS_CHUNK_BLOCKS)
-		return c;
-	if (c)
-		c->cpu = 0;
-	fs->current[cpu] = NULL;
-	c = chunk_pick(fs, PTFS_CHUNK_DATA);
-	if (c && !c->cpu) {
-		c->cpu = (u8)(cpu + 1);
-		fs->current[cpu] = c;
 	}
-	return c;
+	return NULL;
 }
 
-static unsigned first_unused(const struct ptfs_chunk *c)
-{
-	for (unsigned i = 0; i < ARRAY_SIZE(c->used_map); i++)
-		if (~c->used_map[i])
-			return i * 64 + (unsigned)__builtin_ctzll(~c->used_map[i]);
-	ptfs_bug(__FILE__, __LINE__, "a full chunk in a list");
-}
-
-static int block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
+static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type, bool zeros)
 {
 	struct ptfs_chunk *c;
-	unsigned block;
-	int err;
 
-	c = type == PTFS_CHUNK_DATA ? chunk_current(fs) : chunk_pick(fs, type);
-	if (!c)
-		return -ENOSPC;
-	err = ptfs_chunk_aux_locked(c);
-	if (err)
-		return err;
-	block = first_unused(c);
-	use(fs, c, block, 1);
-	map_set(c->claim_map, block, 1, true);
-	c->claimed++;
-	chunk_relist(fs, c);
-	*off = block_off(c, block);
-	return 0;
+	if (!list_empty(&fs->chunk_list[type]))
+		return list_entry(fs->chunk_list[type].next, struct ptfs_chunk, node);
+	c = chunk_from_free(fs, type, zeros);
+	return c || type != PTFS_CHUNK_DATA ? c : chunk_steal(fs);
 }
 
-int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
+// The owner's chunk is full, or it has none.
+static int take_slowly(struct ptfs_fs *fs, unsigned type, unsigned owner, bool zeros,
+		       struct ptfs_new *out)
 {
-	int err;
+	struct ptfs_chunk *c;
+	int err = -ENOSPC;
 
-	if (ptfs_inject_nospace())
-		return -ENOSPC;
 	ptfs_mutex_lock(&fs->alloc_lock);
-	err = block_alloc(fs, type, off);
+	c = ptfs_owned(fs, owner);
+	if (c && take_owned(fs, c, owner, zeros, out)) { // somebody was faster
+		ptfs_mutex_unlock(&fs->alloc_lock);
+		return 0;
+	}
+	if (c) {
+		ptfs_mutex_lock(&c->lock);
+		ptfs_chunk_own(fs, c, 0);
+		ptfs_mutex_unlock(&c->lock);
+	}
+	c = chunk_pick(fs, type, zeros);
+	if (c)
+		err = ptfs_chunk_aux_locked(c);
+	if (!err) {
+		ptfs_mutex_lock(&c->lock);
+		ptfs_chunk_own(fs, c, owner);
+		take_block(fs, c, find_unused(c, zeros), out);
+		ptfs_mutex_unlock(&c->lock);
+	}
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	return err;
 }
 
-int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off)
+int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
+{
+	unsigned owner =
+		type == PTFS_CHUNK_DATA ? PTFS_OWNER_CPU(ptfs_cpu()) : PTFS_OWNER_TYPE(type);
+	struct ptfs_chunk *c;
+
+	if (ptfs_inject_nospace())
+		return -ENOSPC;
+	if (goal != PTFS_NOTHING && take_goal(fs, type, goal, out))
+		return 0;
+	c = ptfs_owned(fs, owner);
+	if (likely(c && take_owned(fs, c, owner, zeros, out)))
+		return 0;
+	return take_slowly(fs, type, owner, zeros, out);
+}
+
+int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
+{
+	struct ptfs_new b;
+	int err = ptfs_block_take(fs, type, PTFS_NOTHING, false, &b);
+
+	if (!err)
+		*off = b.off;
+	return err;
+}
+
+int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 {
 	struct ptfs_chunk *c;
 
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
 	ptfs_mutex_lock(&fs->alloc_lock);
-	c = chunk_from_free(fs, PTFS_CHUNK_DATA);
+	c = chunk_from_free(fs, PTFS_CHUNK_DATA, zeros);
 	if (c) {
-		use(fs, c, 0, PTFS_CHUNK_BLOCKS);
-		map_set(c->claim_map, 0, PTFS_CHUNK_BLOCKS, true);
-		c->claimed = PTFS_CHUNK_BLOCKS;
-		chunk_relist(fs, c);
-		*off = block_off(c, 0);
+		ptfs_mutex_lock(&c->lock);
+		*out = (struct ptfs_new){ .off = ptfs_block_off(c, 0),
+					  .zero = c->zeroed == PTFS_CHUNK_BLOCKS,
+					  .full = true };
+		ptfs_use_locked(fs, c, 0, PTFS_CHUNK_BLOCKS);
+		ptfs_claim_locked(c, 0, PTFS_CHUNK_BLOCKS);
+		ptfs_chunk_relist(fs, c);
+		ptfs_mutex_unlock(&c->lock);
 	}
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	return c ? 0 : -ENOSPC;
 }
 
-static void range_free(struct ptfs_fs *fs, u64 off, unsigned nr)
+// A chunk that its owner gives up: FREE if nothing is in it. alloc_lock held.
+static void chunk_give_up(struct ptfs_fs *fs, struct ptfs_chunk *c)
+{
+	ptfs_mutex_lock(&c->lock);
+	ptfs_chunk_own(fs, c, 0);
+	if (!c->used)
+		ptfs_chunk_retype(fs, c, PTFS_CHUNK_FREE);
+	ptfs_mutex_unlock(&c->lock);
+}
+
+u64 ptfs_chunk_hold(struct ptfs_fs *fs)
+{
+	struct ptfs_chunk *c, *old;
+
+	ptfs_mutex_lock(&fs->alloc_lock);
+	c = free_is_short(fs) ? NULL : chunk_from_free(fs, PTFS_CHUNK_DATA, false);
+	if (c) {
+		unsigned owner = PTFS_OWNER_HELD(fs->held_next);
+
+		fs->held_next = (fs->held_next + 1) % PTFS_HELD_MAX;
+		old = ptfs_owned(fs, owner);
+		if (old)
+			chunk_give_up(fs, old);
+		ptfs_mutex_lock(&c->lock);
+		ptfs_chunk_own(fs, c, owner);
+		ptfs_mutex_unlock(&c->lock);
+	}
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	return c ? ptfs_block_off(c, 0) : PTFS_NOTHING;
+}
+
+// ---- Giving back ----
+
+// Giving `nr` blocks back moves the chunk: from full to its list, or to FREE. Only a CPU's own chunk
+// may be empty and stay (the next block comes from it), while there are enough others.
+static bool moves(const struct ptfs_fs *fs, const struct ptfs_chunk *c, unsigned nr)
+{
+	if (c->used == nr)
+		return !c->owner || c->owner > PTFS_CPU_MAX || free_is_short(fs);
+	return !c->owner && c->used == PTFS_CHUNK_BLOCKS;
+}
+
+static void free_slowly(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
+{
+	ptfs_mutex_lock(&fs->alloc_lock);
+	ptfs_mutex_lock(&c->lock);
+	ptfs_unuse_locked(fs, c, first, nr);
+	if (c->used) {
+		ptfs_chunk_relist(fs, c);
+	} else {
+		ptfs_chunk_own(fs, c, 0);
+		ptfs_chunk_retype(fs, c, PTFS_CHUNK_FREE);
+	}
+	ptfs_mutex_unlock(&c->lock);
+	ptfs_mutex_unlock(&fs->alloc_lock);
+}
+
+void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr)
 {
 	struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
 	unsigned first = ptfs_block_index(off);
+	bool here;
 
-	ptfs_mutex_lock(&fs->alloc_lock);
-	for (unsigned i = first; i < first + nr; i++)
-		ptfs_assert(ptfs_bit(c->claim_map, i) && ptfs_bit(c->used_map, i));
-	map_set(c->claim_map, first, nr, false);
-	c->claimed -= nr;
-	unuse(fs, c, first, nr);
-	if (c->used)
-		chunk_relist(fs, c);
-	else
-		chunk_retype(fs, c, PTFS_CHUNK_FREE);
-	ptfs_mutex_unlock(&fs->alloc_lock);
-}
-
-void ptfs_block_free(struct ptfs_fs *fs, u64 off)
-{
-	range_free(fs, off, 1);
-}
-
-void ptfs_chunk_free(struct ptfs_fs *fs, u64 off)
-{
-	range_free(fs, off, PTFS_CHUNK_BLOCKS);
-}
-
-void ptfs_statfs(struct ptfs_fs *fs, struct ptfs_statfs *out)
-{
-	u64 whole;
-
-	*out = (struct ptfs_statfs){ .blocks = fs->chunks * PTFS_CHUNK_BLOCKS,
-				     .read_only = fs->read_only };
-	memcpy(out->uuid, fs->uuid, sizeof(out->uuid));
-	ptfs_mutex_lock(&fs->ialloc_lock);
-	out->inodes = fs->inodes;
-	ptfs_mutex_unlock(&fs->ialloc_lock);
-	ptfs_mutex_lock(&fs->alloc_lock);
-	memcpy(out->chunks, fs->chunks_of, sizeof(out->chunks));
-	memcpy(out->used, fs->used_of, sizeof(out->used));
-	ptfs_mutex_unlock(&fs->alloc_lock);
-	whole = out->chunks[PTFS_CHUNK_FREE];
-	whole -= min(whole, (u64)PTFS_RESERVE_CHUNKS);
-	out->blocks_free = (whole + out->chunks[PTFS_CHUNK_DATA]) * PTFS_CHUNK_BLOCKS -
-			   out->used[PTFS_CHUNK_DATA];
-}
-
-static int groups_alloc(struct ptfs_fs *fs)
-{
-	u64 nr = DIV_ROUND_UP(fs->chunks, PTFS_GROUP_CHUNKS);
-
-	fs->groups = ptfs_zalloc(nr * sizeof(void *));
-	if (!fs->groups)
-		return -ENOMEM;
-	for (u64 g = 0; g < nr; g++) {
-		u64 chunks = min((u64)PTFS_GROUP_CHUNKS, fs->chunks - g * PTFS_GROUP_CHUNKS);
-
-		fs->groups[g] = ptfs_zalloc(chunks * sizeof(**fs->groups));
-		if (!fs->groups[g])
-			return -ENOMEM;
-		for (u64 i = 0; i < chunks; i++) {
-			fs->groups[g][i].nr = (u32)(g * PTFS_GROUP_CHUNKS + i);
-			list_init(&fs->groups[g][i].node);
-		}
-	}
-	return 0;
-}
-
-static int types_load(struct ptfs_fs *fs)
-{
-	const u8 *type = ptfs_at(fs, fs->chunk_map_off, fs->chunks);
-
-	for (u64 nr = 0; nr < fs->chunks; nr++) {
-		struct ptfs_chunk *c = chunk_nr(fs, nr);
-		bool system = nr << PTFS_CHUNK_SHIFT < fs->system_bytes;
-
-		c->type = READ_ONCE(type[nr]);
-		if (c->type >= PTFS_CHUNK_TYPES || (system && c->type != PTFS_CHUNK_META)) {
-			ptfs_log(PTFS_LOG_ERROR, "ptfs %s: chunk %llu has the impossible type %u",
-				 fs->name, (unsigned long long)nr, c->type);
-			return -EUCLEAN;
-		}
-		fs->chunks_of[c->type]++;
-	}
-	return 0;
-}
-
-int ptfs_alloc_init(struct ptfs_fs *fs)
-{
-	int err;
-
-	for (unsigned t = 0; t < PTFS_CHUNK_TYPES; t++)
-		list_init(&fs->chunk_list[t]);
-	err = groups_alloc(fs);
-	if (err)
-		return err;
-	err = types_load(fs);
-	if (err)
-		return err;
-	for (u64 off = 0; off < fs->system_bytes; off += PTFS_BLOCK) {
-		struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
-
-		use(fs, c, ptfs_block_index(off), 1);
-		ptfs_claim_locked(c, ptfs_block_index(off), 1);
-	}
-	return 0;
-}
-
-// The compiler's own calls a library that the kernel does not have.
-static unsigned count_bits(u64 v)
-{
-	v -= v >> 1 & 0x5555555555555555ull;
-	v = (v & 0x3333333333333333ull) + (v >> 2 & 0x3333333333333333ull);
-	v = (v + (v >> 4)) & 0x0f0f0f0f0f0f0f0full;
-	return (unsigned)(v * 0x0101010101010101ull >> 56);
-}
-
-void ptfs_use_map(struct ptfs_fs *fs, struct ptfs_chunk *c, const u64 *map)
-{
-	unsigned used = 0;
-
-	for (unsigned w = 0; w < ARRAY_SIZE(c->used_map); w++) {
-		c->used_map[w] |= map[w];
-		used += count_bits(c->used_map[w]);
-	}
-	fs->used_of[c->type] += used - c->used;
-	c->used = (u16)used;
-}
-
-int ptfs_aux_prepare(struct ptfs_fs *fs)
-{
-	int err = 0;
-
-	for (u64 nr = 0; nr < fs->chunks && !err; nr++)
-		err = ptfs_chunk_aux_locked(chunk_nr(fs, nr));
-	return err;
-}
-
-u64 ptfs_claimed_of(const struct ptfs_fs *fs, unsigned type)
-{
-	u64 claimed = 0;
-
-	for (u64 nr = 0; nr < fs->chunks; nr++) {
-		const struct ptfs_chunk *c = chunk_nr(fs, nr);
-
-		for (unsigned w = 0; c->type == type && w < ARRAY_SIZE(c->claim_map); w++)
-			claimed += count_bits(c->claim_map[w]);
-	}
-	return claimed;
-}
-
-void ptfs_claims_settle(struct ptfs_fs *fs)
-{
-	for (u64 nr = 0; nr < fs->chunks; nr++) {
-		struct ptfs_chunk *c = chunk_nr(fs, nr);
-		unsigned claimed = 0;
-
-		if (c->type == PTFS_CHUNK_FREE)
-			continue;
-		for (unsigned w = 0; w < ARRAY_SIZE(c->claim_map); w++)
-			claimed += count_bits(c->claim_map[w]);
-		c->claimed = (u16)claimed;
-		if (fs->scanning)
-			ptfs_use_map(fs, c, c->claim_map);
-	}
-}
-
-void ptfs_alloc_settle(struct ptfs_fs *fs)
-{
-	for (u64 nr = 0; nr < fs->chunks; nr++) {
-		struct ptfs_chunk *c = chunk_nr(fs, nr);
-
-		if (fs->recovering && !c->used && c->type != PTFS_CHUNK_FREE)
-			chunk_retype(fs, c, PTFS_CHUNK_FREE);
-		list_del(&c->node);
-		if (c->used < PTFS_CHUNK_BLOCKS)
-			list_add_tail(&fs->chunk_list[c->type], &c->node);
-	}
-}
-
-void ptfs_alloc_destroy(struct ptfs_fs *fs)
-{
-	u64 nr = DIV_ROUND_UP(fs->chunks, PTFS_GROUP_CHUNKS);
-
-	for (u64 g = 0; fs->groups && g < nr && fs->groups[g]; g++) {
-		u64 chunks = min((u64)PTFS_GROUP_CHUNKS, fs->chunks - g * PTFS_GROUP_CHUNKS);
-
-		for (u64 i = 0; i < chunks; i++)
-			ptfs_free(fs->groups[g][i].aux);
-		ptfs_free(fs->groups[g]);
-	}
-	ptfs_free(fs->groups);
-	fs->groups = NULL;
+	ptfs_mutex_lock(&c->lock);
+	here = !moves(fs, c, nr);
+	if (here)
+		ptfs_unuse_locked(fs, c, first, nr);
+	ptfs_mutex_unlock(&c->lock);
+	if (!here)
+		free_slowly(fs, c, first, nr);
 }

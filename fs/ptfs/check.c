@@ -318,8 +318,9 @@ static int second_pass(struct check *c, const struct ptfs_region *r)
 		err = for_each_inode(c, check_links);
 	if (!err && c->result->was_clean)
 		check_bitmap(c);
-	memcpy(c->result->used, c->fs->used_of, sizeof(c->result->used));
-	c->result->tables = c->fs->used_of[PTFS_CHUNK_TABLE];
+	for (unsigned t = 0; t < PTFS_CHUNK_TYPES; t++)
+		c->result->used[t] = ptfs_used(c->fs, t);
+	c->result->tables = c->result->used[PTFS_CHUNK_TABLE];
 	ptfs_abandon(c->fs);
 	return err;
 }

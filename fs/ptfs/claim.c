@@ -4,8 +4,8 @@
 // second name is refused.
 // Not here: the entries themselves (verify.c), claims that come with allocation (alloc.c).
 //
-// Two times, one answer. While the file system is in use, claims are made under alloc_lock, which
-// also guards the used bits and all counts. While everything is walked (scan.c; fs->walking)
+// Two times, one answer. While the file system is in use, claims are made under the chunk's lock,
+// which also guards the used bits and the counts. While everything is walked (scan.c; fs->walking)
 // nothing is allocated or freed, several CPUs claim at once, and only bits change: each word of a
 // claim map by one atomic OR, and whoever finds a bit set already gives back the bits that it has
 // set itself. The counts are made anew when the walk is over.
@@ -70,8 +70,8 @@ static bool all_set(const u64 *map, unsigned first, unsigned end)
 	return true;
 }
 
-const char *ptfs_claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, unsigned first,
-		       unsigned nr)
+static const char *claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, unsigned first,
+			 unsigned nr)
 {
 	unsigned end = first + nr;
 
@@ -89,12 +89,28 @@ const char *ptfs_claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, 
 	return NULL;
 }
 
+const char *ptfs_claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, unsigned first,
+		       unsigned nr)
+{
+	const char *why;
+
+	if (fs->walking)
+		return claim(fs, c, type, first, nr);
+	ptfs_mutex_lock(&c->lock);
+	why = claim(fs, c, type, first, nr);
+	ptfs_mutex_unlock(&c->lock);
+	return why;
+}
+
 void ptfs_unclaim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
 {
-	if (fs->walking)
+	if (fs->walking) {
 		walk_unclaim(c, first, first + nr);
-	else
-		ptfs_unclaim_locked(c, first, nr);
+		return;
+	}
+	ptfs_mutex_lock(&c->lock);
+	ptfs_unclaim_locked(c, first, nr);
+	ptfs_mutex_unlock(&c->lock);
 }
 
 void ptfs_quarantine(struct ptfs_chunk *c, unsigned first, unsigned nr)

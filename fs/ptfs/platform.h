@@ -56,6 +56,7 @@ enum ptfs_rank {
 	PTFS_RANK_INODE, // an inode's size and times (kernel: RANK_INODE)
 	PTFS_RANK_OUTER, // inode cache, inode allocator, transactions (RANK_FS_ALLOC)
 	PTFS_RANK_INNER, // space and claims (RANK_FS_INNER)
+	PTFS_RANK_CHUNK, // one chunk's blocks (RANK_FS_CHUNK)
 };
 
 void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank);

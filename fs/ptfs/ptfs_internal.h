@@ -7,35 +7,61 @@
 //      inode.c ialloc.c   table.c             in-core inodes; the tree: look up, publish, grow
 //      journal.c          verify.c            transactions; trust
 //      super.c reloc.c snapshot.c scan.c      mounting; another address
-//      alloc.c claim.c                        space; who names it
+//      chunk.c alloc.c claim.c                space: what is where; take and give; who names it
+//      prezero.c place.c                      zeros; neighbours
 //      medium.c shadow.c                      reading and writing the medium, entries
 //      mkfs.c  check.c                        whole images
 //
 // Lock order: directory lock (caller), mapping lock (home), inode lock, then one of the outer locks
-// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then alloc_lock.
+// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then alloc_lock, then a chunk's lock.
 #pragma once
 
 #include "fs/ptfs/ptfs.h"
 
 #define PTFS_NOTHING (~0ull) // no offset
 
-// ---- Space: the DRAM truth about chunks and blocks (alloc.c) ----
+// ---- Space: the DRAM truth about chunks and blocks (chunk.c, alloc.c) ----
 //
-// Invariants, under alloc_lock
-//   A1  a claimed bit has its used bit set; `used` and `claimed` count the bits
+// Invariants
+//   A1  a claimed bit has its used bit set; `used`, `claimed` and `zeroed` count the bits, and the
+//       sums over all CPUs' counters are those over all chunks
 //   A2  type is the type on the medium, or a store that makes it so has been flushed
-//   A3  a FREE chunk has no used block, and it stands in free list; every other chunk stands in its
-//       type's list exactly when it has an unused block
+//   A3  a FREE chunk has no used block and no owner. A chunk without an owner stands in its type's
+//       list exactly when it has an unused block; one that is owned stands in none, and its owner
+//       alone takes blocks from it, or gives it up
 //   A4  the blocks of the system area are used and claimed for ever
+//   A5  a FREE chunk that is known to be zero as a whole stands in zeroed_list instead
+//   A6  the zero bit is set only while the block is unused, and the block is durably zero. What is
+//       known to be zero is known in DRAM only, and nothing is when a mount begins
 struct ptfs_chunk {
-	struct list node;
+	struct ptfs_mutex lock;    // PTFS_RANK_CHUNK
+	u64 used_map[8];           // [lock]
+	u64 claim_map[8];          // [lock]
+	u64 zero_map[8];           // [lock]
+	u16 used, claimed, zeroed; // [lock]
+	u8 type;                   // [alloc_lock and lock: to read, either]
+	u8 owner;                  // PTFS_OWNER_*, 0: none [alloc_lock and lock: to read, either]
+	u32 nr;                    // place in the region
+	struct list node;          // [alloc_lock and lock]
 	void *aux; // TABLE: struct ptfs_tpage[512]; INODE: u8[8192] of inode states; made late
-	u32 nr;    // place in the region
-	u16 used, claimed;
-	u8 type;
-	u8 cpu; // 1 + the CPU that takes DATA blocks from it, 0: none
-	u64 used_map[8], claim_map[8];
 };
+
+// Who takes single blocks from a chunk: each CPU has a DATA chunk, every other type has one chunk
+// that all share, and a few are held for files that grow (place.c).
+#define PTFS_HELD_MAX      16u
+#define PTFS_SHARED_MAX    (PTFS_CHUNK_TYPES + PTFS_HELD_MAX)
+#define PTFS_OWNERS        (PTFS_CPU_MAX + PTFS_SHARED_MAX)
+#define PTFS_OWNER_CPU(i)  (1 + (i))
+#define PTFS_OWNER_TYPE(t) (1 + PTFS_CPU_MAX + (t))
+#define PTFS_OWNER_HELD(i) (1 + PTFS_CPU_MAX + PTFS_CHUNK_TYPES + (i))
+_Static_assert(PTFS_OWNERS < 256, "an owner is one byte");
+
+// What a CPU touches when it allocates and frees; a cache line of its own.
+struct ptfs_cpu_space {
+	struct ptfs_chunk *chunk;   // where it takes DATA blocks from [alloc_lock; read atomically]
+	s64 used[PTFS_CHUNK_TYPES]; // blocks taken here minus those given back here [atomic]
+} __attribute__((aligned(64)));
+_Static_assert(sizeof(struct ptfs_cpu_space) == 64, "one line");
 
 // What is known about a table page: who may name it, and whether its contents were looked at.
 #define PTFS_TP_KNOWN    BIT(0) // claimed by the entry at (owner, level, index)
@@ -58,7 +84,7 @@ struct ptfs_tpage {
 #define PTFS_INODES_PER_BLOCK (PTFS_BLOCK / PTFS_INODE_BYTES)
 #define PTFS_INODES_PER_CHUNK (PTFS_CHUNK_BLOCKS * PTFS_INODES_PER_BLOCK)
 
-#define PTFS_GROUP_CHUNKS   512u // chunks that one DRAM allocation describes
+#define PTFS_GROUP_CHUNKS   256u // chunks that one DRAM allocation describes
 #define PTFS_RESERVE_CHUNKS 2u   // that data leaves to tables and names
 
 // An array in pieces of one page, for sizes that no single allocation gives (util.c).
@@ -99,11 +125,15 @@ struct ptfs_fs {
 	u64 next_txid;   // [tx_lock]
 
 	struct ptfs_mutex alloc_lock;
-	struct ptfs_chunk **groups; // the array is constant, its contents [alloc_lock]
+	struct ptfs_chunk **groups; // the array is constant; what it holds has locks of its own
 	struct list chunk_list[PTFS_CHUNK_TYPES]; // chunks with unused blocks, by type [alloc_lock]
-	u64 chunks_of[PTFS_CHUNK_TYPES];          // [alloc_lock]
-	u64 used_of[PTFS_CHUNK_TYPES];            // used blocks [alloc_lock]
-	struct ptfs_chunk *current[PTFS_CPU_MAX]; // where a CPU takes DATA blocks from [alloc_lock]
+	struct list zeroed_list;                  // FREE chunks that are zero (A5) [alloc_lock]
+	u64 chunks_of[PTFS_CHUNK_TYPES];          // [alloc_lock; read atomically as a hint]
+	struct ptfs_chunk
+		*shared[PTFS_SHARED_MAX]; // the other owners' [alloc_lock; read atomically]
+	unsigned held_next;               // of PTFS_OWNER_HELD, the oldest [alloc_lock]
+	struct ptfs_cpu_space cpu[PTFS_CPU_MAX];
+	u64 zero_next; // chunk that the zeroing goes on with [prezero.c, one caller at a time]
 	bool walking;  // mounting: all CPUs verify everything, and nobody else is here [const then]
 	bool scanning; // so, and what is claimed is in use: the bitmap is rebuilt [const then]
 	u64 refused;   // entries and structures found bad [atomic]
@@ -219,11 +249,20 @@ void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value);
 int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
 		int level, u64 index, u64 value) __must_check;
 
-// ---- alloc.c ----
+// ---- chunk.c ----
 
 int ptfs_alloc_init(struct ptfs_fs *fs) __must_check; // chunk types from the medium, nothing used
+void ptfs_alloc_settle(struct ptfs_fs *fs);           // end of mount: every chunk into its list
+// All owners give up their chunks, and those that are empty become FREE. Before the bitmap is
+// stored.
+void ptfs_alloc_release(struct ptfs_fs *fs);
 void ptfs_alloc_destroy(struct ptfs_fs *fs);
 struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off); // off inside the file system
+struct ptfs_chunk *ptfs_chunk_nr(const struct ptfs_fs *fs, u64 nr);
+static inline u64 ptfs_block_off(const struct ptfs_chunk *c, unsigned block)
+{
+	return ((u64)c->nr << PTFS_CHUNK_SHIFT) + (u64)block * PTFS_BLOCK;
+}
 static inline unsigned ptfs_block_index(u64 off)
 {
 	return (off >> PTFS_BLOCK_SHIFT) & (PTFS_CHUNK_BLOCKS - 1);
@@ -232,28 +271,63 @@ static inline bool ptfs_bit(const u64 *map, unsigned i)
 {
 	return map[i / 64] >> (i % 64) & 1;
 }
-// A block of `type`, used and claimed; not zeroed. -ENOSPC, -ENOMEM. Takes alloc_lock.
-int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off) __must_check;
-void ptfs_block_free(struct ptfs_fs *fs, u64 off);
-int ptfs_chunk_alloc(struct ptfs_fs *fs, u64 *off) __must_check; // a whole DATA chunk
-void ptfs_chunk_free(struct ptfs_fs *fs, u64 off);
-// alloc_lock held: claims alone; the blocks are used.
-void ptfs_claim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
-void ptfs_unclaim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
+u64 ptfs_used(const struct ptfs_fs *fs, unsigned type); // blocks in use
 // While mounting, which no lock is needed for: mark as used what `map` says; make what belongs to
 // each chunk of tables or inodes (-ENOMEM); blocks that a walk has claimed in chunks of a type;
-// count anew what it has claimed, which a scan takes for used; at last put every chunk into its
-// list.
+// count anew what it has claimed, which a scan takes for used.
 void ptfs_use_map(struct ptfs_fs *fs, struct ptfs_chunk *c, const u64 *map);
 int ptfs_aux_prepare(struct ptfs_fs *fs) __must_check;
 u64 ptfs_claimed_of(const struct ptfs_fs *fs, unsigned type);
 void ptfs_claims_settle(struct ptfs_fs *fs);
-void ptfs_alloc_settle(struct ptfs_fs *fs);
-int ptfs_chunk_aux_locked(struct ptfs_chunk *c) __must_check;     // -ENOMEM
+int ptfs_chunk_aux_locked(struct ptfs_chunk *c) __must_check;     // alloc_lock held; -ENOMEM
 struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off); // NULL: nothing known yet
 u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off);    // aux must be there
+// For alloc.c and claim.c. The chunk's lock is held:
+void ptfs_use_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_unuse_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_claim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_unclaim_locked(struct ptfs_chunk *c, unsigned first, unsigned nr);
+void ptfs_count_used(struct ptfs_fs *fs, unsigned type, s64 nr);
+// ... and alloc_lock, too:
+void ptfs_chunk_retype(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type);
+void ptfs_chunk_own(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned owner); // 0: nobody
+void ptfs_chunk_relist(struct ptfs_fs *fs, struct ptfs_chunk *c);
+struct ptfs_chunk *ptfs_owned(const struct ptfs_fs *fs, unsigned owner); // a hint without a lock
+// NULL, or the first invariant found broken. For tests: nobody else is inside.
+const char *ptfs_alloc_verify(struct ptfs_fs *fs);
 
-// ---- claim.c. alloc_lock held, or everything is being walked (fs->walking) ----
+// ---- alloc.c ----
+
+struct ptfs_new {
+	u64 off;
+	bool zero; // it is durably zero
+	bool full; // its chunk has no unused block now
+};
+// A block of `type`, used and claimed, perhaps at offset `goal` (PTFS_NOTHING: anywhere). `zeros`:
+// rather one that is known to be zero; else rather one that is not. -ENOSPC, -ENOMEM.
+int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
+	__must_check;
+int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off) __must_check; // not zeroed
+// A whole DATA chunk.
+int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out) __must_check;
+// A fresh chunk for a file that grows: nobody else takes blocks from it while it is held. Held
+// chunks are few, so the oldest is given up. The offset of its first block; PTFS_NOTHING: none to
+// be had.
+u64 ptfs_chunk_hold(struct ptfs_fs *fs);
+// What was never published, or is nowhere named any more and has been revoked everywhere, is free:
+// to be reused at once, with whatever bytes are in it. The one way back for blocks, table pages and
+// chunks (nr: PTFS_CHUNK_BLOCKS).
+void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr);
+static inline void ptfs_block_free(struct ptfs_fs *fs, u64 off)
+{
+	ptfs_space_free(fs, off, 1);
+}
+static inline void ptfs_chunk_free(struct ptfs_fs *fs, u64 off)
+{
+	ptfs_space_free(fs, off, PTFS_CHUNK_BLOCKS);
+}
+
+// ---- claim.c. They take the chunk's lock, but while everything is walked (fs->walking) ----
 
 // Blocks [first, first + nr) of a chunk, for an entry that wants them in a chunk of `type`. NULL:
 // claimed; or why not, and nothing is.

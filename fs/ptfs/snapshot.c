@@ -14,11 +14,6 @@ static u64 bitmap_off(const struct ptfs_fs *fs, u64 chunk)
 	return fs->snapshot_off + PTFS_BLOCK + chunk * PTFS_BITMAP_BYTES;
 }
 
-static struct ptfs_chunk *chunk_nr(const struct ptfs_fs *fs, u64 nr)
-{
-	return ptfs_chunk_at(fs, nr << PTFS_CHUNK_SHIFT);
-}
-
 bool ptfs_snapshot_valid(const struct ptfs_fs *fs)
 {
 	struct ptfs_snapshot s;
@@ -30,7 +25,7 @@ bool ptfs_snapshot_valid(const struct ptfs_fs *fs)
 	    le32_get(s.crc) != crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES))
 		return false;
 	for (u64 nr = 0; nr < fs->chunks; nr++)
-		if (chunk_nr(fs, nr)->type != PTFS_CHUNK_FREE)
+		if (ptfs_chunk_nr(fs, nr)->type != PTFS_CHUNK_FREE)
 			crc = crc32c(crc, ptfs_at(fs, bitmap_off(fs, nr), PTFS_BITMAP_BYTES),
 				     PTFS_BITMAP_BYTES);
 	return crc == le32_get(s.data_crc);
@@ -45,7 +40,7 @@ void ptfs_snapshot_load(struct ptfs_fs *fs)
 		min(le64(s.inode_hint), PTFS_FILE_MAX / PTFS_INODE_BYTES) / PTFS_INODES_PER_BLOCK;
 	fs->inodes = le64(s.inodes);
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
-		struct ptfs_chunk *c = chunk_nr(fs, nr);
+		struct ptfs_chunk *c = ptfs_chunk_nr(fs, nr);
 		u64 map[PTFS_BITMAP_BYTES / 8];
 
 		if (c->type == PTFS_CHUNK_FREE)
@@ -75,8 +70,9 @@ void ptfs_snapshot_store(struct ptfs_fs *fs)
 				   .inodes = LE64(fs->inodes) };
 	u32 crc = 0;
 
+	ptfs_alloc_release(fs);
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
-		struct ptfs_chunk *c = chunk_nr(fs, nr);
+		struct ptfs_chunk *c = ptfs_chunk_nr(fs, nr);
 		le64_t map[PTFS_BITMAP_BYTES / 8];
 
 		if (c->type == PTFS_CHUNK_FREE)

@@ -427,8 +427,8 @@ static bool slot_publish(struct ptfs_inode *ip, const struct slot *slot, u64 off
 int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 {
 	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_new b;
 	struct slot slot;
-	u64 off;
 	int err;
 
 	if (ip->bad)
@@ -436,17 +436,15 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;
-	err = level == PT_PTE ? ptfs_block_alloc(fs, ip->leaf_type, &off)
-			      : ptfs_chunk_alloc(fs, &off);
+	err = level == PT_PTE ? ptfs_block_take(fs, ip->leaf_type, PTFS_NOTHING, true, &b)
+			      : ptfs_chunk_take(fs, true, &b);
 	if (err)
 		return err;
-	ptfs_zero(fs, off, pt_span(level));
-	if (slot_publish(ip, &slot, off, level))
+	if (!b.zero)
+		ptfs_zero(fs, b.off, pt_span(level));
+	if (slot_publish(ip, &slot, b.off, level))
 		return 0;
-	if (level == PT_PTE)
-		ptfs_block_free(fs, off);
-	else
-		ptfs_chunk_free(fs, off);
+	ptfs_space_free(fs, b.off, level == PT_PTE ? 1 : PTFS_CHUNK_BLOCKS);
 	return -EEXIST;
 }
 

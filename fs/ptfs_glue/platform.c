@@ -69,6 +69,7 @@ void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank)
 		[PTFS_RANK_INODE] = RANK_INODE,
 		[PTFS_RANK_OUTER] = RANK_FS_ALLOC,
 		[PTFS_RANK_INNER] = RANK_FS_INNER,
+		[PTFS_RANK_CHUNK] = RANK_FS_CHUNK,
 	};
 
 	mutex_init(&m->m, kernel_rank[rank]);
