@@ -27,6 +27,12 @@
 	X(fault_spurious, "faults that found nothing to do")                                       \
 	X(fault_signal, "faults answered by SIGSEGV or SIGBUS")                                    \
 	X(fault_kernel, "faults of the kernel on user memory")                                     \
+	X(zeroed_background, "free blocks made zero ahead of their use")                           \
+	X(zeroed_found, "free blocks looked at for that, which were zero")                         \
+	X(zeroed_alloc, "blocks made zero, wholly or in part, when they were taken")               \
+	X(zeroed_ready, "blocks taken that were zero already")                                     \
+	X(leaf_merges, "pages of 512 entries that became a 2 MiB leaf")                            \
+	X(leaf_splits, "2 MiB leaves that became a page of 512 entries")                           \
 	X(arena_maps, "ephemeral mappings made")                                                   \
 	X(arena_warm, "... that found their range still there: nothing written, nothing flushed")  \
 	X(revokes, "revokes of file blocks")                                                       \

@@ -262,12 +262,12 @@ static void chunk_give_up(struct ptfs_fs *fs, struct ptfs_chunk *c)
 	ptfs_mutex_unlock(&c->lock);
 }
 
-u64 ptfs_chunk_hold(struct ptfs_fs *fs)
+u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros)
 {
 	struct ptfs_chunk *c, *old;
 
 	ptfs_mutex_lock(&fs->alloc_lock);
-	c = free_is_short(fs) ? NULL : chunk_from_free(fs, PTFS_CHUNK_DATA, false);
+	c = free_is_short(fs) ? NULL : chunk_from_free(fs, PTFS_CHUNK_DATA, zeros);
 	if (c) {
 		unsigned owner = PTFS_OWNER_HELD(fs->held_next);
 
@@ -322,4 +322,6 @@ void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr)
 	ptfs_mutex_unlock(&c->lock);
 	if (!here)
 		free_slowly(fs, c, first, nr);
+	if (!__atomic_load_n(&fs->zero_wanted, __ATOMIC_RELAXED))
+		__atomic_store_n(&fs->zero_wanted, true, __ATOMIC_RELEASE);
 }

@@ -345,6 +345,7 @@ void ptfs_alloc_settle(struct ptfs_fs *fs)
 		ptfs_mutex_unlock(&c->lock);
 	}
 	ptfs_mutex_unlock(&fs->alloc_lock);
+	fs->zero_wanted = true;
 }
 
 void ptfs_alloc_release(struct ptfs_fs *fs)

@@ -62,6 +62,11 @@ static int truncate_down(struct ptfs_inode *ip, u64 size)
 		err = ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (err && size)
 		return err;
+	// Without a table page to be had a 2 MiB leaf stays as a whole, and becomes zero behind the
+	// end.
+	err = ptfs_map_part(ip, from);
+	if (err && err != -ENOSPC && err != -ENOMEM && size)
+		return err;
 	ptfs_times_set(ip, true);
 	ptfs_size_set(ip, size);
 	// The zeros need no fence of their own: a crash before they are durable leaves bytes behind
@@ -254,6 +259,7 @@ static int range_call(struct ptfs_inode *ip, enum range_kind kind, u64 off, u64 
 	err = range_locked(ip, kind, off, off + len);
 	ptfs_mutex_unlock(&ip->lock);
 	ptfs_map_unlock(&ip->home);
+	ptfs_merge(ip);
 	return err;
 }
 

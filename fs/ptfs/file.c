@@ -228,6 +228,7 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 	ptfs_map_unlock_shared(&ip->home);
 	if (n == -ENOSPC || n == -ENOMEM || (n > 0 && (u64)n < bytes))
 		tidy(ip);
+	ptfs_merge(ip);
 	return n;
 }
 

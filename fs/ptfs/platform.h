@@ -101,6 +101,18 @@ enum ptfs_log_level { PTFS_LOG_ERROR, PTFS_LOG_WARN, PTFS_LOG_INFO };
 void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
 	__printf(2, 3); // one line, no newline
 
+// Things that happen, for whoever counts them. Any locks may be held.
+enum ptfs_stat {
+	PTFS_STAT_ZERO_BACKGROUND, // free blocks made zero ahead of their use
+	PTFS_STAT_ZERO_FOUND,      // free blocks looked at for that, which were zero
+	PTFS_STAT_ZERO_ALLOC,      // blocks made zero, as a whole or in part, when they were taken
+	PTFS_STAT_ZERO_READY,      // blocks taken that were known to be zero
+	PTFS_STAT_MERGE,           // table pages that became a 2 MiB leaf
+	PTFS_STAT_SPLIT,           // and the other way
+	PTFS_STATS,
+};
+void ptfs_count(enum ptfs_stat which, u64 n);
+
 // An invariant of the core is broken. Never reached through user input or the medium.
 void ptfs_bug(const char *file, int line, const char *what) __noreturn;
 #define ptfs_assert(cond)                                                                          \

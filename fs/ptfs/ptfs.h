@@ -49,6 +49,7 @@ struct ptfs_inode {
 	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
 	u64 blocks;        // leaf blocks when they were counted last
 	u64 pte_page;      // the PTE page found last (table.c, I4) [atomic]
+	u32 merge_mark;    // 1 + a 2 MiB unit that may be merged (merge.c), 0: none [atomic]
 	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
 	bool linkable;     // made without a name, and may get one [tx]
 	u32 refs;          // [cache]
@@ -139,6 +140,10 @@ void ptfs_abandon(struct ptfs_fs *fs);
 // the tags in use; -ENOMEM.
 int ptfs_rebase(struct ptfs_fs *fs, unsigned budget) __must_check;
 bool ptfs_rebase_pending(const struct ptfs_fs *fs);
+
+// Makes free blocks zero ahead of their use: about `bytes` of looking and writing, one caller at a
+// time. Returns what it took; less than `bytes`: nothing is left to do for now.
+u64 ptfs_prezero(struct ptfs_fs *fs, u64 bytes);
 
 struct ptfs_statfs {
 	u64 blocks;                   // of 4 KiB, all

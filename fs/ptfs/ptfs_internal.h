@@ -133,6 +133,7 @@ struct ptfs_fs {
 		*shared[PTFS_SHARED_MAX]; // the other owners' [alloc_lock; read atomically]
 	unsigned held_next;               // of PTFS_OWNER_HELD, the oldest [alloc_lock]
 	struct ptfs_cpu_space cpu[PTFS_CPU_MAX];
+	bool zero_wanted; // something was given back since the zeroing began its round [atomic]
 	u64 zero_next; // chunk that the zeroing goes on with [prezero.c, one caller at a time]
 	bool walking;  // mounting: all CPUs verify everything, and nobody else is here [const then]
 	bool scanning; // so, and what is claimed is in use: the bitmap is rebuilt [const then]
@@ -313,7 +314,7 @@ int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out) __must
 // A fresh chunk for a file that grows: nobody else takes blocks from it while it is held. Held
 // chunks are few, so the oldest is given up. The offset of its first block; PTFS_NOTHING: none to
 // be had.
-u64 ptfs_chunk_hold(struct ptfs_fs *fs);
+u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros);
 // What was never published, or is nowhere named any more and has been revoked everywhere, is free:
 // to be reused at once, with whatever bytes are in it. The one way back for blocks, table pages and
 // chunks (nr: PTFS_CHUNK_BLOCKS).
@@ -336,6 +337,31 @@ const char *ptfs_claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, 
 void ptfs_unclaim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
 // During a scan: keep them out of use, though nobody has them.
 void ptfs_quarantine(struct ptfs_chunk *c, unsigned first, unsigned nr);
+
+// ---- prezero.c ----
+
+// Bytes [skip, skip + len) of a new block or chunk become zero, unless they are. Durable after a
+// fence.
+void ptfs_zero_new(struct ptfs_fs *fs, const struct ptfs_new *b, u64 skip, u64 len);
+
+// ---- place.c ----
+
+// As ptfs_block_take, for the hole at `block` of a file, whose entry stands at offset `slot`, in the
+// inode or in a PTE page. Mapping lock held.
+int ptfs_place_block(struct ptfs_inode *ip, u64 block, u64 slot, bool in_inode, bool zeros,
+		     struct ptfs_new *out) __must_check;
+
+// ---- merge.c ----
+
+// Block `b` was published at `block`: perhaps it completes what can be a 2 MiB leaf.
+void ptfs_merge_mark(struct ptfs_inode *ip, u64 block, const struct ptfs_new *b);
+void ptfs_merge_marked(struct ptfs_inode *ip); // takes the mapping lock exclusively
+// At the end of a call that may have published blocks, with no lock held.
+static inline void ptfs_merge(struct ptfs_inode *ip)
+{
+	if (unlikely(__atomic_load_n(&ip->merge_mark, __ATOMIC_RELAXED)))
+		ptfs_merge_marked(ip);
+}
 
 // ---- verify.c ----
 
@@ -442,6 +468,10 @@ bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x);
 
 // ---- shrink.c ----
 
+// A 2 MiB leaf that begins before byte `at` (a block multiple) and reaches beyond it becomes 512
+// small ones; no other leaf changes. Mapping lock held exclusively. -ENOSPC, -ENOMEM, -EUCLEAN:
+// nothing was changed.
+int ptfs_map_part(struct ptfs_inode *ip, u64 at) __must_check;
 // Take every block at or beyond `from` bytes (a block multiple) out of the tree, then shrink it.
 // Mapping lock held exclusively. -EUCLEAN: a table on the way is bad; then nothing was changed.
 int ptfs_map_cut(struct ptfs_inode *ip, u64 from) __must_check;

@@ -263,9 +263,7 @@ void ptfs_map_tidy(struct ptfs_inode *ip)
 	while (reach != PTFS_NOTHING && shrink_once(ip, reach));
 }
 
-// A 2 MiB leaf that begins before `at` and reaches beyond it becomes 512 small ones. No table page
-// to be had: what of [from, end) lies in it is zeroed in place.
-static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
+int ptfs_map_part(struct ptfs_inode *ip, u64 at)
 {
 	struct ptfs_extent x;
 	int err;
@@ -275,7 +273,15 @@ static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
 	err = ptfs_map_extent(ip, at >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (err || x.hole || x.level != PT_PMD || IS_ALIGNED(at, PTFS_CHUNK))
 		return err;
-	err = ptfs_map_split(ip, at >> PTFS_BLOCK_SHIFT);
+	return ptfs_map_split(ip, at >> PTFS_BLOCK_SHIFT);
+}
+
+// The same for an end of [from, end). No table page to be had: what of the range lies in the leaf
+// is zeroed in place.
+static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
+{
+	int err = ptfs_map_part(ip, at);
+
 	if (err != -ENOSPC && err != -ENOMEM)
 		return err;
 	at = ALIGN_DOWN(at, PTFS_CHUNK);

@@ -49,5 +49,6 @@ int ptfs_map_split(struct ptfs_inode *ip, u64 block)
 	// No fence: leaf and table map the same durable blocks until the table changes, and who
 	// changes it fences before anything depends on that.
 	ptfs_store8_flush(fs, slot, ptfs_entry_table(fs, page) | level);
+	ptfs_count(PTFS_STAT_SPLIT, 1);
 	return 0;
 }

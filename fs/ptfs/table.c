@@ -237,10 +237,12 @@ u64 ptfs_map_count(struct ptfs_inode *ip)
 int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off)
 {
 	struct ptfs_fs *fs = ip->fs;
-	int err = ptfs_block_alloc(fs, PTFS_CHUNK_TABLE, off);
+	struct ptfs_new b;
+	int err = ptfs_block_take(fs, PTFS_CHUNK_TABLE, PTFS_NOTHING, true, &b);
 
 	if (err)
 		return err;
+	*off = b.off;
 	ptfs_mutex_lock(&fs->alloc_lock);
 	*ptfs_tpage(fs, *off) = (struct ptfs_tpage){
 		.owner = ip->ino,
@@ -250,7 +252,7 @@ int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *of
 		.state = PTFS_TP_KNOWN | PTFS_TP_VERIFIED | (ready ? PTFS_TP_READY : 0),
 	};
 	ptfs_mutex_unlock(&fs->alloc_lock);
-	ptfs_zero(fs, *off, PTFS_BLOCK);
+	ptfs_zero_new(fs, &b, 0, PTFS_BLOCK);
 	return 0;
 }
 
@@ -436,14 +438,16 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;
-	err = level == PT_PTE ? ptfs_block_take(fs, ip->leaf_type, PTFS_NOTHING, true, &b)
+	err = level == PT_PTE ? ptfs_place_block(ip, block, slot.off, slot.in_inode, true, &b)
 			      : ptfs_chunk_take(fs, true, &b);
 	if (err)
 		return err;
-	if (!b.zero)
-		ptfs_zero(fs, b.off, pt_span(level));
-	if (slot_publish(ip, &slot, b.off, level))
+	ptfs_zero_new(fs, &b, 0, pt_span(level));
+	if (slot_publish(ip, &slot, b.off, level)) {
+		if (b.full && level == PT_PTE)
+			ptfs_merge_mark(ip, block, &b);
 		return 0;
+	}
 	ptfs_space_free(fs, b.off, level == PT_PTE ? 1 : PTFS_CHUNK_BLOCKS);
 	return -EEXIST;
 }
@@ -498,8 +502,8 @@ int ptfs_map_filled(struct ptfs_inode *ip, u64 block, int level, struct ptfs_ite
 		    u64 len, u64 *done)
 {
 	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_new b;
 	struct slot slot;
-	u64 off;
 	int err;
 
 	if (ip->bad)
@@ -507,21 +511,22 @@ int ptfs_map_filled(struct ptfs_inode *ip, u64 block, int level, struct ptfs_ite
 	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;
-	err = level == PT_PTE ? ptfs_block_alloc(fs, ip->leaf_type, &off)
-			      : ptfs_chunk_alloc(fs, &off);
+	err = level == PT_PTE
+		      ? ptfs_place_block(ip, block, slot.off, slot.in_inode, len < PTFS_BLOCK, &b)
+		      : ptfs_chunk_take(fs, len < PTFS_CHUNK, &b);
 	if (err)
 		return err;
-	*done = ptfs_iter_to_medium(from, ptfs_pa(fs, off + skip), len);
+	*done = ptfs_iter_to_medium(from, ptfs_pa(fs, b.off + skip), len);
 	if (!*done) {
-		if (level == PT_PTE)
-			ptfs_block_free(fs, off);
-		else
-			ptfs_chunk_free(fs, off);
+		ptfs_space_free(fs, b.off, level == PT_PTE ? 1 : PTFS_CHUNK_BLOCKS);
 		return -EFAULT;
 	}
-	ptfs_zero(fs, off, skip);
-	ptfs_zero(fs, off + skip + *done, pt_span(level) - skip - *done);
-	if (level == PT_PTE)
-		return publish_filled(ip, block, &slot, off, skip, *done);
-	return slot_publish(ip, &slot, off, level) ? 0 : scatter(ip, block, off, done);
+	ptfs_zero_new(fs, &b, 0, skip);
+	ptfs_zero_new(fs, &b, skip + *done, pt_span(level) - skip - *done);
+	if (level == PT_PMD)
+		return slot_publish(ip, &slot, b.off, level) ? 0 : scatter(ip, block, b.off, done);
+	err = publish_filled(ip, block, &slot, b.off, skip, *done);
+	if (!err && b.full)
+		ptfs_merge_mark(ip, block, &b);
+	return err;
 }

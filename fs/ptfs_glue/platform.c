@@ -16,6 +16,7 @@
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
 #include "mm/heap.h"
+#include "mm/stat.h"
 
 // ---- Moving a caller's bytes. File-system locks are held, so no faults are taken ----
 
@@ -201,6 +202,21 @@ void ptfs_log(enum ptfs_log_level level, const char *fmt, ...)
 	kvsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
 	klog(kernel_level[level], "%s", line);
+}
+
+void ptfs_count(enum ptfs_stat which, u64 n)
+{
+	static const enum mm_stat counter[] = {
+		[PTFS_STAT_ZERO_BACKGROUND] = MM_STAT_zeroed_background,
+		[PTFS_STAT_ZERO_FOUND] = MM_STAT_zeroed_found,
+		[PTFS_STAT_ZERO_ALLOC] = MM_STAT_zeroed_alloc,
+		[PTFS_STAT_ZERO_READY] = MM_STAT_zeroed_ready,
+		[PTFS_STAT_MERGE] = MM_STAT_leaf_merges,
+		[PTFS_STAT_SPLIT] = MM_STAT_leaf_splits,
+	};
+	_Static_assert(ARRAY_SIZE(counter) == PTFS_STATS, "each has its counter");
+
+	mm_count_many(counter[which], n);
 }
 
 void ptfs_bug(const char *file, int line, const char *what)

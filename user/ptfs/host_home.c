@@ -92,6 +92,18 @@ void ptfs_free(void *p)
 	free(p);
 }
 
+static u64 stat_count[PTFS_STATS];
+
+void ptfs_count(enum ptfs_stat which, u64 n)
+{
+	__atomic_fetch_add(&stat_count[which], n, __ATOMIC_RELAXED);
+}
+
+u64 host_stat(enum ptfs_stat which)
+{
+	return __atomic_load_n(&stat_count[which], __ATOMIC_RELAXED);
+}
+
 void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank)
 {
 	(void)rank;

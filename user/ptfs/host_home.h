@@ -70,6 +70,9 @@ u64 host_allocs_live(void);
 // default, what happens and its order are always the same.
 void host_cpus_set(unsigned nr);
 
+// How often it has happened since the start of the program.
+u64 host_stat(enum ptfs_stat which);
+
 // A fixed clock for tests; 0: the real one.
 void host_clock_set(u64 ns);
 // Equal changes make equal images if the environment fixes the clock
