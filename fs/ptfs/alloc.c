@@ -66,22 +66,37 @@ static bool take_owned(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned owner,
 	return ok;
 }
 
+static bool goal_is_free(const struct ptfs_chunk *c, unsigned type, unsigned block)
+{
+	return c->type == type && !ptfs_bit(c->used_map, block) &&
+	       (c->owner == 0 || c->owner > PTFS_CPU_MAX || c->owner == PTFS_OWNER_CPU(ptfs_cpu()));
+}
+
 // The block at `goal`, unless it is used, or its chunk is another CPU's: neighbours are good, but
-// not worth sharing a cache line for. The last block of a chunk without an owner changes a list, and
-// is left to others.
+// not worth sharing a cache line for. The last block of a chunk without an owner changes a list,
+// and is taken with alloc_lock held, too.
 static bool take_goal(struct ptfs_fs *fs, unsigned type, u64 goal, struct ptfs_new *out)
 {
 	struct ptfs_chunk *c = ptfs_chunk_at(fs, goal);
 	unsigned block = ptfs_block_index(goal);
-	bool ok;
+	bool ok, last;
 
 	ptfs_mutex_lock(&c->lock);
-	ok = c->type == type && !ptfs_bit(c->used_map, block) &&
-	     (!c->owner ? c->used < PTFS_CHUNK_BLOCKS - 1
-			: c->owner > PTFS_CPU_MAX || c->owner == PTFS_OWNER_CPU(ptfs_cpu()));
-	if (ok)
+	ok = goal_is_free(c, type, block);
+	last = ok && !c->owner && c->used == PTFS_CHUNK_BLOCKS - 1;
+	if (ok && !last)
 		take_block(fs, c, block, out);
 	ptfs_mutex_unlock(&c->lock);
+	if (!last)
+		return ok;
+	ptfs_mutex_lock(&fs->alloc_lock);
+	ptfs_mutex_lock(&c->lock);
+	ok = goal_is_free(c, type, block);
+	if (ok)
+		take_block(fs, c, block, out);
+	ptfs_chunk_relist(fs, c);
+	ptfs_mutex_unlock(&c->lock);
+	ptfs_mutex_unlock(&fs->alloc_lock);
 	return ok;
 }
 
@@ -285,8 +300,8 @@ u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros)
 
 // ---- Giving back ----
 
-// Giving `nr` blocks back moves the chunk: from full to its list, or to FREE. Only a CPU's own chunk
-// may be empty and stay (the next block comes from it), while there are enough others.
+// Giving `nr` blocks back moves the chunk: from full to its list, or to FREE. Only a CPU's own
+// chunk may be empty and stay (the next block comes from it), while there are enough others.
 static bool moves(const struct ptfs_fs *fs, const struct ptfs_chunk *c, unsigned nr)
 {
 	if (c->used == nr)

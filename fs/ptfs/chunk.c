@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
 // What: the DRAM truth about space: a record per chunk with its type and bitmaps, the lists that
-// chunks are found by, and the counts (ptfs_internal.h has the invariants A1-A6).
+// chunks are found by, and the counts (space.h has the invariants A1-A6).
 // Not here: handing blocks out and taking them back (alloc.c), zeroing what is free (prezero.c),
 // claims that come from looking at stored entries (claim.c), the stored bitmap (snapshot.c),
 // rebuilding it (scan.c).
 //
 // Locking: a chunk's own lock for its bits and counts. What places it among the others (type,
-// owner, list) changes under alloc_lock and the chunk's lock, so either is enough to read it. Order:
-// alloc_lock, then the lock of one chunk.
+// owner, list) changes under alloc_lock and the chunk's lock, so either is enough to read it.
+// Order: alloc_lock, then the lock of one chunk.
 // Persistence: a chunk's type is stored and flushed before its first block is handed out, and
 // fenced before that block is named. The bitmap itself is not on the medium while mounted.
 // Failure: mounting ends with -ENOMEM, or with -EUCLEAN for an impossible type.

@@ -4,18 +4,18 @@
 // less in every walk, one TLB entry instead of 512, and a table page less.
 // Not here: the way back (split.c), placing blocks so that it comes to this (place.c).
 //
-// Only the block that fills a chunk can complete such a page. Who publishes it at its place leaves a
-// mark in the inode (ptfs_merge_mark), and the call that did it merges when its work is done and its
-// locks are dropped. A mark is a hint: what it says is checked, and one that is lost costs a 2 MiB
-// leaf, nothing else.
+// Only the block that fills a chunk can complete such a page. Who publishes it at its place leaves
+// a mark in the inode (ptfs_merge_mark), and the call that did it merges when its work is done and
+// its locks are dropped. A mark is a hint: what it says is checked, and one that is lost costs a
+// 2 MiB leaf, nothing else.
 //
-// As in split.c no CPU ever sees both sizes for one address: the entry loses P, all translations are
-// revoked, and only then the leaf stands in its place.
+// As in split.c no CPU ever sees both sizes for one address: the entry loses P, all translations
+// are revoked, and only then the leaf stands in its place.
 //
 // Locking: the mapping lock exclusively: a fault that meets P = 0 waits for it.
-// Persistence: the blocks are durable where they are, and stay. The entry changes from table to leaf
-// in one store, flush, fence; only then may the table page serve others. A crash leaves one or the
-// other, with P or without.
+// Persistence: the blocks are durable where they are, and stay. The entry changes from table to
+// leaf in one store, flush, fence; only then may the table page serve others. A crash leaves one or
+// the other, with P or without.
 #include "fs/ptfs/ptfs_internal.h"
 
 // The chunk that the words of the page map in order; PTFS_NOTHING: they do not.

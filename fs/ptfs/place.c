@@ -13,7 +13,8 @@
 // has a block before the 2 MiB boundary goes on behind it: a file with one block here and there
 // takes none, and neither does a small one.
 //
-// Trust: the neighbour's entry stands in a verified page; it is decoded like any other all the same.
+// Trust: the neighbour's entry stands in a verified page; it is decoded like any other all the
+// same.
 #include "fs/ptfs/ptfs_internal.h"
 
 static u64 neighbour(const struct ptfs_inode *ip, u64 slot)

@@ -2,14 +2,15 @@
 //
 // What: zeros. New blocks are made zero here unless they are known to be, and free blocks are made
 // zero ahead of their use, a bounded amount of work a call.
-// Not here: when that is done and at which rate (the home's thread), which block is taken (alloc.c).
+// Not here: when that is done and at which rate (the home's thread), which block is taken
+// (alloc.c).
 //
-//      given back          --ptfs_prezero-->   known to be zero   --taken, zeros wanted-->  as it is
-//      (or never looked at)                                       --taken, to be filled-->  filled
+//      given back, or    --ptfs_prezero-->   known to   --taken, zeros wanted-->  as it is
+//      never looked at                       be zero    --taken, to be filled-->  filled
 //
 // A free block is named nowhere and revoked everywhere, so nobody can see or disturb the zeroing.
 //
-// Invariant: A6 (ptfs_internal.h): the bit is set after the fence that makes the zeros durable.
+// Invariant: A6 (space.h): the bit is set after the fence that makes the zeros durable.
 // Locking: the chunk's lock is held while one block is looked at, so that nobody takes it meanwhile
 // and it still counts as free; who wants a block of that chunk waits for 4 KiB at most.
 // Persistence: nothing is written before the clean mark is cleared: a mount that changes nothing
