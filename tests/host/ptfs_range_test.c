@@ -348,7 +348,7 @@ static int swap(struct ptfs_inode *a, const char *name, struct ptfs_inode *b, co
 }
 
 // Found by the fuzzer. A 2 MiB leaf may reach beyond EOF, small blocks may not; a truncate into the
-// middle of a leaf keeps it whole. A punch or a collapse that then took the leaf apart left all its
+// middle of a leaf keeps it whole when no table page is to be had. A punch or a collapse that then took the leaf apart left all its
 // blocks mapped, up to 2 MiB beyond the new end, on an image that called itself clean.
 static void leaf_beyond_eof(void **state)
 {
@@ -362,7 +362,9 @@ static void leaf_beyond_eof(void **state)
 
 		ip = make_file(r.root, "f");
 		assert_int_equal(ptfs_fallocate(ip, 0, start + MIB(2), false), 0);
+		host_fail_space_at(1);
 		assert_int_equal(ptfs_truncate(ip, start + 3 * KIB(4) + 5), 0);
+		assert_true(host_space_failed());
 		assert_int_equal(file_blocks(ip), (start + MIB(2)) / KIB(4));
 		if (i & 1)
 			assert_int_equal(ptfs_collapse(ip, start, KIB(4)), 0);
