@@ -30,6 +30,7 @@ struct glue_super {
 	bool ready_stop;
 	bool ready_running;
 	struct wait_queue ready_wait;
+	bool zero_stop, zero_running; // the thread of prezero.c [ready_lock]
 };
 
 struct glue_inode {
@@ -69,6 +70,10 @@ int glue_inode_of(struct super *s, struct ptfs_inode *ip, struct inode **out) __
 int glue_ready_start(struct glue_super *g) __must_check;
 void glue_ready_stop(struct glue_super *g);
 void glue_ready_queue(struct glue_super *g, u64 ino);
+// prezero.c: the thread that zeroes free blocks; none for a read-only mount.
+void glue_zero_init(void);
+int glue_zero_start(struct glue_super *g) __must_check;
+void glue_zero_stop(struct glue_super *g);
 // The name that /proc/PID/maps shows.
 void glue_remember_path(struct ptfs_inode *ip, struct file *f);
 void glue_forget_path(struct ptfs_inode *ip);

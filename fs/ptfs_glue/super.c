@@ -3,7 +3,7 @@
 // What: mounting and unmounting ptfs on a region of persistent memory.
 // Not here: what mounting does to the medium (fs/ptfs), the table of mounts (the VFS).
 //
-// Order of mount: claim the region, mount the core, start the thread, make the root inode. Unmount
+// Order of mount: claim the region, mount the core, start the threads, make the root inode. Unmount
 // is its mirror image and ends with a clean image.
 #include "fs/ptfs_glue/ptfs_glue.h"
 
@@ -64,6 +64,7 @@ static void glue_destroy(struct super *s)
 	struct glue_super *g = glue_super(s);
 	int err;
 
+	glue_zero_stop(g);
 	glue_ready_stop(g);
 	err = ptfs_unmount(g->fs);
 	ASSERT(err != -EBUSY);
@@ -119,11 +120,16 @@ static int mount_claimed(struct pmem_region *r, const struct ptfs_options *o, st
 	err = glue_ready_start(g);
 	if (err)
 		goto unmount;
-	err = make_root(g);
+	err = glue_zero_start(g);
 	if (err)
 		goto stop;
+	err = make_root(g);
+	if (err)
+		goto stop_both;
 	*out = &g->vfs;
 	return 0;
+stop_both:
+	glue_zero_stop(g);
 stop:
 	glue_ready_stop(g);
 unmount:
@@ -176,6 +182,7 @@ static struct fs_type ptfs_type = { .name = "ptfs", .mount = glue_mount };
 void ptfs_glue_init(void)
 {
 	fs_register(&ptfs_type);
+	glue_zero_init();
 }
 
 void ptfs_mount_regions(void)

@@ -456,6 +456,12 @@ static int do_rebase(const struct op *op)
 	return call_rebase_all(fs);
 }
 
+static int do_prezero(const struct op *op)
+{
+	ptfs_prezero(fs, op->a);
+	return 0;
+}
+
 // Power fails after everything has reached the medium that was stored.
 static int do_crash(const struct op *op)
 {
@@ -567,6 +573,7 @@ int call_run(const struct op *op)
 		[CALL_FORMAT] = do_format,
 		[CALL_WRITE_STOP] = do_write_stop,
 		[CALL_WRITE_GO] = do_write_go,
+		[CALL_PREZERO] = do_prezero,
 	};
 
 	return run[op->call](op);

@@ -123,6 +123,9 @@ static const struct op more_ops[] = {
 	{ "unlink long", CALL_UNLINK, A, "/d/" L200, NULL, 0, 0 },
 	{ "truncate z up", CALL_TRUNCATE, A, "/z", NULL, MIB(6), 0 },
 	{ "write leaf", CALL_WRITE, M, "/z", NULL, MIB(2), MIB(2) },
+	{ "refill leaf", CALL_WRITE, M, "/z", NULL, MIB(2) + KIB(64), KIB(8) },
+	{ "truncate in leaf", CALL_TRUNCATE, A, "/z", NULL, MIB(3) + 77, 0 },
+	{ "zero free blocks", CALL_PREZERO, A, NULL, NULL, KIB(40), 0 },
 };
 
 // What takes several steps: chunks that change their type, records that are split and merged, a
@@ -172,6 +175,12 @@ static const char *const sequences[][10] = {
 	{ "two blocks, stopped", "mmap store into hole", "and the second" },
 	// It never ends: recovery takes the block away, which must not come back in a longer file.
 	{ "append, stopped", "crash", "truncate up" },
+	// A leaf that was split is merged, and its table page serves another file at once.
+	{ "fallocate leaf", "punch in leaf", "refill leaf", "write at 36K", "truncate sparse" },
+	{ "fallocate leaf", "truncate in leaf", "append to tree", "truncate sparse" },
+	// Blocks that are zeroed ahead of their use: of a file that goes, for files that come.
+	{ "unlink direct", "zero free blocks", "write into hole", "create", "fallocate new" },
+	{ "unlink tree", "zero free blocks", "append 7", "zero free blocks", "write behind a gap" },
 	// A table page is free, and the next call takes it at once.
 	{ "truncate to direct", "write at 36K" },
 };
