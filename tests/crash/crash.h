@@ -251,7 +251,7 @@ enum call {
 	// if it is longer than a block, before the second one is filled.
 	CALL_WRITE_STOP,
 	CALL_WRITE_GO, // the rest of it
-	CALL_PREZERO,     // a: bytes of zeroing that the background does
+	CALL_PREZERO,  // a: bytes of zeroing that the background does
 };
 
 struct op {

@@ -348,8 +348,9 @@ static int swap(struct ptfs_inode *a, const char *name, struct ptfs_inode *b, co
 }
 
 // Found by the fuzzer. A 2 MiB leaf may reach beyond EOF, small blocks may not; a truncate into the
-// middle of a leaf keeps it whole when no table page is to be had. A punch or a collapse that then took the leaf apart left all its
-// blocks mapped, up to 2 MiB beyond the new end, on an image that called itself clean.
+// middle of a leaf keeps it whole when no table page is to be had. A punch or a collapse that then
+// took the leaf apart left all its blocks mapped, up to 2 MiB beyond the new end, on an image that
+// called itself clean.
 static void leaf_beyond_eof(void **state)
 {
 	struct ptfs_inode *ip;
