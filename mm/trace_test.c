@@ -2,6 +2,9 @@
 //
 // The rings of mm/trace.h: order, wrapping, and a reader beside a writer that wraps all the time
 // (without seq it would find events that are half old, half new).
+//
+// The writer once span without PAUSE: under -icount with two CPUs the reader got no turn for
+// minutes.
 #include "kernel/ktest.h"
 #include "kernel/lib/errno.h"
 #include "kernel/sched/thread.h"
@@ -69,6 +72,7 @@ static void write_until_stopped(void *arg)
 		preempt_disable();
 		write_some(i, 64);
 		preempt_enable();
+		asm_pause(); // under -icount CPUs take turns, and only this passes the turn on
 	}
 }
 
