@@ -34,7 +34,7 @@ static struct file *file_memory(void)
 	return f;
 }
 
-// The memory of a closed file comes with its lock, which nobody holds.
+// The memory of a closed file comes with its lock, which nobody holds; every other field is set.
 static inline __attribute__((always_inline)) struct file *alloc(struct inode *i, struct dentry *d,
 								const struct file_ops *ops,
 								unsigned flags)
@@ -52,6 +52,7 @@ static inline __attribute__((always_inline)) struct file *alloc(struct inode *i,
 	f->flags = flags & FILE_FLAGS;
 	f->refs = 1;
 	f->pos = 0;
+	f->map_object = NULL;
 	f->stream = false;
 	f->private = NULL;
 	return f;

@@ -211,6 +211,25 @@ static void test_system_calls(void)
 	unlink("ephemeral.other");
 }
 
+// A closed file's memory is used for the next one that is opened. It once kept what mmap had found
+// in the first one, so that a mapping of the second showed the first.
+static void test_next_file(void)
+{
+	int keep = fd;
+	char *p;
+
+	for (int i = 0; i < 2; i++) {
+		fd = open_pattern("ephemeral.next", 0);
+		is(pwrite(fd, i ? "B" : "A", 1, 0), 1, "a file");
+		p = map(PAGE, PROT_READ, BATCH, 0);
+		is(look(p), i ? 'B' : 'A', "a mapping shows the file that was opened");
+		munmap(p, PAGE);
+		unlink("ephemeral.next");
+		close(fd);
+	}
+	fd = keep;
+}
+
 static void holes(long pages, const char *name)
 {
 	char *p, *q;
@@ -322,6 +341,7 @@ int main(void)
 	test_sizes();
 	test_fork();
 	test_system_calls();
+	test_next_file();
 	holes(4, "small file");
 	holes(20, "file of 80 KiB");
 	holes(1500, "file of 6 MiB");
