@@ -370,8 +370,23 @@ void arena_list_remote(struct arena *a, struct slot *s)
 		arena_make_busy(a);
 }
 
+static bool any_arena(void)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < cpu_count() && !any; i++) {
+		u64 flags = spin_lock_irqsave(&pools[i].lock);
+
+		any = !list_empty(&pools[i].arenas);
+		spin_unlock_irqrestore(&pools[i].lock, flags);
+	}
+	return any;
+}
+
 void arena_settle(void)
 {
+	if (!any_arena())
+		return;
 	// Two ticks for zombies, one for the epoch, two for files that are not used any more.
 	for (int i = 0; i < 6; i++)
 		thread_sleep_ns(1000000000ull / TICK_HZ);

@@ -6,6 +6,7 @@
 
 #include "fs/fs_context.h"
 #include "kernel/lib/string.h"
+#include "mm/arena.h"
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
@@ -89,6 +90,8 @@ s64 sys_umount2(const struct syscall_args *args)
 	err = user_path_get(&p, UVA(args->a[0]));
 	if (err)
 		return err;
+	// What programs unmapped a moment ago holds its file for some ticks (MAP_DAXVM_EPHEMERAL).
+	arena_settle();
 	err = vfs_unmount(p.str);
 	user_path_put(&p);
 	return err;
