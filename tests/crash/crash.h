@@ -238,7 +238,7 @@ enum call {
 	CALL_MMAP_TAIL, // the same behind the end, in the last page
 	CALL_SETATTR,   // a: PTFS_ATTR_*
 	CALL_TOUCH,
-	CALL_READ,        // atime of path; then path2 is touched, whose fence makes both durable
+	CALL_READ,        // atime
 	CALL_ZERO_UNLINK, // zeros through a mapping, no msync; then unlink
 	CALL_UNLINK_OPEN, // unlink, then write and truncate what is still open
 	CALL_TMPFILE,     // b: bytes written; path2: a name in the directory `path` that it gets

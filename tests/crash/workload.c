@@ -94,7 +94,7 @@ const struct op ops[] = {
 	{ "crash", CALL_CRASH, A, NULL, NULL, 0, 0 },
 	{ "move", CALL_REMOUNT, A, NULL, NULL, BASE(1), 0 },
 	{ "rebase", CALL_REBASE, A, NULL, NULL, 0, 0 },
-	{ "read", CALL_READ, A, "/a", "/b", 0, 0 },
+	{ "read", CALL_READ, A, "/a", NULL, 0, 0 },
 };
 
 unsigned op_count(void)
