@@ -345,17 +345,20 @@ static u32 type_guess(struct fix *x, const struct ptfs_dinode *d, u64 ino, u64 o
 	}
 }
 
-// Bytes of a symlink's target, 0: there is none.
+// Bytes of a symlink's target, 0: there is none. Up to PTFS_INLINE_BYTES it stands in the inode:
+// then direct[] is text, whatever block it might seem to name. A longer one stands in a block.
 static u64 target_bytes(const struct fix *x, const struct ptfs_dinode *d)
 {
 	const char *inside = (const char *)d->direct;
+	u64 e = le64(d->direct[0]), size = le64(d->size), bytes = 0;
 	struct ptfs_ref ref;
-	u64 e = le64(d->direct[0]);
 
+	if (size && size <= PTFS_INLINE_BYTES)
+		return strnlen(inside, PTFS_INLINE_BYTES);
 	if (!le64(d->root) && e && !ptfs_entry_decode(x->fs, e, PT_PTE, &ref) &&
 	    x->type[ref.off >> PTFS_CHUNK_SHIFT] == PTFS_CHUNK_META)
-		return strnlen(ptfs_at(x->fs, ref.off, PTFS_BLOCK), PTFS_BLOCK - 1);
-	return strnlen(inside, PTFS_INLINE_BYTES);
+		bytes = strnlen(ptfs_at(x->fs, ref.off, PTFS_BLOCK), PTFS_BLOCK - 1);
+	return bytes > PTFS_INLINE_BYTES ? bytes : strnlen(inside, PTFS_INLINE_BYTES);
 }
 
 static void word_mend(struct fix *x, struct ptfs_dinode *d, u64 ino, u64 off, size_t field,
