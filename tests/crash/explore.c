@@ -28,6 +28,7 @@ static const struct effort single_effort = { 10, 24, 100, 32, 48, 64, 4, 4, 4 };
 static const struct effort pair_effort = { 6, 6, 8, 6, 6, 256, 1, 3, 16 };
 static const struct effort quick_effort = { 5, 3, 3, 3, 3, 128, 0, 2, 32 };
 static const struct effort long_effort = { 10, 12, 40, 16, 24, 64, 2, 4, 8 };
+static const struct effort long_pair_effort = { 10, 20, 100, 32, 48, 64, 2, 4, 8 };
 static const struct effort mutate_effort = { 6, 6, 6, 6, 6, 64, 6, 5, 16 };
 
 static void sequence_name(char *out, size_t bytes, const struct op *const *list, unsigned n)
@@ -347,7 +348,7 @@ int main(int argc, char **argv)
 	phase("sequences", sequence_nr_run, strcmp(mode, "--quick") ? &long_effort : &pair_effort);
 	phase("pairs of calls", pair_run,
 	      !strcmp(mode, "--quick")  ? &quick_effort
-	      : !strcmp(mode, "--long") ? &long_effort
+	      : !strcmp(mode, "--long") ? &long_pair_effort
 					: &pair_effort);
 	return ex.totals->failures ? 1 : 0;
 }
