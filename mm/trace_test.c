@@ -4,7 +4,7 @@
 // (without seq it would find events that are half old, half new).
 //
 // The writer once went on until the reader said stop, and gave its turn away after each few events:
-// under -icount with two CPUs that took minutes.
+// that took minutes where the two CPUs are emulated in turns.
 #include "kernel/ktest.h"
 #include "kernel/lib/errno.h"
 #include "kernel/sched/thread.h"
@@ -63,8 +63,9 @@ KTEST(trace_keeps_the_newest)
 	EXPECT_EQ(s.events, 0);
 }
 
-// So many that the ring goes round while it is read. Without PAUSE: where an emulator runs CPUs in
-// turns, that would end the writer's turn and not the reader's.
+// So many that the ring goes round while it is read. The writer does without PAUSE, which ends its
+// turn where an emulator runs CPUs in turns; the reader gives its turn away after each look (its
+// short sleeps once did not, and the writer was never emulated again).
 #define WRITTEN (40ull * TRACE_RING)
 
 static void writer(void *arg)

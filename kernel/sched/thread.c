@@ -185,6 +185,7 @@ static int sleep_until(u64 deadline_ns, bool interruptible)
 {
 	struct thread *t = thread_current();
 	struct sleeper s = { .thread = t };
+	bool blocked = false;
 	int ret = 0;
 
 	timer_init(&s.timer, sleep_over);
@@ -198,9 +199,14 @@ static int sleep_until(u64 deadline_ns, bool interruptible)
 			break;
 		}
 		sched_block();
+		blocked = true;
 	}
 	sched_cancel_sleep();
 	timer_cancel(&s.timer);
+	// Over before it began: a loop around short sleeps waits for somebody all the same. An
+	// emulator that runs its CPUs in turns would give them all to this one (thread_yield).
+	if (!blocked)
+		thread_yield();
 	return ret;
 }
 
