@@ -147,7 +147,9 @@ struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, 
 	for (d = *bucket(parent, hash); d; d = d->hash_next)
 		if (d->hash == hash && d->parent == parent && d->name_len == len &&
 		    equal(d->name, name, len)) {
-			d->flags |= DENTRY_USED;
+			// Found often: the line stays where it is read.
+			if (!(d->flags & DENTRY_USED))
+				d->flags |= DENTRY_USED;
 			return d;
 		}
 	return NULL;

@@ -95,13 +95,13 @@ struct chunk {
 	struct slot *slots; // SLOTS_PER_CHUNK of them; NULL: not made yet [atomic]
 };
 
-// An object of which an arena has a reference.
+// An object of which an arena has a reference. A line each: CPUs count at the same time.
 struct held {
 	struct held *next;
 	struct vm_object *object;
 	u32 slots; // in use by slots of the arena
 	u32 ticks; // that it was not used
-};
+} __cacheline;
 
 struct arena {
 	struct aspace *as;

@@ -44,7 +44,7 @@ struct want {
 };
 
 // Rights of an entry by PROT_* (an index of eight), with what marks it as a file's.
-static u64 rights_of[8];
+static u64 rights_of[8] __read_mostly;
 
 void arena_map_init(void)
 {
@@ -230,15 +230,22 @@ u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, uns
 
 // ---- The slow way -------------------------------------------------------------------------------
 
+// Stores only what changed: the fast paths of other CPUs read these lines.
+static void set_root(struct vm_object *o, u64 root)
+{
+	if (READ_ONCE(o->root_word) != root)
+		__atomic_store_n(&o->root_word, root, __ATOMIC_RELEASE);
+}
+
 static void publish_root(struct vm_object *o, const struct vm_table *t)
 {
 	if (t->kind == VM_TABLE_DIRECT) {
 		for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++)
-			pte_write(&o->direct[i], t->direct[i]);
-		__atomic_store_n(&o->root_word, vm_root_word((pte_t){ 0 }, PT_PTE),
-				 __ATOMIC_RELEASE);
+			if (pte_read(&o->direct[i]).bits != t->direct[i].bits)
+				pte_write(&o->direct[i], t->direct[i]);
+		set_root(o, vm_root_word((pte_t){ 0 }, PT_PTE));
 	} else if (t->kind == VM_TABLE_ENTRY && pte_present(t->entry)) {
-		__atomic_store_n(&o->root_word, vm_root_word(t->entry, t->level), __ATOMIC_RELEASE);
+		set_root(o, vm_root_word(t->entry, t->level));
 	}
 }
 
@@ -334,9 +341,11 @@ static int map_slow(struct aspace *as, const struct want *w, u64 *va)
 	int err;
 
 	// Before a slot shows it: a revoke that comes later looks at the arenas, one that is under
-	// way is over when the lock is had.
-	WRITE_ONCE(o->ever_mapped, true);
-	__atomic_store_n(&o->ever_ephemeral, true, __ATOMIC_SEQ_CST);
+	// way is over when the lock is had. Once true, they stay so.
+	if (!READ_ONCE(o->ever_mapped))
+		WRITE_ONCE(o->ever_mapped, true);
+	if (!READ_ONCE(o->ever_ephemeral))
+		__atomic_store_n(&o->ever_ephemeral, true, __ATOMIC_SEQ_CST);
 	rwlock_read_lock(&o->map_lock);
 	err = look_up(w, &c, &given);
 	*va = err ? 0 : map_here(as->arenas, as, w, c, &given);

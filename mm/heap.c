@@ -43,6 +43,7 @@ struct slab {
 };
 _Static_assert(sizeof(struct slab) <= SLAB_HEADER, "header must leave objects aligned");
 
+// A line each, so that sizes do not hinder one another.
 struct slab_cache {
 	struct spinlock lock;
 	const char *name;
@@ -51,7 +52,7 @@ struct slab_cache {
 	u16 count;           // objects in a slab
 	u16 spare;           // slabs with no object in use, 0 or 1 [lock]
 	struct list partial; // [lock]
-};
+} __cacheline;
 
 #define LADDER(i, n)                                                                               \
 	[i] = { .lock = SPINLOCK_INIT(RANK_HEAP),                                                  \

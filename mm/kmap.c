@@ -35,9 +35,9 @@
 #define TOP_READY GIB(1024)        // windows below this address can always be added
 
 static struct spinlock kmap_lock = SPINLOCK_INIT(RANK_KMAP);
-static pte_t *kernel_root; // [kmap_lock]; NULL until kmap_init
-static bool have_frames;   // frame_init is done: tables come from there
-static bool top_fixed;     // I3 [kmap_lock]
+static pte_t *kernel_root __read_mostly; // [kmap_lock]; NULL until kmap_init
+static bool have_frames;                 // frame_init is done: tables come from there
+static bool top_fixed;                   // I3 [kmap_lock]
 
 static const pte_t *kmap_table(const struct pt_space *s, pte_t e, int level)
 {

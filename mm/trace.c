@@ -28,7 +28,7 @@ struct ring {
 	u64 first; // events before it are forgotten [atomic]
 } __cacheline;
 
-bool trace_on;
+bool trace_on __read_mostly;
 static struct ring rings[CPU_MAX];
 
 void trace_write(enum trace_kind kind, u16 id, u64 at_ns, u64 value)

@@ -72,13 +72,13 @@ struct vm_object {
 	struct rwlock map_lock;    // RANK_MAPPING
 	struct spinlock vmas_lock; // RANK_OBJECT
 	struct list vmas;          // all mappings of it, of every address space [vmas_lock]
-	u32 revoking;              // raised while a revoke runs [atomic]
 	u32 zero_maps;             // sticky: zero pages were ever mapped for holes [atomic]
 	bool ever_mapped;          // sticky: a file that never was needs no revoke
 	bool ever_ephemeral;       // sticky: ... by an arena's slot [atomic]
 	// What ephemeral mappings read: the root that the file's table had when it was asked last,
 	// as far as it was ready; 0: ask. Set with map_lock held shared, 0 from vm_revoke_begin on.
 	u64 root_word __cacheline;      // vm_root_word [atomic]
+	u32 revoking;                   // raised while a revoke runs [atomic]
 	pte_t direct[VM_DIRECT_BLOCKS]; // with level PT_PTE: the direct entries [atomic]
 };
 

@@ -30,7 +30,7 @@ static enum {
 	WRITE_BACK_CLWB,
 	WRITE_BACK_CLFLUSHOPT,
 	WRITE_BACK_CLFLUSH,
-} write_back = WRITE_BACK_CLFLUSH;
+} write_back __read_mostly = WRITE_BACK_CLFLUSH;
 
 static u8 *alias(phys_t p)
 {

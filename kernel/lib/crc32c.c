@@ -55,7 +55,7 @@ u32 crc32c_by_table(u32 crc, const void *data, size_t len)
 	return ~crc;
 }
 
-static crc32c_fn *way = crc32c_by_table; // set once, before there is a second CPU
+static crc32c_fn *way __read_mostly = crc32c_by_table; // set once, before there is a second CPU
 
 void crc32c_use(crc32c_fn *fn)
 {

@@ -77,4 +77,6 @@ typedef struct {
 #define __printf(f, a)  __attribute__((format(printf, f, a)))
 #define __cacheline     __attribute__((aligned(64)))
 #define __section(name) __attribute__((section(name)))
-#define __unused        __attribute__((unused))
+// Read by every CPU, written hardly ever: not on a line with what is written (linker.ld).
+#define __read_mostly __section(".data.read_mostly")
+#define __unused      __attribute__((unused))

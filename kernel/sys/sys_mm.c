@@ -88,7 +88,8 @@ static int check_file(struct file *f, struct map_request *req)
 	    (req->flags & ~(MAP_VALIDATE_KNOWN | (can_sync(o) ? MAP_SYNC : 0u))))
 		return -EOPNOTSUPP;
 	req->object = o;
-	__atomic_store_n(&f->map_object, o, __ATOMIC_RELEASE);
+	if (READ_ONCE(f->map_object) != o) // others read it to map
+		__atomic_store_n(&f->map_object, o, __ATOMIC_RELEASE);
 	return 0;
 }
 

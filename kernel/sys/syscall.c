@@ -19,7 +19,7 @@
 #include "mm/heap.h"
 #include "mm/trace.h"
 
-static u32 *counts[CPU_MAX]; // SYSCALL_MAX each
+static u32 *counts[CPU_MAX] __read_mostly; // SYSCALL_MAX each
 
 // Calls that begin again after a signal whose handler has SA_RESTART, and after one without a
 // handler (signal(7)). The others report EINTR.

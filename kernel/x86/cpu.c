@@ -17,7 +17,7 @@
 #include "kernel/x86/trap_internal.h"
 
 struct cpu cpus[CPU_MAX];
-struct cpu_features cpu_features;
+struct cpu_features cpu_features __read_mostly;
 
 static u8 boot_ist_area[IST_AREA_BYTES] __attribute__((aligned(16)));
 

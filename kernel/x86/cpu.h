@@ -20,13 +20,14 @@ struct cpu {
 	u32 preempt_count;      // gs:32 nesting of preempt_disable
 	u32 need_resched;       // gs:36
 	u32 index;              // 0 .. cpu_count() - 1; 0 is the boot CPU
+	u32 irq_depth;          // > 0: in an interrupt handler
+	u64 lock_ranks;         // bit set of spinlock ranks held (debug build)
+	// What other CPUs read, on a line that this one seldom writes.
+	struct aspace *loaded_as __cacheline; // whose tables CR3 holds; NULL: the kernel's own
 	u32 apic_id;
-	u32 irq_depth; // > 0: in an interrupt handler
-	u32 online;    // set by the CPU itself when it can take interrupts
+	u32 online; // set by the CPU itself when it can take interrupts
 	u64 idle_since_ns;
-	struct aspace *loaded_as; // whose tables CR3 holds; NULL: the kernel's own
-	u64 lock_ranks;           // bit set of spinlock ranks held (debug build)
-	void *arch;               // GDT, TSS and the like (kernel/x86/gdt.c)
+	void *arch; // GDT, TSS and the like (kernel/x86/gdt.c)
 } __cacheline;
 
 // loaded_as between two address spaces: counts for every one.

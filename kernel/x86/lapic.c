@@ -47,9 +47,9 @@ enum lapic_register {
 #define CALIBRATE_US     2000
 
 static volatile u32 *regs;
-static bool x2apic;
+static bool x2apic __read_mostly;
 static u32 ticks_per_period; // of the timer, for one TICK_HZ period; 0 until calibrated
-static void (*tick)(void);
+static void (*tick)(void) __read_mostly;
 
 static u32 lapic_read(enum lapic_register r)
 {

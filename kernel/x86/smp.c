@@ -50,7 +50,7 @@ static struct {
 	u64 callers; // bit per CPU whose slot is to be run here [atomic]
 } __cacheline inbox[CPU_MAX];
 
-static unsigned nr_cpus = 1;
+static unsigned nr_cpus __read_mostly = 1;
 static void (*ap_entry)(void);
 
 unsigned cpu_count(void)

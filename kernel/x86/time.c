@@ -43,10 +43,10 @@ enum {
 	CMOS_STATUS_B = 11
 };
 
-static u64 tsc_hz;        // 0 until calibrated
-static u64 ns_per_tsc_32; // nanoseconds per tick, 32 fraction bits
-static u64 tsc_at_start;
-static u64 wall_at_start_ns; // 1970-based
+static u64 tsc_hz __read_mostly;        // 0 until calibrated
+static u64 ns_per_tsc_32 __read_mostly; // nanoseconds per tick, 32 fraction bits
+static u64 tsc_at_start __read_mostly;
+static u64 wall_at_start_ns __read_mostly; // 1970-based
 
 static u64 tsc_to_ns(u64 tsc)
 {

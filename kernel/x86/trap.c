@@ -42,12 +42,12 @@ static bool no_calls(struct trapframe *tf)
 	return trap_finish_syscall(tf);
 }
 
-bool (*trap_syscall_fn)(struct trapframe *tf) = no_calls;
+bool (*trap_syscall_fn)(struct trapframe *tf) __read_mostly = no_calls;
 
-static trap_handler handlers[256];
-static trap_handler user_fault, user_return, nmi;
-static void (*preempt)(void);
-u8 trap_smap;
+static trap_handler handlers[256] __read_mostly;
+static trap_handler user_fault __read_mostly, user_return __read_mostly, nmi __read_mostly;
+static void (*preempt)(void) __read_mostly;
+u8 trap_smap __read_mostly;
 
 static const char *const names[VECTOR_EXCEPTIONS] = {
 	"divide error",
