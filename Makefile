@@ -48,7 +48,7 @@ endif
 .SECONDARY:
 .DEFAULT_GOAL := all
 .PHONY: all help clean kernel user initrd iso image deps run exec exec-run gdb bochs bochs-debug \
-	check-host check test test-long fuzz bench profile lint format docs
+	check-host check test test-long fuzz bench profile conflicts lint format docs
 
 all: kernel user initrd ## everything that a boot needs
 
@@ -364,6 +364,17 @@ crash: $(CRASH) ## the crash explorer: all single calls and pairs, ten minutes
 $(BUILD)/pmtrace.so: tools/pmtrace.c
 	$(Q)mkdir -p $(@D); $(CC) -std=gnu17 -shared -fPIC -O2 $(WARN) -o $@ $<
 
+# Records which cache lines each CPU uses, and what the guest does meanwhile.
+CONFLICTS := $(BUILD)/conflicts.so $(BUILD)/conflicts/calls
+
+$(BUILD)/conflicts.so: tests/conflicts/record.c tests/conflicts/mark.h Makefile
+	$(call say,HOSTCC)
+	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -O2 $(WARN) -I. -o $@ $<
+
+$(BUILD)/conflicts/calls: tests/conflicts/calls.c tests/conflicts/mark.h user/daxvm.h Makefile
+	$(call say,UCC)
+	$(Q)mkdir -p $(@D); $(MUSL_CC) -std=gnu17 -O2 -g -static -pthread $(WARN) -I. -o $@ $<
+
 # With a tenth of the fuzzer's executions.
 check-host: $(HTEST) ## host tests only
 	$(Q)PTFS_FUZZ=$${PTFS_FUZZ:-20000} tests/prove $(HTEST)
@@ -375,7 +386,7 @@ test: $(BIGTOOL) $(FUSETOOL)
 PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
 test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
-	$(CRASH) ## all suites
+	$(CRASH) $(CONFLICTS) ## all suites
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
@@ -419,6 +430,9 @@ profile: export DAX64_CMD = $(value CMD)
 profile: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(BUILD)/profile-count.so $(NEEDED_IMAGE) ## instructions of CMD by kernel function; OPS= divides, LESS= is taken off
 	$(Q)tools/profile/profile $(if $(OPS),--ops $(OPS)) $(if $(TOP),--top $(TOP)) \
 		$(if $(LESS),--less "$(LESS)") $(IMAGE:%=--image %)
+
+conflicts: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(HTOOL) $(CONFLICTS) ## cache lines that calls of two CPUs share; PAIRS='A A+B' and SMP= choose
+	$(Q)tools/conflicts $(if $(SMP),--cpus $(SMP)) $(PAIRS)
 
 $(BUILD)/profile-%.so: tools/profile/%.c
 	$(call say,HOSTCC)
