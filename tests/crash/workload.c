@@ -179,8 +179,12 @@ static const char *const sequences[][10] = {
 	{ "fallocate leaf", "punch in leaf", "refill leaf", "write at 36K", "truncate sparse" },
 	{ "fallocate leaf", "truncate in leaf", "append to tree", "truncate sparse" },
 	// Blocks that are zeroed ahead of their use: of a file that goes, for files that come.
-	{ "unlink direct", "zero free blocks", "write into hole", "create", "fallocate new" },
-	{ "unlink tree", "zero free blocks", "append 7", "zero free blocks", "write behind a gap" },
+	// (The append makes a chunk the CPU's own, which is zeroed first and taken from next.)
+	{ "unlink tree", "append", "zero free blocks", "write into hole", "create",
+	  "fallocate new" },
+	{ "append", "zero free blocks", "mmap store into hole" },
+	{ "append", "zero free blocks", "create", "fallocate new" },
+	{ "append", "zero free blocks", "write into hole" },
 	// A table page is free, and the next call takes it at once.
 	{ "truncate to direct", "write at 36K" },
 };
