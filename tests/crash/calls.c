@@ -457,8 +457,7 @@ static int do_rebase(const struct op *op)
 
 static int do_prezero(const struct op *op)
 {
-	medium_cpu =
-		1; // nobody else's fence waits for what the thread in the background has stored
+	medium_cpu = 1; // nobody else's fence waits for what it stores in the background
 	ptfs_prezero(fs, op->a);
 	medium_cpu = 0;
 	return 0;
