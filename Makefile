@@ -154,7 +154,7 @@ $(BUILD)/user/%: user/%.c Makefile
 # ---- On the host: pure modules and ptfs, for the tests (under sanitizers) and for the tools ------
 
 # Everything that compiles outside the kernel. Programs link what they use.
-HSRC  := kernel/lib/ptcursor.c kernel/lib/crc32c.c kernel/lib/printf.c drivers/nvdimm/nfit.c drivers/acpi/acpi_parse.c \
+HSRC  := kernel/lib/ptcursor.c kernel/lib/mca.c kernel/lib/crc32c.c kernel/lib/printf.c drivers/nvdimm/nfit.c drivers/acpi/acpi_parse.c \
 	kernel/lib/avltree.c mm/vma.c mm/buddy.c mm/heap.c \
 	fs/cpio.c fs/tty_ldisc.c kernel/proc/elf.c \
 	$(filter-out %_test.c,$(wildcard fs/ptfs/*.c)) $(wildcard user/ptfs/*.c)

@@ -30,6 +30,7 @@
 #include "kernel/panic.h"
 #include "kernel/sched/epoch.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/mce.h"
 #include "kernel/x86/msr.h"
 #include "kernel/x86/smp.h"
 #include "kernel/x86/time.h"
@@ -408,6 +409,7 @@ static void tick(void)
 
 	timer_run();
 	epoch_tick();
+	mce_tick();
 	if (READ_ONCE(rq->nr_ready) == 0)
 		return;
 	if (t == &rq->idle || time_now_ns() - t->slice_start_ns >= SLICE_NS)

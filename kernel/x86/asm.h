@@ -393,6 +393,13 @@ static inline void asm_fpu_init(void)
 	".quad " from ", " to "\n\t"                                                               \
 	".popsection\n\t"
 
+// The same for a machine check at the instruction: the memory that it reads has failed. It must not
+// be tried again, which would be another machine check; so the way on is often another one.
+#define ASM_MCTABLE(from, to)                                                                      \
+	".pushsection mctable, \"a\"\n\t"                                                          \
+	".quad " from ", " to "\n\t"                                                               \
+	".popsection\n\t"
+
 // Read a word that may not be there. False: it is not.
 static inline bool asm_read_word(u64 va, u64 *out)
 {
@@ -422,8 +429,9 @@ static inline void asm_clac(void)
 	__asm__ volatile("clac" : : : "memory", "cc");
 }
 
-// Copy where one side is user memory that may not be there. Returns the bytes not copied: words
-// first; a word that cannot be copied is tried again byte by byte, so the count is exact.
+// Copy where one side is user memory that may not be there, or the source is memory that may fail.
+// Returns the bytes not copied: words first; a word that cannot be copied is tried again byte by
+// byte, so the count is exact. Not after a machine check: then a word counts as a whole.
 static inline size_t asm_copy_user(void *dst, const void *src, size_t bytes)
 {
 	size_t left = bytes >> 3, tail = bytes & 7;
@@ -434,7 +442,9 @@ static inline size_t asm_copy_user(void *dst, const void *src, size_t bytes)
 			 "jmp 4f\n"
 			 "3: lea (%[tail], %[left], 8), %[left]\n\t"
 			 "jmp 2b\n"
+			 "5: lea (%[tail], %[left], 8), %[left]\n"
 			 "4:\n\t" ASM_EXTABLE("1b", "3b") ASM_EXTABLE("2b", "4b")
+				 ASM_MCTABLE("1b", "5b") ASM_MCTABLE("2b", "4b")
 			 : "+D"(dst), "+S"(src), [left] "+c"(left)
 			 : [tail] "r"(tail)
 			 : "memory");
@@ -467,7 +477,7 @@ static inline bool asm_user_load32(u32 *out, const u32 *src)
 
 	__asm__ volatile("1: movl (%2), %1\n\t"
 			 "movb $1, %0\n"
-			 "2:\n\t" ASM_EXTABLE("1b", "2b")
+			 "2:\n\t" ASM_EXTABLE("1b", "2b") ASM_MCTABLE("1b", "2b")
 			 : "+q"(ok), "+r"(v)
 			 : "r"(src)
 			 : "memory");
@@ -482,7 +492,7 @@ static inline bool asm_user_cmpxchg32(u32 *dst, u32 *old, u32 new)
 
 	__asm__ volatile("1: lock cmpxchgl %[new], (%[dst])\n\t"
 			 "movb $1, %[ok]\n"
-			 "2:\n\t" ASM_EXTABLE("1b", "2b")
+			 "2:\n\t" ASM_EXTABLE("1b", "2b") ASM_MCTABLE("1b", "2b")
 			 : [ok] "+q"(ok), "+a"(*old)
 			 : [new] "r"(new), [dst] "r"(dst)
 			 : "memory", "cc");
@@ -500,40 +510,48 @@ static inline size_t asm_copy_user_nt(void *dst, const void *src, size_t words)
 
 	src = (const u8 *)src + words * 8;
 	dst = (u8 *)dst + words * 8;
-	__asm__ volatile("test %[at], %[at]\n\t"
-			 "jg 10f\n"
-			 "1: mov -64(%[src], %[at]), %[a]\n"
-			 "2: mov -56(%[src], %[at]), %[b]\n"
-			 "3: mov -48(%[src], %[at]), %[c]\n"
-			 "4: mov -40(%[src], %[at]), %[d]\n\t"
-			 "movnti %[a], -64(%[dst], %[at])\n\t"
-			 "movnti %[b], -56(%[dst], %[at])\n\t"
-			 "movnti %[c], -48(%[dst], %[at])\n\t"
-			 "movnti %[d], -40(%[dst], %[at])\n"
-			 "5: mov -32(%[src], %[at]), %[a]\n"
-			 "6: mov -24(%[src], %[at]), %[b]\n"
-			 "7: mov -16(%[src], %[at]), %[c]\n"
-			 "8: mov -8(%[src], %[at]), %[d]\n\t"
-			 "movnti %[a], -32(%[dst], %[at])\n\t"
-			 "movnti %[b], -24(%[dst], %[at])\n\t"
-			 "movnti %[c], -16(%[dst], %[at])\n\t"
-			 "movnti %[d], -8(%[dst], %[at])\n\t"
-			 "add $64, %[at]\n\t"
-			 "jle 1b\n"
-			 "10: sub $64, %[at]\n\t"
-			 "jz 12f\n"
-			 "11: mov (%[src], %[at]), %[a]\n\t"
-			 "movnti %[a], (%[dst], %[at])\n\t"
-			 "add $8, %[at]\n\t"
-			 "jnz 11b\n"
-			 "12:\n\t" ASM_EXTABLE("1b", "10b") ASM_EXTABLE("2b", "10b")
-				 ASM_EXTABLE("3b", "10b") ASM_EXTABLE("4b", "10b")
-					 ASM_EXTABLE("5b", "10b") ASM_EXTABLE("6b", "10b")
-						 ASM_EXTABLE("7b", "10b") ASM_EXTABLE("8b", "10b")
-							 ASM_EXTABLE("11b", "12b")
-			 : [at] "+r"(at), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
-			 : [src] "r"(src), [dst] "r"(dst)
-			 : "memory", "cc");
+	__asm__ volatile(
+		"test %[at], %[at]\n\t"
+		"jg 10f\n"
+		"1: mov -64(%[src], %[at]), %[a]\n"
+		"2: mov -56(%[src], %[at]), %[b]\n"
+		"3: mov -48(%[src], %[at]), %[c]\n"
+		"4: mov -40(%[src], %[at]), %[d]\n\t"
+		"movnti %[a], -64(%[dst], %[at])\n\t"
+		"movnti %[b], -56(%[dst], %[at])\n\t"
+		"movnti %[c], -48(%[dst], %[at])\n\t"
+		"movnti %[d], -40(%[dst], %[at])\n"
+		"5: mov -32(%[src], %[at]), %[a]\n"
+		"6: mov -24(%[src], %[at]), %[b]\n"
+		"7: mov -16(%[src], %[at]), %[c]\n"
+		"8: mov -8(%[src], %[at]), %[d]\n\t"
+		"movnti %[a], -32(%[dst], %[at])\n\t"
+		"movnti %[b], -24(%[dst], %[at])\n\t"
+		"movnti %[c], -16(%[dst], %[at])\n\t"
+		"movnti %[d], -8(%[dst], %[at])\n\t"
+		"add $64, %[at]\n\t"
+		"jle 1b\n"
+		"10: sub $64, %[at]\n\t"
+		"jz 12f\n"
+		"11: mov (%[src], %[at]), %[a]\n\t"
+		"movnti %[a], (%[dst], %[at])\n\t"
+		"add $8, %[at]\n\t"
+		"jnz 11b\n\t"
+		"jmp 12f\n"
+		"13: sub $64, %[at]\n" // the block that failed counts as not copied
+		"12:\n\t" ASM_EXTABLE("1b", "10b") ASM_EXTABLE("2b", "10b") ASM_EXTABLE("3b", "10b")
+			ASM_EXTABLE("4b", "10b") ASM_EXTABLE("5b", "10b") ASM_EXTABLE("6b", "10b")
+				ASM_EXTABLE("7b", "10b") ASM_EXTABLE("8b", "10b") ASM_EXTABLE(
+					"11b", "12b") ASM_MCTABLE("1b", "13b")
+					ASM_MCTABLE("2b", "13b") ASM_MCTABLE("3b", "13b")
+						ASM_MCTABLE("4b", "13b") ASM_MCTABLE("5b", "13b")
+							ASM_MCTABLE("6b", "13b") ASM_MCTABLE("7b",
+											     "13b")
+								ASM_MCTABLE("8b", "13b")
+									ASM_MCTABLE("11b", "12b")
+		: [at] "+r"(at), [a] "=&r"(a), [b] "=&r"(b), [c] "=&r"(c), [d] "=&r"(d)
+		: [src] "r"(src), [dst] "r"(dst)
+		: "memory", "cc");
 	return (size_t)-at / 8;
 }
 

@@ -13,6 +13,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/gdt.h"
+#include "kernel/x86/mce.h"
 #include "kernel/x86/msr.h"
 #include "kernel/x86/trap_internal.h"
 
@@ -64,6 +65,7 @@ static void read_features(struct cpu_features *f)
 		x8 = asm_cpuid(0x80000008, 0);
 	f->mce = r1.edx & BIT(7);
 	f->pge = r1.edx & BIT(13);
+	f->mca = f->mce && (r1.edx & BIT(14));
 	f->clflush = r1.edx & BIT(19);
 	f->pcid = r1.ecx & BIT(17);
 	f->sse42 = r1.ecx & BIT(20);
@@ -112,6 +114,7 @@ static void set_control_registers(const struct cpu_features *f)
 	cr4 |= f->umip ? CR4_UMIP : 0;
 	cr4 |= f->smep ? CR4_SMEP : 0;
 	cr4 |= f->smap ? CR4_SMAP : 0;
+	mce_init_cpu(); // before a machine check can come
 	asm_write_cr4(cr4);
 	asm_write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
 	asm_fpu_init();

@@ -109,7 +109,9 @@ trap_stubs:
 	push v
 %if v == 1
 	jmp strict near trap_debug
-%elif v == 2 || v == 8 || v == 18
+%elif v == 18
+	jmp strict near trap_debug
+%elif v == 2 || v == 8
 	jmp strict near trap_paranoid
 %else
 	jmp strict near trap_common
@@ -136,8 +138,8 @@ trap_common:
 	add rsp, 16
 	iretq
 
-; #DB, on a stack of the interrupt stack table. One from user mode is an ordinary trap, whose
-; handler may sleep: its frame moves to the thread's stack (I3).
+; #DB and #MC, on a stack of the interrupt stack table each. One from user mode is an ordinary trap,
+; whose handler may sleep: its frame moves to the thread's stack (I3).
 trap_debug:
 	test byte [rsp + 24], 3		; CS
 	jz trap_paranoid
@@ -156,7 +158,7 @@ trap_debug:
 	mov rdi, [rdi]
 	jmp trap_common.enter
 
-; NMI, #DF, #MC, and #DB from the kernel: on a stack of the table, from anywhere (I2).
+; NMI, #DF, and #DB and #MC from the kernel: on a stack of the table, from anywhere (I2).
 trap_paranoid:
 	cld
 	PUSH_REGISTERS

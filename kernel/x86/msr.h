@@ -7,6 +7,13 @@
 #include "kernel/lib/types.h"
 
 #define MSR_APIC_BASE      0x1b
+#define MSR_MCG_CAP        0x179
+#define MSR_MCG_STATUS     0x17a
+#define MSR_MCG_CTL        0x17b
+#define MSR_MC_CTL(bank)   (0x400u + 4 * (bank))
+#define MSR_MC_STATUS(b)   (0x401u + 4 * (b))
+#define MSR_MC_ADDR(bank)  (0x402u + 4 * (bank))
+#define MSR_MC_MISC(bank)  (0x403u + 4 * (bank))
 #define MSR_X2APIC         0x800 // first of the x2APIC registers
 #define MSR_EFER           0xc0000080
 #define MSR_STAR           0xc0000081

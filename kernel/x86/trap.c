@@ -7,7 +7,8 @@
 //
 // Invariants:
 //   I1 all gates switch interrupts off; exceptions switch them on again here if they were on,
-//      except page faults, whose handler must read CR2 first.
+//      except page faults, whose handler must read CR2 first, and machine checks, whose handler
+//      must read this CPU's banks first.
 //   I2 a frame goes to user mode only through finish_user(), which forces what user code must not
 //      choose: selectors, privileged flags, a canonical rip.
 //
@@ -20,6 +21,7 @@
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/gdt.h"
 #include "kernel/x86/irq.h"
+#include "kernel/x86/mce.h"
 #include "kernel/x86/msr.h"
 #include "kernel/x86/trap_internal.h"
 
@@ -113,15 +115,26 @@ void trap_set_nmi(trap_handler fn)
 	nmi = fn;
 }
 
-bool trap_fixup(struct trapframe *tf)
+static bool go_on_elsewhere(struct trapframe *tf, const struct extable_entry *e,
+			    const struct extable_entry *end)
 {
-	for (const struct extable_entry *e = extable_start; e < extable_end; e++) {
+	for (; e < end; e++) {
 		if (e->from == tf->rip) {
 			tf->rip = e->to;
 			return true;
 		}
 	}
 	return false;
+}
+
+bool trap_fixup(struct trapframe *tf)
+{
+	return go_on_elsewhere(tf, extable_start, extable_end);
+}
+
+bool trap_fixup_memory(struct trapframe *tf)
+{
+	return go_on_elsewhere(tf, mctable_start, mctable_end);
 }
 
 static bool user_address(u64 va)
@@ -155,7 +168,8 @@ static void exception(struct trapframe *tf)
 		tf->error = 0;
 	}
 	fn = handlers[tf->vector];
-	if (tf->vector != TRAP_PAGE_FAULT && (tf->rflags & RFLAGS_IF))
+	if (tf->vector != TRAP_PAGE_FAULT && tf->vector != TRAP_MACHINE_CHECK &&
+	    (tf->rflags & RFLAGS_IF))
 		asm_sti();
 	if (probe_failed(tf))
 		return;
@@ -237,6 +251,8 @@ void trap_dispatch_paranoid(struct trapframe *tf)
 {
 	if (tf->vector == TRAP_NMI && nmi)
 		nmi(tf);
+	else if (tf->vector == TRAP_MACHINE_CHECK)
+		mce_in_kernel(tf);
 	else if (tf->vector == TRAP_DEBUG && tf->rip == (u64)syscall_entry)
 		tf->rflags &= ~RFLAGS_TF; // entry.asm, I2
 	else
@@ -286,6 +302,7 @@ void trap_init(void)
 	set_gate(TRAP_DOUBLE_FAULT, IST_DOUBLE_FAULT, GATE_INTERRUPT);
 	set_gate(TRAP_MACHINE_CHECK, IST_MACHINE_CHECK, GATE_INTERRUPT);
 	set_gate(TRAP_BREAKPOINT, IST_NONE, GATE_INTERRUPT | GATE_USER);
+	trap_set_handler(TRAP_MACHINE_CHECK, mce_from_user);
 	trap_smap = cpu_features.smap;
 	trap_load_idt();
 }

@@ -112,3 +112,6 @@ int irq_register(unsigned irq, void (*fn)(void *arg), void *arg) __must_check;
 // Exception-table fixup: code that may fault on a user address names where to continue. True if
 // tf->rip was in the table and has been redirected.
 bool trap_fixup(struct trapframe *tf);
+// The same for a machine check at an instruction that copies from memory which may fail. In its
+// context.
+bool trap_fixup_memory(struct trapframe *tf);

@@ -30,6 +30,7 @@ struct extable_entry {
 	u64 from, to;
 };
 extern const struct extable_entry extable_start[], extable_end[];
+extern const struct extable_entry mctable_start[], mctable_end[]; // where memory may fail
 
 // Called by entry.asm. `paranoid`: on a stack of its own, perhaps in the midst of an entry; no
 // locks.
