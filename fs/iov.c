@@ -38,9 +38,9 @@ static size_t copy_piece(const struct iov_iter *it, enum iov_op op, void *kernel
 	u64 at = it->at;
 
 	if (!it->user) {
-		if (op == IOV_TO)
-			memcpy((void *)at, kernel, bytes);
-		else if (op == IOV_FROM)
+		if (op == IOV_TO) // from persistent memory, which may fail
+			return asm_copy_user((void *)at, kernel, bytes);
+		if (op == IOV_FROM)
 			memcpy(kernel, (void *)at, bytes);
 		else
 			memset((void *)at, 0, bytes);

@@ -4,6 +4,7 @@
 #include "kernel/main.h"
 
 #include "drivers/acpi/acpi.h"
+#include "drivers/nvdimm/poison.h"
 #include "drivers/nvdimm/region.h"
 #include "drivers/platform/iomem.h"
 #include "drivers/platform/vga.h"
@@ -75,6 +76,7 @@ static void init_thread(void *arg)
 	vfs_init();
 	tty_init();
 	arena_start();
+	poison_start();
 	initrd_unpack();
 	ptfs_glue_init();
 	crash_if_asked();
@@ -107,6 +109,7 @@ void main(u32 magic, phys_t info)
 	acpi_power_init();
 	iomem_init();
 	pmem_init();
+	poison_init();
 	madt_read(&apics);
 	if (bootparam_present("nosmp"))
 		apics.nr_cpus = 0;

@@ -122,4 +122,6 @@ int aspace_fault_in(struct aspace *as, uva_t addr, u64 len, bool write) __must_c
 // The page-fault handler; registers itself with x86. Sends nothing itself: an unresolved user fault
 // goes to the function set here (kernel/proc): signal number, si_code, faulting address.
 void fault_init(void);
+// By the same way; the current thread.
+void fault_send_signal(struct trapframe *tf, int sig, int code, uva_t addr);
 void fault_set_signal(void (*fn)(struct trapframe *tf, int sig, int code, uva_t addr));

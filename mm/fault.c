@@ -29,7 +29,6 @@
 
 #include "kernel/console.h"
 #include "kernel/lib/errno.h"
-#include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "kernel/sched/thread.h"
 #include "kernel/x86/asm.h"
@@ -44,11 +43,12 @@
 #include "mm/stat.h"
 #include "mm/vmobject.h"
 
-#define SIGBUS      7
-#define SIGSEGV     11
-#define SEGV_MAPERR 1
-#define SEGV_ACCERR 2
-#define BUS_ADRERR  2
+#define SIGBUS        7
+#define SIGSEGV       11
+#define SEGV_MAPERR   1
+#define SEGV_ACCERR   2
+#define BUS_ADRERR    2
+#define BUS_MCEERR_AR 4
 
 #define AROUND_PAGES 16u // an aligned group of 64 KiB, as Linux takes it
 
@@ -73,6 +73,13 @@ static void (*signal_fn)(struct trapframe *tf, int sig, int code, uva_t addr);
 void fault_set_signal(void (*fn)(struct trapframe *tf, int sig, int code, uva_t addr))
 {
 	signal_fn = fn;
+}
+
+void fault_send_signal(struct trapframe *tf, int sig, int code, uva_t addr)
+{
+	if (!signal_fn)
+		panic_trap(tf, "user fault at %#lx, and nobody to send a signal", addr.va);
+	signal_fn(tf, sig, code, addr);
 }
 
 // ---- One page -----------------------------------------------------------------------------------
@@ -126,8 +133,10 @@ static int install_private(struct fault *f, phys_t from)
 
 	if (frame.pa == PHYS_NONE.pa)
 		return -ENOMEM;
-	if (copy)
-		memcpy(phys_to_virt(frame), phys_to_virt(from), PAGE_SIZE);
+	if (copy && asm_copy_user(phys_to_virt(frame), phys_to_virt(from), PAGE_SIZE)) {
+		frame_put(frame); // the memory of `from` failed just now
+		return -EHWPOISON;
+	}
 	err = install(f, PT_PTE,
 		      pt_user_leaf(frame, PT_PTE, f->v->prot, true, PTE_OWNED | PTE_ANON));
 	if (err)
@@ -491,12 +500,11 @@ static void user_fault(struct trapframe *tf, u64 va, struct aspace *as)
 	if (!err)
 		return;
 	mm_count(fault_signal);
-	if (!signal_fn)
-		panic_trap(tf, "user fault at %#lx (%d), and nobody to send a signal", va, err);
 	if (err == -EFAULT || err == -EACCES)
-		signal_fn(tf, SIGSEGV, err == -EACCES ? SEGV_ACCERR : SEGV_MAPERR, UVA(va));
+		fault_send_signal(tf, SIGSEGV, err == -EACCES ? SEGV_ACCERR : SEGV_MAPERR, UVA(va));
 	else
-		signal_fn(tf, SIGBUS, BUS_ADRERR, UVA(va));
+		fault_send_signal(tf, SIGBUS, err == -EHWPOISON ? BUS_MCEERR_AR : BUS_ADRERR,
+				  UVA(va));
 }
 
 // The kernel touched a user address: a copy, unless it is a bug of ours. SMAP tells: copies set AC.

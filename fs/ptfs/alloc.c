@@ -219,20 +219,49 @@ static int take_slowly(struct ptfs_fs *fs, unsigned type, unsigned owner, bool z
 	return err;
 }
 
-int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
+static int take_any(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
 {
 	unsigned owner =
 		type == PTFS_CHUNK_DATA ? PTFS_OWNER_CPU(ptfs_cpu()) : PTFS_OWNER_TYPE(type);
 	struct ptfs_chunk *c;
 
-	if (ptfs_inject_nospace())
-		return -ENOSPC;
 	if (goal != PTFS_NOTHING && take_goal(fs, type, goal, out))
 		return 0;
 	c = ptfs_owned(fs, owner);
 	if (likely(c && take_owned(fs, c, owner, zeros, out)))
 		return 0;
 	return take_slowly(fs, type, owner, zeros, out);
+}
+
+static bool is_bad(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	phys_t first;
+
+	return unlikely(ptfs_bad_count()) && ptfs_bad_find(ptfs_pa(fs, off), len, &first);
+}
+
+// A block whose memory has failed is in use from now on, and nobody's.
+static void retire(struct ptfs_fs *fs, u64 off)
+{
+	struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
+
+	ptfs_mutex_lock(&c->lock);
+	ptfs_unclaim_locked(c, ptfs_block_index(off), 1);
+	ptfs_mutex_unlock(&c->lock);
+}
+
+int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
+{
+	int err;
+
+	if (ptfs_inject_nospace())
+		return -ENOSPC;
+	err = take_any(fs, type, goal, zeros, out);
+	while (!err && is_bad(fs, out->off, PTFS_BLOCK)) {
+		retire(fs, out->off);
+		err = take_any(fs, type, PTFS_NOTHING, zeros, out);
+	}
+	return err;
 }
 
 int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
@@ -245,12 +274,10 @@ int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
 	return err;
 }
 
-int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+static int take_chunk(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 {
 	struct ptfs_chunk *c;
 
-	if (ptfs_inject_nospace())
-		return -ENOSPC;
 	ptfs_mutex_lock(&fs->alloc_lock);
 	c = chunk_from_free(fs, PTFS_CHUNK_DATA, zeros);
 	if (c) {
@@ -265,6 +292,21 @@ int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 	}
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	return c ? 0 : -ENOSPC;
+}
+
+int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+{
+	int err;
+
+	if (ptfs_inject_nospace())
+		return -ENOSPC;
+	err = take_chunk(fs, zeros, out);
+	while (!err && is_bad(fs, out->off, PTFS_CHUNK)) {
+		// All but the bad blocks goes back: the chunk is not FREE any more, and not whole.
+		ptfs_space_free(fs, out->off, PTFS_CHUNK_BLOCKS);
+		err = take_chunk(fs, zeros, out);
+	}
+	return err;
 }
 
 // A chunk that its owner gives up: FREE if nothing is in it. alloc_lock held.
@@ -324,7 +366,7 @@ static void free_slowly(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first
 	ptfs_mutex_unlock(&fs->alloc_lock);
 }
 
-void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr)
+static void free_run(struct ptfs_fs *fs, u64 off, unsigned nr)
 {
 	struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
 	unsigned first = ptfs_block_index(off);
@@ -337,6 +379,25 @@ void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr)
 	ptfs_mutex_unlock(&c->lock);
 	if (!here)
 		free_slowly(fs, c, first, nr);
+}
+
+// What lies between bad blocks.
+static void free_good(struct ptfs_fs *fs, u64 off, unsigned nr)
+{
+	for (u64 end = off + nr * PTFS_BLOCK; off < end; off += PTFS_BLOCK) {
+		if (is_bad(fs, off, PTFS_BLOCK))
+			retire(fs, off);
+		else
+			free_run(fs, off, 1);
+	}
+}
+
+void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr)
+{
+	if (is_bad(fs, off, nr * PTFS_BLOCK))
+		free_good(fs, off, nr);
+	else
+		free_run(fs, off, nr);
 	if (!__atomic_load_n(&fs->zero_wanted, __ATOMIC_RELAXED))
 		__atomic_store_n(&fs->zero_wanted, true, __ATOMIC_RELEASE);
 }

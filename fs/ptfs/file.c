@@ -18,6 +18,20 @@ static int regular_check(const struct ptfs_inode *ip)
 	return ptfs_is(ip, PTFS_S_IFDIR) ? -EISDIR : -EINVAL;
 }
 
+// Memory that has failed is not touched again: no more than the *bytes at `off` before it. -EIO:
+// none.
+static int before_bad(const struct ptfs_fs *fs, u64 off, u64 *bytes)
+{
+	phys_t pa = ptfs_pa(fs, off), first;
+
+	if (likely(!ptfs_bad_count()) || !ptfs_bad_find(pa, *bytes, &first))
+		return 0;
+	if (first.pa <= pa.pa)
+		return -EIO;
+	*bytes = first.pa - pa.pa;
+	return 0;
+}
+
 // One extent's worth. *done: bytes moved; less than *want means the caller's memory cut it short.
 static int read_some(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 left, u64 *want,
 		     u64 *done)
@@ -29,6 +43,10 @@ static int read_some(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 l
 	if (err)
 		return err;
 	*want = min(left, x.blocks * PTFS_BLOCK - skip);
+	if (!x.hole)
+		err = before_bad(ip->fs, x.off + skip, want);
+	if (err)
+		return err;
 	if (x.hole)
 		*done = ptfs_iter_zero(to, *want);
 	else
@@ -146,6 +164,9 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 		return ptfs_map_filled(ip, block, PT_PTE, from, skip, *want, done);
 	}
 	*want = min(left, x.blocks * PTFS_BLOCK - skip);
+	err = before_bad(ip->fs, x.off + skip, want);
+	if (err)
+		return err;
 	*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), *want);
 	return 0;
 }

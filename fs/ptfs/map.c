@@ -12,6 +12,21 @@ static pte_t for_mmu(u64 e)
 	return (pte_t){ e & ~(PTFS_E_TAG | PTFS_E_LEVEL) };
 }
 
+// Some memory has failed: a page of it is refused, and a 2 MiB leaf with a bad block is mapped page
+// by page.
+static int page_in_doubt(struct ptfs_inode *ip, const struct ptfs_extent *x, struct ptfs_page *out)
+{
+	phys_t pa = ptfs_pa(ip->fs, x->off), first;
+
+	if (ptfs_bad_find(pa, PTFS_BLOCK, &first))
+		return -EHWPOISON;
+	*out = (struct ptfs_page){ .pa = pa, .level = x->level };
+	if (x->level == PT_PMD &&
+	    ptfs_bad_find(ptfs_pa(ip->fs, ALIGN_DOWN(x->off, PTFS_CHUNK)), PTFS_CHUNK, &first))
+		out->level = PT_PTE;
+	return 0;
+}
+
 int ptfs_map_page(struct ptfs_inode *ip, u64 off, bool write, struct ptfs_page *out)
 {
 	struct ptfs_extent x;
@@ -31,6 +46,8 @@ int ptfs_map_page(struct ptfs_inode *ip, u64 off, bool write, struct ptfs_page *
 	}
 	if (err)
 		return err;
+	if (unlikely(ptfs_bad_count()) && !x.hole)
+		return page_in_doubt(ip, &x, out);
 	*out = (struct ptfs_page){
 		.pa = x.hole ? PHYS_NONE : ptfs_pa(ip->fs, x.off),
 		.level = x.hole ? PT_PTE : x.level,
@@ -101,6 +118,29 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 	if (w.c.level <= level)
 		map_root(ip, pt_cursor_get(&w.c).bits, w.c.level, out);
 	return 0;
+}
+
+bool ptfs_has_bad(struct ptfs_inode *ip)
+{
+	u32 now = ptfs_bad_count();
+	u64 blocks = DIV_ROUND_UP(ptfs_size(ip), PTFS_BLOCK), block = 0;
+	bool found = false;
+
+	if (likely(READ_ONCE(ip->bad_seen) == now))
+		return READ_ONCE(ip->bad_inside);
+	while (!found && block < blocks) {
+		struct ptfs_extent x;
+		phys_t first;
+
+		// A table that cannot be followed counts: so does one in bad memory end.
+		found = ptfs_map_extent(ip, block, PTFS_WHOLE_RUN, &x) ||
+			(!x.hole &&
+			 ptfs_bad_find(ptfs_pa(ip->fs, x.off), x.blocks * PTFS_BLOCK, &first));
+		block += found ? 0 : x.blocks;
+	}
+	WRITE_ONCE(ip->bad_inside, found);
+	__atomic_store_n(&ip->bad_seen, now, __ATOMIC_RELEASE);
+	return found;
 }
 
 int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget)

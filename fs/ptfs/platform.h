@@ -44,6 +44,14 @@ size_t ptfs_iter_to_medium(struct ptfs_iter *from, phys_t dst, size_t bytes); //
 size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes);
 size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes);
 
+// ---- Memory that has failed ----
+//
+// "ptfs_home.h" defines u32 ptfs_bad_count(void), how many blocks are known to be bad anywhere. It
+// never goes down, and as long as it is 0 there is nothing to ask.
+//
+// Is any block of [start, start + len) bad? *first: the lowest one.
+bool ptfs_bad_find(phys_t start, u64 len, phys_t *first);
+
 // ---- Memory ----
 
 void *ptfs_alloc(size_t bytes) __must_check; // at most 128 KiB; NULL: none

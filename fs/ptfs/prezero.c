@@ -54,6 +54,13 @@ static unsigned find_dirty(const struct ptfs_chunk *c)
 	return PTFS_CHUNK_BLOCKS;
 }
 
+static bool is_bad(const struct ptfs_fs *fs, u64 off)
+{
+	phys_t first;
+
+	return ptfs_bad_find(ptfs_pa(fs, off), PTFS_BLOCK, &first);
+}
+
 // False: there was nothing to do. Blocks that read as zero are written back all the same, for the
 // medium may differ below the cache (ptfs_zero).
 static bool zero_one(struct ptfs_fs *fs, struct ptfs_chunk *c)
@@ -64,8 +71,16 @@ static bool zero_one(struct ptfs_fs *fs, struct ptfs_chunk *c)
 	block = find_dirty(c);
 	if (block < PTFS_CHUNK_BLOCKS) {
 		u64 off = ptfs_block_off(c, block);
-		bool found = block_is_zero(fs, off);
+		bool found;
 
+		if (unlikely(ptfs_bad_count()) && is_bad(fs, off)) {
+			// Not to be read; who takes it sees that it is bad, and leaves it alone.
+			c->zero_map[block / 64] |= BIT(block % 64);
+			c->zeroed++;
+			ptfs_mutex_unlock(&c->lock);
+			return true;
+		}
+		found = block_is_zero(fs, off);
 		ptfs_zero(fs, off, PTFS_BLOCK);
 		ptfs_fence(fs);
 		c->zero_map[block / 64] |= BIT(block % 64);

@@ -48,6 +48,8 @@ struct ptfs_inode {
 	bool bad;          // direct entries or root were refused: data calls give -EUCLEAN [const]
 	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
 	u64 blocks;        // leaf blocks when they were counted last
+	u32 bad_seen;      // ptfs_bad_count() when `bad_inside` was found out [atomic]
+	bool bad_inside;   // ptfs_has_bad's answer then [atomic]
 	u64 pte_page;      // the PTE page found last (table.c, I4) [atomic]
 	u32 merge_mark;    // 1 + a 2 MiB unit that may be merged (merge.c), 0: none [atomic]
 	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
@@ -300,6 +302,10 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 // Verify tables that cover [off, off + len), at most `budget` table pages of them. 0: all of the
 // range is ready; 1: budget used up, call again; -EUCLEAN.
 int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget) __must_check;
+
+// Does the file use memory that is known to have failed, in its blocks or in its tables? Then it
+// must not be attached. Walks the whole file, once for each time that memory fails.
+bool ptfs_has_bad(struct ptfs_inode *ip);
 
 // ---- Checking ----
 

@@ -303,6 +303,8 @@ static inline bool ptfs_map_quick(const struct ptfs_inode *ip, u64 block, u64 *o
 	const u8 *view = ip->fs->region.view;
 	u64 page;
 
+	if (unlikely(ptfs_bad_count())) // the table may be bad, or the block
+		return false;
 	if (likely(ptfs_pte_page(ip, block / PT_ENTRIES, &page)))
 		page += 8 * (block % PT_ENTRIES);
 	else if (block < PTFS_DIRECT &&

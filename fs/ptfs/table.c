@@ -41,9 +41,15 @@ static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)
 	bool root = pt_cursor_slot(&cw->c) == &cw->root;
 	u64 value = root ? e.bits & ~PTFS_E_LEVEL : e.bits;
 	struct ptfs_ref ref;
+	phys_t bad;
 
 	if (ptfs_entry_decode(ip->fs, value, level, &ref)) {
 		w->err = -EUCLEAN;
+		return NULL;
+	}
+	if (unlikely(ptfs_bad_count()) &&
+	    ptfs_bad_find(ptfs_pa(ip->fs, ref.off), PTFS_BLOCK, &bad)) {
+		w->err = -EIO; // the table's memory has failed: it is not looked at
 		return NULL;
 	}
 	settle(ip->fs, ptfs_walk_slot(cw), e.bits);

@@ -34,6 +34,9 @@ static __attribute__((noinline)) ssize read_on(struct ptfs_inode *ip, struct iov
 	ssize n;
 
 	while (to->left) {
+		// Was the copy cut short by memory that failed? Now the core knows.
+		if (unlikely(poison_met()))
+			glue_detach_bad(ip);
 		n = ptfs_read(ip, glue_iter(to), *pos, to->left);
 		if (n > 0) {
 			*pos += (u64)n;
@@ -87,6 +90,8 @@ static ssize glue_write(struct file *f, struct iov_iter *from, u64 *pos)
 			tries = 0;
 		} else if (n != -EFAULT) {
 			return total ? total : n;
+		} else if (unlikely(poison_met())) { // in what the data come from
+			return total ? total : -EIO;
 		} else if (fault_in_again(from, false, &tries)) {
 			return total ? total : -EFAULT;
 		}

@@ -76,6 +76,8 @@ int glue_zero_start(struct glue_super *g) __must_check;
 void glue_zero_stop(struct glue_super *g);
 // The name that /proc/PID/maps shows.
 void glue_remember_path(struct ptfs_inode *ip, struct file *f);
+// A block of the file was found bad by a call: out of all mappings with it.
+void glue_detach_bad(struct ptfs_inode *ip);
 void glue_forget_path(struct ptfs_inode *ip);
 // Writes back what mappings may have left in CPU caches.
 int glue_write_back(struct glue_inode *gi) __must_check;

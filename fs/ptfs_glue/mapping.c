@@ -17,6 +17,7 @@
 #include "kernel/panic.h"
 #include "kernel/sched/thread.h"
 #include "mm/heap.h"
+#include "mm/memfail.h"
 
 // Table pages that a fault or a mapping call verifies itself before it leaves the rest to the
 // thread: about the cost of one page fault each.
@@ -91,6 +92,8 @@ static int glue_vm_table(struct vm_object *o, u64 off, int max_level, struct vm_
 	out->kind = VM_TABLE_NONE;
 	if (glue_super(object_inode(o)->super)->no_attach)
 		return 0;
+	if (unlikely(ptfs_bad_count()) && ptfs_has_bad(ip))
+		return 0; // page by page, so that the bad one can be refused
 	err = ptfs_map_table(ip, &map);
 	if (!err && map.kind == PTFS_MAP_NONE) {
 		err = make_ready(o, off);
@@ -125,6 +128,12 @@ static int glue_vm_sync(struct vm_object *o, u64 off, u64 len)
 		return 0; // no mapping was ever writable
 	err = ptfs_sync_range(ip, off, len);
 	return err ? err : ptfs_touch(ip);
+}
+
+void glue_detach_bad(struct ptfs_inode *ip)
+{
+	if (READ_ONCE(ip->home.object.ever_mapped))
+		memfail_detach_object(&ip->home.object);
 }
 
 static u64 glue_vm_size(struct vm_object *o)

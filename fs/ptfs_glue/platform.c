@@ -45,6 +45,11 @@ size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes)
 	return iov_zero(&to->iov, bytes);
 }
 
+bool ptfs_bad_find(phys_t start, u64 len, phys_t *first)
+{
+	return poison_find(start, len, first);
+}
+
 // ---- Memory ----
 
 void *ptfs_alloc(size_t bytes)

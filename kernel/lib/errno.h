@@ -56,6 +56,7 @@
 #define EINPROGRESS  115
 #define EUCLEAN      117
 #define ECANCELED    125
+#define EHWPOISON    133
 
 // Inside the kernel only: a sleeping call was interrupted by a signal and may be restarted.
 #define ERESTARTSYS 512

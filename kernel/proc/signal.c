@@ -333,6 +333,8 @@ void signal_force(int sig, int code, u64 addr)
 	struct sigaction *act = &p->actions[sig - 1];
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 
+	if (sig == SIGBUS && code == BUS_MCEERR_AR)
+		info.addr_lsb = PAGE_SHIFT;
 	// Blocked or ignored, the instruction would fault again at once, for ever.
 	if ((t->user->blocked & SIGMASK(sig)) || act->handler == SIG_IGN) {
 		act->handler = SIG_DFL;

@@ -81,6 +81,7 @@ typedef u64 sigset_t; // bit n - 1 for signal n
 #define SEGV_ACCERR   2
 #define BUS_ADRALN    1
 #define BUS_ADRERR    2
+#define BUS_MCEERR_AR 4 // failed memory was touched
 #define TRAP_BRKPT    1
 #define TRAP_TRACE    2
 #define CLD_EXITED    1
@@ -103,7 +104,10 @@ struct siginfo {
 			s32 status, pad;
 			s64 utime, stime; // 1/100 s
 		} chld;
-		u64 addr; // of a fault
+		struct {
+			u64 addr;     // of a fault
+			u16 addr_lsb; // SIGBUS, BUS_MCEERR_AR: what is lost is 1 << addr_lsb bytes
+		};
 		u8 room[112];
 	};
 };

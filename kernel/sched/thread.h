@@ -36,6 +36,7 @@ struct thread {
 	u8 *fpu;               // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
 	u64 fs_base, gs_base;  // user TLS bases
 	u32 faults_disabled;   // > 0: user copies do not handle faults, they return short
+	u32 memory_failed; // a machine check cut a copy short (drivers/nvdimm/poison.h)
 	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]
 	struct list proc_node; // threads of a process [kernel/proc]

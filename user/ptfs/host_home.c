@@ -57,6 +57,31 @@ bool host_space_failed(void)
 	return home.space.hit;
 }
 
+u32 host_bad_count;
+static u64 bad_pa[64];
+
+void host_bad_add(u64 pa)
+{
+	ptfs_assert(host_bad_count < ARRAY_SIZE(bad_pa));
+	bad_pa[host_bad_count++] = ALIGN_DOWN(pa, PTFS_BLOCK);
+}
+
+void host_bad_forget(void)
+{
+	host_bad_count = 0;
+}
+
+bool ptfs_bad_find(phys_t start, u64 len, phys_t *first)
+{
+	u64 lowest = ~0ull;
+
+	for (u32 i = 0; i < host_bad_count; i++)
+		if (bad_pa[i] + PTFS_BLOCK > start.pa && bad_pa[i] < start.pa + len)
+			lowest = min(lowest, bad_pa[i]);
+	*first = PHYS(lowest);
+	return lowest != ~0ull;
+}
+
 bool ptfs_inject_nospace(void)
 {
 	return inject(&home.space);

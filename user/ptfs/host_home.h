@@ -79,4 +79,8 @@ void host_clock_set(u64 ns);
 // (https://reproducible-builds.org/specs/source-date-epoch/).
 void host_clock_from_environment(void);
 
+// The block at address `pa` is known to have failed, until all are forgotten.
+void host_bad_add(u64 pa);
+void host_bad_forget(void);
+
 struct ptfs_iter host_iter(void *p, u64 bytes);

@@ -3,6 +3,7 @@
 // The kernel home's types (fs/ptfs/platform.h says what they are for).
 #pragma once
 
+#include "drivers/nvdimm/poison.h"
 #include "fs/iov.h"
 #include "kernel/lib/string.h"
 #include "kernel/sched/lock.h"
@@ -44,6 +45,11 @@ static inline NO_TSA bool ptfs_map_trylock_shared(struct ptfs_home_inode *h)
 static inline NO_TSA void ptfs_map_unlock_shared(struct ptfs_home_inode *h)
 {
 	rwlock_read_unlock(&h->object.map_lock);
+}
+
+static inline u32 ptfs_bad_count(void)
+{
+	return poison_count();
 }
 
 static inline size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)

@@ -17,6 +17,12 @@ struct ptfs_home_inode {
 	u32 revokes; // how often blocks left the file, for tests
 };
 
+extern u32 host_bad_count; // host_home.h: host_bad_add
+static inline u32 ptfs_bad_count(void)
+{
+	return host_bad_count;
+}
+
 // Bytes in ordinary memory, in order.
 struct ptfs_iter {
 	u8 *at;

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: MIT
+//
+// Persistent memory that has failed: which blocks, and what happens when somebody meets one. A
+// block is 4 KiB, whatever the hardware's grain. The list holds until the machine is switched off.
+#pragma once
+
+#include "kernel/lib/types.h"
+
+// Takes machine checks, makes /proc/badblocks. After pmem_init.
+void poison_init(void);
+// The thread that writes the log and looks after what no call stumbled over. When threads run.
+void poison_start(void);
+
+// How many bad blocks there are; it never goes down. Any context.
+extern u32 poison_blocks; // [atomic]
+static inline u32 poison_count(void)
+{
+	return __atomic_load_n(&poison_blocks, __ATOMIC_ACQUIRE);
+}
+// Is any of [start, start + len) bad? *first: the lowest bad block there. Any context.
+bool poison_find(phys_t start, u64 len, phys_t *first);
+// The block that holds `pa` of a region is bad from now on; one log line. False: it was known, or
+// the list is full (logged). Any context but a machine check.
+bool poison_add(phys_t pa);
+
+// Since the thread last asked, a copy of its was cut short by memory that failed: what failed is in
+// the list now, and the call it is in gives -EIO. Thread context.
+bool poison_met(void);
