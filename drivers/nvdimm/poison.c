@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: persistent memory that has failed: the list of bad blocks, and the owner's part of a machine
-// check (kernel/x86/mce.h).
+// What: persistent memory that has failed: the list of bad blocks, and the owner's part of a
+// machine check (kernel/x86/mce.h).
 // Not here: the registers (kernel/x86/mce.c), what a file system does with a bad block (fs/ptfs),
 // taking it out of mappings (mm/memfail.c).
 //
@@ -14,8 +14,8 @@
 //   I1  the list only grows, and an entry is there before the count says so: it is read without a
 //       lock.
 // Locking: list_lock (RANK_FS_SPIN) for adding.
-// Failure: a full list is logged; what does not fit in is met by machine checks again and again, but
-// is not kept from being used for new files.
+// Failure: a full list is logged; what does not fit in is met by machine checks again and again,
+// but is not kept from being used for new files.
 #include "drivers/nvdimm/poison.h"
 
 #include "drivers/nvdimm/region.h"

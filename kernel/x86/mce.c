@@ -14,8 +14,8 @@
 // Invariants
 //   I1  in a machine check that interrupted the kernel no lock is taken and nothing is logged,
 //       unless it is a panic: the interrupted code may hold any lock.
-//   I2  MCIP is cleared last, when the banks have been read: another machine check before that shuts
-//       the CPU down, but after it the banks may change.
+//   I2  MCIP is cleared last, when the banks have been read: another machine check before that
+//       shuts the CPU down, but after it the banks may change.
 //   I3  a bank is cleared by the CPU that deals with it: what is another CPU's stays (banks may be
 //       shared, and machine checks go to all CPUs of a package). A fatal error stays as well, for
 //       the firmware to find after the reset.
