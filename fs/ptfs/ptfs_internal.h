@@ -51,6 +51,9 @@ struct ptfs_segs {
 #define PTFS_SEG_BYTES PTFS_BLOCK
 #define PTFS_SEGS_MAX  (KIB(128) / sizeof(void *))
 
+// Too far from any entry, and from the word of a hole: ptfs_leaf_current says no.
+#define PTFS_NO_LEAF BIT(63)
+
 #define PTFS_HASH_HEADS 512u
 #define PTFS_LRU_MAX    256u // unreferenced inodes that stay in core
 
@@ -64,7 +67,7 @@ struct ptfs_fs {
 	u64 journal_off, chunk_map_off, snapshot_off, super_copy_off;
 	u64 base[PTFS_TAGS]; // 0: free tag
 	unsigned tag;   // of new entries; 0: read-only, at an address without a tag or shadowed
-	u64 leaf_first; // the leaf that would name block 0; 0, which none matches: no tag
+	u64 leaf_first; // the leaf that would name block 0; PTFS_NO_LEAF: no tag
 	unsigned tag_stored;        // the current one on the medium
 	bool tag_fresh;             // `tag` was free and is not entered yet
 	struct ptfs_shadow *shadow; // what rolling back would change; NULL: nothing (shadow.c)

@@ -64,7 +64,7 @@ static void tag_use(struct ptfs_fs *fs)
 {
 	bool known = fs->tag && fs->base[fs->tag];
 
-	fs->leaf_first = known ? ptfs_entry_leaf(fs, 0, PT_PTE) : 0;
+	fs->leaf_first = known ? ptfs_entry_leaf(fs, 0, PT_PTE) : PTFS_NO_LEAF;
 }
 
 bool ptfs_tag_find(struct ptfs_fs *fs)

@@ -57,7 +57,7 @@ int ptfs_shadow_set(struct ptfs_fs *fs, u64 off, u64 value)
 	if (!fs->shadow)
 		return -ENOMEM;
 	fs->tag = 0;
-	fs->leaf_first = 0; // I3
+	fs->leaf_first = PTFS_NO_LEAF; // I3
 	i = slot_of(fs->shadow, block);
 	if (!fs->shadow->slot[i].copy) {
 		u8 *copy = ptfs_alloc(PTFS_BLOCK);
