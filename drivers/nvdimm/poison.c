@@ -26,12 +26,14 @@
 #include "kernel/panic.h"
 #include "kernel/sched/thread.h"
 #include "kernel/sched/wait.h"
+#include "kernel/x86/asm.h"
 #include "kernel/x86/mce.h"
 #include "mm/aspace.h"
 #include "mm/memfail.h"
 
 #define BLOCKS_MAX 512u
 #define BLOCK      PAGE_SIZE
+#define GONE_TIMES 8u
 
 #define SIGKILL       9
 #define SIGBUS        7
@@ -173,13 +175,29 @@ static bool in_kernel(u64 pa, bool copying)
 	return false;
 }
 
+// Nothing in the tables leads to `block`. Another thread may be detaching it: then this CPU's old
+// translation is all that was left, and the next touch is the page fault that is wanted. False: it
+// has been so several times, so it is something else.
+static bool gone_meanwhile(struct thread *t, u64 block)
+{
+	t->failed_times = t->failed_block == block ? t->failed_times + 1 : 1;
+	t->failed_block = block;
+	if (t->failed_times > GONE_TIMES)
+		return false;
+	asm_write_cr3(asm_read_cr3()); // user entries are not global
+	return true;
+}
+
 static void in_user(struct trapframe *tf, u64 pa, bool restartable)
 {
-	struct aspace *as = thread_current()->as;
+	struct thread *t = thread_current();
+	u64 block = ALIGN_DOWN(pa, BLOCK);
 
 	take_all();
 	(void)poison_add(PHYS(pa)); // another thread may be at the record
-	if (!memfail_detach(as, PHYS(ALIGN_DOWN(pa, BLOCK))))
+	if (memfail_detach(t->as, PHYS(block)))
+		t->failed_times = 0;
+	else if (!gone_meanwhile(t, block))
 		fault_send_signal(tf, SIGBUS, BUS_MCEERR_AR, UVA(0));
 	if (!restartable)
 		fault_send_signal(tf, SIGKILL, SI_KERNEL, UVA(0));

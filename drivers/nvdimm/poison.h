@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernel/lib/types.h"
+#include "kernel/sched/thread.h"
 
 // Takes machine checks, makes /proc/badblocks. After pmem_init.
 void poison_init(void);
@@ -20,9 +21,15 @@ static inline u32 poison_count(void)
 // Is any of [start, start + len) bad? *first: the lowest bad block there. Any context.
 bool poison_find(phys_t start, u64 len, phys_t *first);
 // The block that holds `pa` of a region is bad from now on; one log line. False: it was known, or
-// the list is full (logged). Any context but a machine check.
+// the list is full (logged). Thread context.
 bool poison_add(phys_t pa);
 
 // Since the thread last asked, a copy of its was cut short by memory that failed: what failed is in
 // the list now, and the call it is in gives -EIO. Thread context.
 bool poison_met(void);
+// What was met before does not concern the call that begins: copies of other calls may have met
+// memory that has failed, and said -EFAULT.
+static inline void poison_forget(void)
+{
+	thread_current()->memory_failed = 0;
+}

@@ -122,12 +122,13 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 
 bool ptfs_has_bad(struct ptfs_inode *ip)
 {
-	u32 now = ptfs_bad_count();
+	u64 known = READ_ONCE(ip->bad_answer), now = ptfs_bad_count();
 	u64 blocks = DIV_ROUND_UP(ptfs_size(ip), PTFS_BLOCK), block = 0;
 	bool found = false;
 
-	if (likely(READ_ONCE(ip->bad_seen) == now))
-		return READ_ONCE(ip->bad_inside);
+	// One word, so that the answer never stands beside the count of another call's.
+	if (likely(known >> 1 == now))
+		return known & 1;
 	while (!found && block < blocks) {
 		struct ptfs_extent x;
 		phys_t first;
@@ -138,9 +139,15 @@ bool ptfs_has_bad(struct ptfs_inode *ip)
 			 ptfs_bad_find(ptfs_pa(ip->fs, x.off), x.blocks * PTFS_BLOCK, &first));
 		block += found ? 0 : x.blocks;
 	}
-	WRITE_ONCE(ip->bad_inside, found);
-	__atomic_store_n(&ip->bad_seen, now, __ATOMIC_RELEASE);
+	WRITE_ONCE(ip->bad_answer, now << 1 | found);
 	return found;
+}
+
+void ptfs_bad_met(struct ptfs_inode *ip)
+{
+	ptfs_map_lock(&ip->home);
+	ptfs_map_forget(ip); // table.c, I5
+	ptfs_map_unlock(&ip->home);
 }
 
 int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget)

@@ -48,8 +48,7 @@ struct ptfs_inode {
 	bool bad;          // direct entries or root were refused: data calls give -EUCLEAN [const]
 	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
 	u64 blocks;        // leaf blocks when they were counted last
-	u32 bad_seen;      // ptfs_bad_count() when `bad_inside` was found out [atomic]
-	bool bad_inside;   // ptfs_has_bad's answer then [atomic]
+	u64 bad_answer;    // ptfs_has_bad's, and to which count of bad blocks (map.c) [atomic]
 	u64 pte_page;      // the PTE page found last (table.c, I4) [atomic]
 	u32 merge_mark;    // 1 + a 2 MiB unit that may be merged (merge.c), 0: none [atomic]
 	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
@@ -306,6 +305,9 @@ int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget) __m
 // Does the file use memory that is known to have failed, in its blocks or in its tables? Then it
 // must not be attached. Walks the whole file, once for each time that memory fails.
 bool ptfs_has_bad(struct ptfs_inode *ip);
+// A call met such memory in this file: from now on each call looks at the list of bad blocks first.
+// Takes the mapping lock exclusively.
+void ptfs_bad_met(struct ptfs_inode *ip);
 
 // ---- Checking ----
 

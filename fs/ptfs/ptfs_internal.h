@@ -306,11 +306,10 @@ static inline bool ptfs_map_quick(const struct ptfs_inode *ip, u64 block, u64 *o
 	const u8 *view = ip->fs->region.view;
 	u64 page;
 
-	if (unlikely(ptfs_bad_count())) // the table may be bad, or the block
-		return false;
+	// Files with blocks that are known to have failed have no such page (ptfs_map_find).
 	if (likely(ptfs_pte_page(ip, block / PT_ENTRIES, &page)))
 		page += 8 * (block % PT_ENTRIES);
-	else if (block < PTFS_DIRECT &&
+	else if (block < PTFS_DIRECT && likely(!ptfs_bad_count()) &&
 		 !le64_get((const le64_t *)(const void *)(view + ip->root_off)))
 		page = direct + 8 * block;
 	else

@@ -15,6 +15,8 @@
 //       A tree that grows keeps its PTE pages where they are. Who takes one away or moves it has
 //       the mapping lock exclusively and forgets it first; ptfs_map_find, which alone remembers,
 //       is not called until that lock is dropped
+//   I5  once memory has failed no page is remembered, so that each call looks at the list of bad
+//       blocks; the file in which it was met forgets its page
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.
 // Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.
@@ -204,6 +206,8 @@ int ptfs_map_find(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent
 	u64 page = 0;
 	int err;
 
+	if (unlikely(ptfs_bad_count()))
+		return look_up(ip, block, most, x, &page); // I5
 	if (ptfs_pte_page(ip, place, &page))
 		return extent_of_words(ip, page + 8 * i, min(most, PT_ENTRIES - i), x);
 	page = 0;

@@ -35,6 +35,7 @@ static __attribute__((noinline)) ssize read_on(struct ptfs_inode *ip, struct iov
 
 	while (to->left) {
 		// Was the copy cut short by memory that failed? Now the core knows.
+		// (Or an earlier call's: then it is taken out of its mappings for nothing.)
 		if (unlikely(poison_met()))
 			glue_detach_bad(ip);
 		n = ptfs_read(ip, glue_iter(to), *pos, to->left);
@@ -77,6 +78,7 @@ static ssize glue_write(struct file *f, struct iov_iter *from, u64 *pos)
 	unsigned tries = 0;
 	ssize total = 0, n;
 
+	poison_forget();
 	iov_faults_off(from);
 	while (from->left) {
 		u64 want = from->left, start;
@@ -91,7 +93,7 @@ static ssize glue_write(struct file *f, struct iov_iter *from, u64 *pos)
 		} else if (n != -EFAULT) {
 			return total ? total : n;
 		} else if (unlikely(poison_met())) { // in what the data come from
-			return total ? total : -EIO;
+			return total ? total : -EFAULT;
 		} else if (fault_in_again(from, false, &tries)) {
 			return total ? total : -EFAULT;
 		}

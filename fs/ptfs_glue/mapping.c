@@ -132,6 +132,7 @@ static int glue_vm_sync(struct vm_object *o, u64 off, u64 len)
 
 void glue_detach_bad(struct ptfs_inode *ip)
 {
+	ptfs_bad_met(ip);
 	if (READ_ONCE(ip->home.object.ever_mapped))
 		memfail_detach_object(&ip->home.object);
 }

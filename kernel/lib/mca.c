@@ -18,11 +18,13 @@ static enum mca_grade fatal(const char **why, const char *text)
 	return MCA_FATAL;
 }
 
-static enum mca_grade grade_action(const struct mca_error *e, u64 mcg, const char **why)
+static enum mca_grade grade_action(const struct mca_error *e, const struct mca_context *c,
+				   const char **why)
 {
 	u32 code = MCI_CODE(e->status);
+	bool fetched = code == MCA_FETCH && c->user; // CPUs do not set EIPV for it
 
-	if (!(mcg & MCG_STATUS_EIPV) && (mcg & MCG_STATUS_RIPV) && code != MCA_FETCH)
+	if (!(c->mcg & MCG_STATUS_EIPV) && (c->mcg & MCG_STATUS_RIPV) && !fetched)
 		return MCA_OTHER;
 	if (e->status & MCI_OVER)
 		return fatal(why, "an uncorrected error hides another one");
@@ -32,7 +34,7 @@ static enum mca_grade grade_action(const struct mca_error *e, u64 mcg, const cha
 	return MCA_ACTION;
 }
 
-enum mca_grade mca_grade(const struct mca_error *e, u64 mcg, bool ser, const char **why)
+enum mca_grade mca_grade(const struct mca_error *e, const struct mca_context *c, const char **why)
 {
 	u64 s = e->status;
 
@@ -43,14 +45,14 @@ enum mca_grade mca_grade(const struct mca_error *e, u64 mcg, bool ser, const cha
 		return MCA_CORRECTED;
 	if (s & MCI_PCC)
 		return fatal(why, "an uncorrected error has damaged the CPU's state");
-	if (!ser)
+	if (!c->ser)
 		return (s & MCI_EN) ? fatal(why, "an uncorrected error, and a CPU without recovery")
 				    : MCA_OPTIONAL;
 	if (!(s & MCI_S)) // not signalled: found, and left where it was
 		return MCA_OPTIONAL;
 	if (!(s & MCI_EN))
 		return MCA_OPTIONAL;
-	return (s & MCI_AR) ? grade_action(e, mcg, why) : MCA_OPTIONAL;
+	return (s & MCI_AR) ? grade_action(e, c, why) : MCA_OPTIONAL;
 }
 
 bool mca_address(const struct mca_error *e, unsigned phys_bits, u64 *pa)

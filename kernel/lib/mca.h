@@ -45,9 +45,15 @@ enum mca_grade {
 	MCA_FATAL,     // the machine cannot go on
 };
 
-// `mcg` is IA32_MCG_STATUS as the machine check found it; a bank that is only polled is given
-// MCG_STATUS_RIPV. `ser`: MCG_CAP_SER. *why says in words what a fatal error is.
-enum mca_grade mca_grade(const struct mca_error *e, u64 mcg, bool ser, const char **why);
+// What the CPU says of itself.
+struct mca_context {
+	u64 mcg;   // IA32_MCG_STATUS as the machine check found it; of banks that are only polled:
+		   // MCG_STATUS_RIPV
+	bool ser;  // MCG_CAP_SER
+	bool user; // user mode was interrupted. Only there code runs from memory that may fail
+};
+// *why says in words what a fatal error is.
+enum mca_grade mca_grade(const struct mca_error *e, const struct mca_context *c, const char **why);
 
 // Where in memory: false unless the bank has a physical address that is exact to a page or better
 // (SDM 3B, 16.3.2.4). What the error's grain leaves open is zero in *pa.

@@ -32,11 +32,13 @@ struct thread {
 	u64 saved_rsp;                     // kernel stack pointer while not running
 	void *kstack; // lowest address of the stack; NULL: idle thread, on the CPU's boot stack
 	struct trapframe
-		*user_frame;   // user registers, at the top of the stack; NULL: kernel thread
-	u8 *fpu;               // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
-	u64 fs_base, gs_base;  // user TLS bases
-	u32 faults_disabled;   // > 0: user copies do not handle faults, they return short
-	u32 memory_failed; // a machine check cut a copy short (drivers/nvdimm/poison.h)
+		*user_frame;  // user registers, at the top of the stack; NULL: kernel thread
+	u8 *fpu;              // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
+	u64 fs_base, gs_base; // user TLS bases
+	u32 faults_disabled;  // > 0: user copies do not handle faults, they return short
+	u32 memory_failed;    // a machine check cut a copy short (drivers/nvdimm/poison.h)
+	u32 failed_times;     // machine checks of user code in `failed_block`, of no file
+	u64 failed_block;
 	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]
 	struct list proc_node; // threads of a process [kernel/proc]

@@ -48,7 +48,7 @@ static unsigned ticks[CPU_MAX];       // since the last poll, each CPU's own
 struct finding {
 	struct mce_record worst;
 	const char *why;
-	u64 mcg;
+	struct mca_context context;
 };
 
 static unsigned bank_count(u64 cap)
@@ -105,22 +105,39 @@ static struct mca_error bank_read(unsigned bank)
 	return e;
 }
 
+// Action can be taken for memory that somebody owns, and knows where it is. Each such error in the
+// banks is looked at, not only the worst of them: what is cleared is forgotten.
+static void grade(struct mce_record *r, const struct mca_context *c, const char **why)
+{
+	r->grade = mca_grade(&r->error, c, why);
+	r->located = mca_address(&r->error, cpu_features.phys_bits, &r->pa);
+	if (r->grade != MCA_ACTION)
+		return;
+	if (!r->located)
+		*why = "an uncorrected error without a valid address";
+	else if (!owner || !owner->owns(r->pa))
+		*why = "an uncorrected error in memory that is not persistent memory";
+	else
+		return;
+	r->grade = MCA_FATAL;
+}
+
 // `polling`: only what needs no action is taken.
-static void scan(struct finding *f, u64 mcg, bool polling)
+static void scan(struct finding *f, u64 mcg, bool user, bool polling)
 {
 	u64 cap = asm_rdmsr(MSR_MCG_CAP);
 
-	*f = (struct finding){ .why = "", .mcg = mcg };
+	*f = (struct finding){ .why = "",
+			       .context = { .mcg = mcg, .ser = cap & MCG_CAP_SER, .user = user } };
 	for (unsigned b = 0; b < bank_count(cap); b++) {
 		struct mce_record r = { .error = bank_read(b),
 					.cpu = this_cpu()->index,
 					.bank = b };
 		const char *why;
 
-		r.grade = mca_grade(&r.error, mcg, cap & MCG_CAP_SER, &why);
+		grade(&r, &f->context, &why);
 		if (r.grade == MCA_NONE || (polling && r.grade > MCA_OPTIONAL))
 			continue;
-		r.located = mca_address(&r.error, cpu_features.phys_bits, &r.pa);
 		if (r.grade > f->worst.grade) {
 			f->worst = r;
 			f->why = why;
@@ -140,7 +157,7 @@ static void give_up(const struct trapframe *tf, const struct finding *f, const c
 		tf,
 		"machine check: %s (%s, bank %u, status %#lx, address %#lx, misc %#lx, MCG %#lx)",
 		why, mca_text(r->error.status), r->bank, r->error.status, r->error.addr,
-		r->error.misc, f->mcg);
+		r->error.misc, f->context.mcg);
 }
 
 // What neither mode survives.
@@ -150,11 +167,7 @@ static void check_survivable(const struct trapframe *tf, const struct finding *f
 
 	if (r->grade == MCA_FATAL)
 		give_up(tf, f, f->why);
-	if (r->grade == MCA_ACTION && !r->located)
-		give_up(tf, f, "an uncorrected error without a valid address");
-	if (r->grade == MCA_ACTION && (!owner || !owner->owns(r->pa)))
-		give_up(tf, f, "an uncorrected error in memory that is not persistent memory");
-	if (r->grade != MCA_ACTION && !(f->mcg & MCG_STATUS_RIPV))
+	if (r->grade != MCA_ACTION && !(f->context.mcg & MCG_STATUS_RIPV))
 		give_up(tf, f, "the interrupted code cannot go on, and no bank says why");
 }
 
@@ -163,10 +176,10 @@ void mce_in_kernel(struct trapframe *tf)
 	struct finding f;
 	bool copying;
 
-	scan(&f, asm_rdmsr(MSR_MCG_STATUS), false);
+	scan(&f, asm_rdmsr(MSR_MCG_STATUS), false, false);
 	check_survivable(tf, &f);
 	if (f.worst.grade == MCA_ACTION) {
-		if (!(f.mcg & MCG_STATUS_RIPV))
+		if (!(f.context.mcg & MCG_STATUS_RIPV))
 			give_up(tf, &f,
 				"the kernel cannot go on where it met an uncorrected error");
 		copying = trap_fixup_memory(tf);
@@ -180,12 +193,12 @@ void mce_from_user(struct trapframe *tf)
 {
 	struct finding f;
 
-	scan(&f, asm_rdmsr(MSR_MCG_STATUS), false);
+	scan(&f, asm_rdmsr(MSR_MCG_STATUS), true, false);
 	check_survivable(tf, &f);
 	asm_wrmsr(MSR_MCG_STATUS, 0); // I2
 	asm_sti();
 	if (f.worst.grade == MCA_ACTION)
-		owner->in_user(tf, f.worst.pa, f.mcg & MCG_STATUS_RIPV);
+		owner->in_user(tf, f.worst.pa, f.context.mcg & MCG_STATUS_RIPV);
 	else if (owner && f.worst.grade != MCA_NONE)
 		owner->wake();
 }
@@ -196,7 +209,7 @@ void mce_poll(void)
 	u64 irq = asm_irq_save();
 
 	if (cpu_features.mca)
-		scan(&f, MCG_STATUS_RIPV, true);
+		scan(&f, MCG_STATUS_RIPV, false, true);
 	asm_irq_restore(irq);
 }
 

@@ -165,8 +165,8 @@ static void no_tables(struct ptfs_inode *ip, u64 off)
 	assert_in_range(page.pa.pa, base, base + ip->fs->region.bytes - 1);
 }
 
-// Where the mount has no tag no entry is as the MMU wants it. The quick way of a short read compared
-// words with 0 then, and 0 is the word of a hole: it showed bytes of the superblock.
+// Where the mount has no tag no entry is as the MMU wants it. The quick way of a short read
+// compared words with 0 then, and 0 is the word of a hole: it showed bytes of the superblock.
 static void hole_is_zero(struct ptfs_inode *ip)
 {
 	u8 byte = 1;

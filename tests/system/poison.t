@@ -54,7 +54,7 @@ def physical(machine, va):
 def touching(machine, options=""):
     """Start a program that touches page 300 of the bad file; stopped in its loop: the address."""
     machine.send(f"poison touch {options} /pmem/bad 300\n")
-    va = int(machine.expect(r"touching 0x([0-9a-f]+)").group(1), 16)
+    va = int(machine.expect(r"touching 0x([0-9a-f]+)\s").group(1), 16)
     return stop_where(machine, lambda r: physical(machine, va) if r["CPL"] == 3 else None)
 
 
@@ -69,7 +69,7 @@ def user(name, options):
         pa = touching(machine, options)
         inject(machine, ACTION, pa)
         machine.monitor("cont")
-        got = machine.expect(r"SIGBUS code (-?\d+) offset (\S+) lsb (\d+)")
+        got = machine.expect(r"SIGBUS code (-?\d+) offset (\S+) lsb (\d+)\s")
         tap.equal([int(x, 0) for x in got.groups()], [4, 300 * PAGE + 0x123, 12],
                   f"{name}: SIGBUS, BUS_MCEERR_AR, exact address, a page is lost")
         machine.prompt()
@@ -117,10 +117,10 @@ def read():
         pa = stop_where(machine, in_copy)
         inject(machine, ACTION, pa)
         machine.monitor("cont")
-        short = int(machine.expect(r"read (-?\d+)").group(1))
+        short = int(machine.expect(r"read (-?\d+)\s").group(1))
         machine.expect("then: I/O error[^t]*then: I/O error")
         tap.ok(short > 0, "read(): what lies before it is read", str(short))
-        tap.equal(int(machine.expect(r"behind: (-?\d+)").group(1)), PAGE,
+        tap.equal(int(machine.expect(r"behind: (-?\d+)\s").group(1)), PAGE,
                   "read(): EIO there, each time; the next page can be read")
         machine.prompt()
         tap.equal(machine.command("cat /proc/badblocks")[1].split()[1], hex(pa & -PAGE),
