@@ -86,16 +86,6 @@ void ptfs_mutex_destroy(struct ptfs_mutex *m)
 	ASSERT(!m->m.owner);
 }
 
-void ptfs_mutex_lock(struct ptfs_mutex *m) NO_TSA
-{
-	mutex_lock(&m->m);
-}
-
-void ptfs_mutex_unlock(struct ptfs_mutex *m) NO_TSA
-{
-	mutex_unlock(&m->m);
-}
-
 void ptfs_home_inode_init(struct ptfs_home_inode *h)
 {
 	vm_object_init(&h->object, &glue_vm_ops);

@@ -29,6 +29,10 @@ static struct {
 } __cacheline lock_cpu[CPU_MAX];
 
 _Static_assert(RANK_COUNT <= 64, "lock_ranks has one bit a rank");
+_Static_assert(offsetof(struct cpu, current) == 24 && offsetof(struct cpu, preempt_count) == 32 &&
+		       offsetof(struct cpu, need_resched) == 36 &&
+		       offsetof(struct cpu, index) == 40,
+	       "as kernel/x86/asm.h has them");
 
 static bool irqs_on(void)
 {
@@ -40,10 +44,16 @@ void preempt_disable(void)
 	asm_gs_preempt_inc();
 }
 
+void preempt_due(void)
+{
+	if (irqs_on())
+		sched_preempt();
+}
+
 void preempt_enable(void)
 {
-	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched()) && irqs_on())
-		sched_preempt();
+	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched()))
+		preempt_due();
 }
 
 bool preemptible(void)
@@ -80,11 +90,16 @@ static void note_taken(struct spinlock *l, struct cpu *c)
 	c->lock_ranks |= BIT(l->rank);
 }
 
+void spin_panic_not_held(const struct spinlock *l)
+{
+	panic("spinlock %p of rank %u released by CPU %u, holder is %d", (const void *)l, l->rank,
+	      this_cpu()->index, (int)READ_ONCE(l->holder) - 1);
+}
+
 static void note_released(struct spinlock *l, struct cpu *c)
 {
 	if (unlikely(l->holder != c->index + 1))
-		panic("spinlock %p of rank %u released by CPU %u, holder is %d", (void *)l, l->rank,
-		      c->index, (int)l->holder - 1);
+		spin_panic_not_held(l);
 	WRITE_ONCE(l->holder, 0);
 	if (!DEBUG_BUILD || c->irq_depth)
 		return;
@@ -92,7 +107,7 @@ static void note_released(struct spinlock *l, struct cpu *c)
 		c->lock_ranks &= ~BIT(l->rank);
 }
 
-static void wait_turn(const struct spinlock *l, u32 ticket)
+void spin_lock_wait(struct spinlock *l, u32 ticket)
 {
 	u32 spins = 0;
 
@@ -104,20 +119,21 @@ static void wait_turn(const struct spinlock *l, u32 ticket)
 			panic("spinlock %p of rank %u stuck, holder CPU %d", (const void *)l,
 			      l->rank, (int)READ_ONCE(l->holder) - 1);
 	}
+	note_taken(l, this_cpu());
 }
 
 // Preemption is off: the CPU stays the same throughout.
 static inline __attribute__((always_inline)) void acquire(struct spinlock *l, bool nested)
 {
-	struct cpu *c = this_cpu();
 	u32 ticket;
 
 	if (DEBUG_BUILD)
-		check_order(l, c, nested);
+		check_order(l, this_cpu(), nested);
 	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
-	if (unlikely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) != ticket))
-		wait_turn(l, ticket);
-	note_taken(l, c);
+	if (likely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) == ticket))
+		note_taken(l, this_cpu());
+	else
+		spin_lock_wait(l, ticket);
 }
 
 void spin_init(struct spinlock *l, enum lock_rank rank)
@@ -125,7 +141,7 @@ void spin_init(struct spinlock *l, enum lock_rank rank)
 	*l = (struct spinlock)SPINLOCK_INIT(rank);
 }
 
-NO_TSA void spin_lock(struct spinlock *l)
+NO_TSA void spin_lock_checked(struct spinlock *l)
 {
 	preempt_disable();
 	acquire(l, false);
@@ -156,10 +172,10 @@ NO_TSA bool spin_trylock(struct spinlock *l)
 static inline __attribute__((always_inline)) void release(struct spinlock *l)
 {
 	note_released(l, this_cpu());
-	__atomic_store_n(&l->owner, l->owner + 1, __ATOMIC_RELEASE);
+	asm_inc_release(&l->owner);
 }
 
-NO_TSA void spin_unlock(struct spinlock *l)
+NO_TSA void spin_unlock_checked(struct spinlock *l)
 {
 	release(l);
 	preempt_enable();

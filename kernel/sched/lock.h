@@ -15,6 +15,7 @@
 #include "kernel/debug.h"
 #include "kernel/lib/list.h"
 #include "kernel/lib/types.h"
+#include "kernel/x86/asm.h"
 
 // clang's thread-safety analysis; nothing to gcc. The attributes live behind macros.
 #if defined(__clang__)
@@ -90,30 +91,89 @@ struct CAPABILITY("spinlock") spinlock {
 	}
 
 void spin_init(struct spinlock *l, enum lock_rank rank);
-void spin_lock(struct spinlock *l) ACQUIRE(l);
+static inline void spin_lock(struct spinlock *l) ACQUIRE(l);
 // A second lock of a rank that is held already; the rank's comment says in which order.
 void spin_lock_nested(struct spinlock *l) ACQUIRE(l);
 bool spin_trylock(struct spinlock *l) TRY_ACQUIRE(true, l);
-void spin_unlock(struct spinlock *l) RELEASE(l);
+static inline void spin_unlock(struct spinlock *l) RELEASE(l);
 // Returns the interrupt flag to give back to spin_unlock_irqrestore.
 u64 spin_lock_irqsave(struct spinlock *l) ACQUIRE(l);
 void spin_unlock_irqrestore(struct spinlock *l, u64 flags) RELEASE(l);
 bool spin_is_held(const struct spinlock *l); // by this CPU
+
+// The usual case stands here: nobody else wants the lock. What is left of it is in lock.c.
+void spin_lock_checked(struct spinlock *l); // the debug build's
+void spin_unlock_checked(struct spinlock *l);
+void spin_lock_wait(struct spinlock *l, u32 ticket);           // takes the lock when it is its turn
+void spin_panic_not_held(const struct spinlock *l) __noreturn; // by this CPU
+void preempt_due(void); // somebody wants the CPU, and the count of preempt_disable() is zero
+
+static inline NO_TSA void spin_lock(struct spinlock *l)
+{
+	u32 ticket;
+
+	if (DEBUG_BUILD) {
+		spin_lock_checked(l);
+		return;
+	}
+	asm_gs_preempt_inc(); // first: this stays the same CPU
+	ticket = __atomic_fetch_add(&l->next, 1, __ATOMIC_RELAXED);
+	if (likely(__atomic_load_n(&l->owner, __ATOMIC_ACQUIRE) == ticket))
+		WRITE_ONCE(l->holder, asm_gs_index() + 1);
+	else
+		spin_lock_wait(l, ticket);
+}
+
+static inline NO_TSA void spin_unlock(struct spinlock *l)
+{
+	if (DEBUG_BUILD) {
+		spin_unlock_checked(l);
+		return;
+	}
+	if (unlikely(READ_ONCE(l->holder) != asm_gs_index() + 1))
+		spin_panic_not_held(l);
+	WRITE_ONCE(l->holder, 0);
+	asm_inc_release(&l->owner);
+	if (asm_gs_preempt_dec() && unlikely(asm_gs_need_resched()))
+		preempt_due();
+}
 
 struct thread;
 
 // Sleeping lock. Not recursive. Thread context only, no spinlock held.
 struct CAPABILITY("mutex") mutex {
 	struct spinlock lock; // guards the list
-	u64 owner;            // the thread, and a bit: somebody waits; 0 when free [atomic]
-	struct list waiters;  // of struct wait_entry, first come first served [lock]
+	u64 owner; // the thread, and a bit: somebody waits; 0: free (or no threads yet) [atomic]
+	struct list waiters; // of struct wait_entry, first come first served [lock]
 	u16 rank;
 };
 void mutex_init(struct mutex *m, enum lock_rank rank);
-void mutex_lock(struct mutex *m) ACQUIRE(m);
 bool mutex_trylock(struct mutex *m) TRY_ACQUIRE(true, m);
-void mutex_unlock(struct mutex *m) RELEASE(m);
 bool mutex_is_held(const struct mutex *m); // by the current thread
+
+void mutex_lock_slowly(struct mutex *m);
+void mutex_unlock_slowly(struct mutex *m);
+
+// The usual case: one compare-and-swap takes the mutex, one gives it back.
+static inline NO_TSA void mutex_lock(struct mutex *m) ACQUIRE(m)
+{
+	u64 old = 0;
+
+	if (DEBUG_BUILD ||
+	    unlikely(!__atomic_compare_exchange_n(&m->owner, &old, (u64)asm_gs_current(), false,
+						  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
+		mutex_lock_slowly(m);
+}
+
+static inline NO_TSA void mutex_unlock(struct mutex *m) RELEASE(m)
+{
+	u64 old = (u64)asm_gs_current();
+
+	if (DEBUG_BUILD ||
+	    unlikely(!__atomic_compare_exchange_n(&m->owner, &old, 0, false, __ATOMIC_RELEASE,
+						  __ATOMIC_RELAXED)))
+		mutex_unlock_slowly(m); // else the mutex may be gone now
+}
 
 // Sleeping reader-writer lock, fair: a waiting writer holds back new readers. Not recursive.
 struct CAPABILITY("rwlock") rwlock {

@@ -69,13 +69,11 @@ void lock_rank_drop_sleeping(unsigned rank)
 
 #define MUTEX_WAITED 1ull
 
-// Before the scheduler is set up there is one flow of control. It needs a name as an owner.
+// Before the scheduler is set up there is one flow of control and no thread: a mutex's word is 0
+// then, locked or not, and nobody is there whom it would have to keep out.
 static struct thread *self(void)
 {
-	static struct thread boot = { .name = "boot" };
-	struct thread *t = thread_current();
-
-	return t ? t : &boot;
+	return thread_current();
 }
 
 // Sleep until somebody has taken `e` off its list. Inner lock held before and after.
@@ -102,21 +100,25 @@ static u64 word_of(const struct thread *t)
 	return (u64)t;
 }
 
-static const char *owner_name(const struct mutex *m)
+static const char *name_of(const struct thread *t)
 {
-	const struct thread *t = (const void *)(READ_ONCE(m->owner) & ~MUTEX_WAITED);
-
 	return t ? t->name : "nobody";
 }
 
+static const char *owner_name(const struct mutex *m)
+{
+	return name_of((const void *)(READ_ONCE(m->owner) & ~MUTEX_WAITED));
+}
+
 // The owner's word is not 0, or was not a moment ago.
-static NO_TSA void lock_slowly(struct mutex *m)
+static NO_TSA void wait_in_line(struct mutex *m)
 {
 	struct wait_entry e = { .thread = self() };
 	u64 old;
 
 	if (unlikely(mutex_is_held(m)))
-		panic("mutex %p of rank %u taken twice by %s", (void *)m, m->rank, e.thread->name);
+		panic("mutex %p of rank %u taken twice by %s", (void *)m, m->rank,
+		      name_of(e.thread));
 	spin_lock(&m->lock);
 	for (;;) {
 		old = 0;
@@ -133,14 +135,14 @@ static NO_TSA void lock_slowly(struct mutex *m)
 	spin_unlock(&m->lock);
 }
 
-NO_TSA void mutex_lock(struct mutex *m)
+NO_TSA void mutex_lock_slowly(struct mutex *m)
 {
 	u64 old = 0;
 
 	lock_rank_check_sleeping(m->rank, m);
 	if (unlikely(!__atomic_compare_exchange_n(&m->owner, &old, word_of(self()), false,
 						  __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)))
-		lock_slowly(m);
+		wait_in_line(m);
 	lock_rank_take_sleeping(m->rank);
 }
 
@@ -156,13 +158,13 @@ NO_TSA bool mutex_trylock(struct mutex *m)
 }
 
 // Somebody waits: hands the mutex over.
-static NO_TSA void unlock_slowly(struct mutex *m)
+static NO_TSA void hand_over(struct mutex *m)
 {
 	struct wait_entry *e;
 
 	if (unlikely(!mutex_is_held(m)))
 		panic("mutex %p of rank %u released by %s, owner is %s", (void *)m, m->rank,
-		      self()->name, owner_name(m));
+		      name_of(self()), owner_name(m));
 	spin_lock(&m->lock);
 	e = list_entry(m->waiters.next, struct wait_entry, node);
 	list_del(&e->node);
@@ -173,14 +175,14 @@ static NO_TSA void unlock_slowly(struct mutex *m)
 	spin_unlock(&m->lock);
 }
 
-NO_TSA void mutex_unlock(struct mutex *m)
+NO_TSA void mutex_unlock_slowly(struct mutex *m)
 {
 	u64 old = word_of(self());
 
 	lock_rank_drop_sleeping(m->rank);
 	if (unlikely(!__atomic_compare_exchange_n(&m->owner, &old, 0, false, __ATOMIC_RELEASE,
 						  __ATOMIC_RELAXED)))
-		unlock_slowly(m);
+		hand_over(m);
 }
 
 bool mutex_is_held(const struct mutex *m)

@@ -35,11 +35,20 @@ static inline bool asm_gs_preempt_dec(void)
 	return zero;
 }
 
-static inline u32 asm_gs_need_resched(void)
+static inline bool asm_gs_need_resched(void)
+{
+	bool yes;
+
+	__asm__ volatile("cmpl $0, %%gs:36" : "=@ccnz"(yes));
+	return yes;
+}
+
+// Preemption off, or the answer is old before it is used.
+static inline u32 asm_gs_index(void)
 {
 	u32 v;
 
-	__asm__ volatile("movl %%gs:36, %0" : "=r"(v));
+	__asm__ volatile("movl %%gs:40, %0" : "=r"(v));
 	return v;
 }
 
@@ -86,6 +95,12 @@ static inline void asm_pause(void)
 	__asm__ volatile("pause" : : : "memory");
 }
 
+// A release store of the word plus one. Only where nobody else writes it at the same time.
+static inline void asm_inc_release(u32 *word)
+{
+	__asm__ volatile("incl %0" : "+m"(*word) : : "memory", "cc");
+}
+
 static inline void asm_mfence(void)
 {
 	__asm__ volatile("mfence" : : : "memory");
@@ -118,7 +133,8 @@ static inline void asm_movnti(void *dst, u64 v)
 	__asm__ volatile("movnti %1, %0" : "=m"(*(u64 *)dst) : "r"(v) : "memory");
 }
 
-// A whole cache line from any kernel address. dst is 64-byte aligned.
+// As many bytes as a cache line has, from any kernel address. dst is 8-byte aligned; stores in
+// rising order fill one line after the other wherever they begin.
 static inline void asm_movnti_line(void *dst, const void *src)
 {
 	u64 a, b;
@@ -132,7 +148,7 @@ static inline void asm_movnti_line(void *dst, const void *src)
 			 : "memory");
 }
 
-// A whole cache line of one word.
+// The same of one word.
 static inline void asm_movnti_fill(void *dst, u64 v)
 {
 	__asm__ volatile("movnti %1,   (%0); movnti %1,  8(%0)\n"

@@ -3,6 +3,7 @@
 // The kernel home's types (fs/ptfs/platform.h says what they are for).
 #pragma once
 
+#include "drivers/nvdimm/pmem.h"
 #include "drivers/nvdimm/poison.h"
 #include "fs/iov.h"
 #include "kernel/lib/string.h"
@@ -30,6 +31,16 @@ struct ptfs_home_inode {
 struct ptfs_iter {
 	struct iov_iter iov;
 };
+
+static inline NO_TSA void ptfs_mutex_lock(struct ptfs_mutex *m)
+{
+	mutex_lock(&m->m);
+}
+
+static inline NO_TSA void ptfs_mutex_unlock(struct ptfs_mutex *m)
+{
+	mutex_unlock(&m->m);
+}
 
 // Part of each read and write.
 static inline NO_TSA void ptfs_map_lock_shared(struct ptfs_home_inode *h)
