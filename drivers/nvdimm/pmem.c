@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the five ways in which dax64 changes persistent memory, and the choice of the instruction
-// that writes a cache line back.
+// What: the ways in which dax64 changes persistent memory by more than a word (words: pmem.h), and
+// the choice of the instruction that writes a cache line back.
 // Not here: which memory is persistent (region.c), what is written when (fs/ptfs).
 //
 // Invariants
@@ -17,66 +17,33 @@
 
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
-#include "kernel/panic.h"
-#include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
-#include "mm/layout.h"
 #include "mm/uaccess.h"
 
-#define LINE 64ull
+#define LINE PMEM_LINE
 
-static enum {
-	WRITE_BACK_NONE, // CPU caches are in the persistence domain
-	WRITE_BACK_CLWB,
-	WRITE_BACK_CLFLUSHOPT,
-	WRITE_BACK_CLFLUSH,
-} write_back __read_mostly = WRITE_BACK_CLFLUSH;
+enum pmem_write_back pmem_write_back __read_mostly = PMEM_WRITE_BACK_CLFLUSH;
 
-static u8 *alias(phys_t p)
+void pmem_flush_lines(phys_t start, u64 len)
 {
-	return (u8 *)(PMEM_ALIAS_BASE + p.pa);
-}
-
-void pmem_store8(phys_t dst, u64 value)
-{
-	ASSERT(IS_ALIGNED(dst.pa, 8));
-	__atomic_store_n((u64 *)(void *)alias(dst), value, __ATOMIC_RELEASE);
-}
-
-u64 pmem_cas8(phys_t dst, u64 old, u64 value)
-{
-	ASSERT(IS_ALIGNED(dst.pa, 8));
-	__atomic_compare_exchange_n((u64 *)(void *)alias(dst), &old, value, false, __ATOMIC_SEQ_CST,
-				    __ATOMIC_SEQ_CST);
-	return old;
-}
-
-void pmem_flush(phys_t start, u64 len)
-{
-	// Write-back needs no right to write: the read-only view will do.
 	const u8 *line = phys_to_virt(PHYS(ALIGN_DOWN(start.pa, LINE)));
 	const u8 *end = phys_to_virt(PHYS(start.pa + len));
 
-	switch (write_back) {
-	case WRITE_BACK_NONE: asm_barrier(); break;
-	case WRITE_BACK_CLWB:
+	switch (pmem_write_back) {
+	case PMEM_WRITE_BACK_NONE: asm_barrier(); break;
+	case PMEM_WRITE_BACK_CLWB:
 		for (; line < end; line += LINE)
 			asm_clwb(line);
 		break;
-	case WRITE_BACK_CLFLUSHOPT:
+	case PMEM_WRITE_BACK_CLFLUSHOPT:
 		for (; line < end; line += LINE)
 			asm_clflushopt(line);
 		break;
-	case WRITE_BACK_CLFLUSH:
+	case PMEM_WRITE_BACK_CLFLUSH:
 		for (; line < end; line += LINE)
 			asm_clflush(line);
 		break;
 	}
-}
-
-void pmem_fence(void)
-{
-	asm_sfence();
 }
 
 // Replaces `n` bytes from dst on, which all lie in one aligned word (I2).
@@ -112,9 +79,7 @@ void pmem_memcpy_nt(phys_t dst, const void *src, size_t len)
 		s += head;
 		len -= head;
 	}
-	d = alias(dst);
-	for (; len >= 8 && !IS_ALIGNED((u64)d, LINE); d += 8, s += 8, len -= 8)
-		asm_movnti(d, load64(s));
+	d = pmem_alias(dst);
 	for (; len >= LINE; d += LINE, s += LINE, len -= LINE)
 		asm_movnti_line(d, s);
 	for (; len >= 8; d += 8, s += 8, len -= 8)
@@ -134,9 +99,7 @@ void pmem_memset_nt(phys_t dst, u8 byte, size_t len)
 		dst.pa += head;
 		len -= head;
 	}
-	d = alias(dst);
-	for (; len >= 8 && !IS_ALIGNED((u64)d, LINE); d += 8, len -= 8)
-		asm_movnti(d, word);
+	d = pmem_alias(dst);
 	for (; len >= LINE; d += LINE, len -= LINE)
 		asm_movnti_fill(d, word);
 	for (; len >= 8; d += 8, len -= 8)
@@ -168,8 +131,8 @@ size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len)
 		done = user_part(dst, src, head);
 	if (likely(done == head)) {
 		words = ALIGN_DOWN(len - head, 8);
-		done += words -
-			copy_from_user_nt(alias(PHYS(dst.pa + head)), UVA(src.va + head), words);
+		done += words - copy_from_user_nt(pmem_alias(PHYS(dst.pa + head)),
+						  UVA(src.va + head), words);
 		if (done < len)
 			done += user_part(PHYS(dst.pa + done), UVA(src.va + done),
 					  min(len - done, 8ul));
@@ -181,19 +144,20 @@ size_t pmem_copy_from_user_nt(phys_t dst, uva_t src, size_t len)
 void pmem_ops_init(bool caches_persistent)
 {
 	static const char *const name[] = {
-		[WRITE_BACK_NONE] = "none: CPU caches are persistent",
-		[WRITE_BACK_CLWB] = "CLWB",
-		[WRITE_BACK_CLFLUSHOPT] = "CLFLUSHOPT",
-		[WRITE_BACK_CLFLUSH] = "CLFLUSH",
+		[PMEM_WRITE_BACK_NONE] = "none: CPU caches are persistent",
+		[PMEM_WRITE_BACK_CLWB] = "CLWB",
+		[PMEM_WRITE_BACK_CLFLUSHOPT] = "CLFLUSHOPT",
+		[PMEM_WRITE_BACK_CLFLUSH] = "CLFLUSH",
 	};
 
 	if (caches_persistent)
-		write_back = WRITE_BACK_NONE;
+		pmem_write_back = PMEM_WRITE_BACK_NONE;
 	else if (cpu_features.clwb)
-		write_back = WRITE_BACK_CLWB;
+		pmem_write_back = PMEM_WRITE_BACK_CLWB;
 	else if (cpu_features.clflushopt)
-		write_back = WRITE_BACK_CLFLUSHOPT;
+		pmem_write_back = PMEM_WRITE_BACK_CLFLUSHOPT;
 	else
-		write_back = WRITE_BACK_CLFLUSH; // in every CPU that has SSE2 (SDM 1, 11.4.4.1)
-	log_info("pmem: write-back by %s", name[write_back]);
+		pmem_write_back =
+			PMEM_WRITE_BACK_CLFLUSH; // in every CPU that has SSE2 (SDM 1, 11.4.4.1)
+	log_info("pmem: write-back by %s", name[pmem_write_back]);
 }

@@ -13,22 +13,30 @@
 
 #define LINE 64u
 
-static void check_writable(const struct ptfs_fs *fs, u64 off, u64 len)
+// I2. Neither is ever set in a read-only mount.
+static inline void check_changing(const struct ptfs_fs *fs)
+{
+	ptfs_assert(__atomic_load_n(&fs->dirty, __ATOMIC_ACQUIRE) || fs->recovering);
+}
+
+static inline void check_writable(const struct ptfs_fs *fs, u64 off, u64 len)
 {
 	ptfs_check_range(fs, off, len);
-	ptfs_assert(!fs->read_only);
-	ptfs_assert(fs->recovering || __atomic_load_n(&fs->dirty, __ATOMIC_ACQUIRE));
+	check_changing(fs);
 }
 
 void ptfs_store8(struct ptfs_fs *fs, u64 off, u64 value)
 {
-	check_writable(fs, off, 8);
+	ptfs_check_word(fs, off);
+	check_changing(fs);
 	pmem_store8(ptfs_pa(fs, off), value);
 }
 
 void ptfs_store8_flush(struct ptfs_fs *fs, u64 off, u64 value)
 {
-	ptfs_store8(fs, off, value);
+	ptfs_check_word(fs, off);
+	check_changing(fs);
+	pmem_store8(ptfs_pa(fs, off), value);
 	pmem_flush(ptfs_pa(fs, off), 8);
 }
 

@@ -75,8 +75,9 @@ struct ptfs_fs {
 	bool rebase_refused;        // it met entries that cannot be rebased
 
 	struct ptfs_mutex dirty_lock;
-	bool dirty;      // the clean mark is cleared: the medium may change [dirty_lock; atomic]
-	bool recovering; // journal rollback and scan may write without it
+	bool dirty; // the clean mark is cleared: the medium may change; not in a read-only mount
+		    // [dirty_lock; atomic]
+	bool recovering; // journal rollback and scan may write without it; not in a read-only mount
 	u64 generation;  // [dirty_lock]
 
 	struct ptfs_mutex
@@ -140,6 +141,11 @@ static inline void ptfs_check_range(const struct ptfs_fs *fs, u64 off, u64 len)
 {
 	ptfs_assert(off < fs->region.bytes && len <= fs->region.bytes - off);
 }
+// The same for 8 bytes: a region has more than that.
+static inline void ptfs_check_word(const struct ptfs_fs *fs, u64 off)
+{
+	ptfs_assert(off <= fs->region.bytes - 8);
+}
 // Bytes [off, off + len) as a const pointer; the range lies in the file system.
 static inline const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len)
 {
@@ -150,7 +156,10 @@ static inline const void *ptfs_at(const struct ptfs_fs *fs, u64 off, u64 len)
 }
 static inline u64 ptfs_word(const struct ptfs_fs *fs, u64 off)
 {
-	return le64_get(ptfs_at(fs, off, 8));
+	ptfs_check_word(fs, off);
+	if (unlikely(fs->shadow))
+		return le64_get(ptfs_shadow_at(fs, off, 8));
+	return le64_get((const void *)((const u8 *)fs->region.view + off));
 }
 static inline phys_t ptfs_pa(const struct ptfs_fs *fs, u64 off)
 {
