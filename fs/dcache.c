@@ -30,14 +30,13 @@
 #include "mm/frame.h"
 #include "mm/heap.h"
 
-#define BUCKET_BITS 13
 #define SHRINK_STEP 64
 
 struct spinlock dcache_lock = SPINLOCK_INIT(RANK_DCACHE);
 
-static struct dentry *buckets[1u << BUCKET_BITS]; // [dcache_lock]
-static struct list lru = LIST_INIT(lru);          // [dcache_lock] oldest first
-static u64 nr_cached;                             // on `lru` [dcache_lock]
+struct dentry *dcache_buckets[1u << DCACHE_BITS];
+static struct list lru = LIST_INIT(lru); // [dcache_lock] oldest first
+static u64 nr_cached;                    // on `lru` [dcache_lock]
 
 u64 name_word_by_bytes(const char *s, size_t n)
 {
@@ -59,7 +58,7 @@ u32 name_hash(const char *name, size_t len)
 	return (u32)h;
 }
 
-static inline __attribute__((always_inline)) bool equal(const char *a, const char *b, size_t len)
+bool name_equal(const char *a, const char *b, size_t len)
 {
 	for (; len >= 8; a += 8, b += 8, len -= 8)
 		if (name_word(a, len) != name_word(b, len))
@@ -67,21 +66,9 @@ static inline __attribute__((always_inline)) bool equal(const char *a, const cha
 	return !len || !name_word_head(name_word(a, len) ^ name_word(b, len), len);
 }
 
-bool name_equal(const char *a, const char *b, size_t len)
-{
-	return equal(a, b, len);
-}
-
-static struct dentry **bucket(const struct dentry *parent, u32 hash)
-{
-	u64 h = ((u64)parent + hash) * 0x9e3779b97f4a7c15ull;
-
-	return &buckets[h >> (64 - BUCKET_BITS)];
-}
-
 static void chain_add(struct dentry *d)
 {
-	struct dentry **head = bucket(d->parent, d->hash);
+	struct dentry **head = dcache_bucket(d->parent, d->hash);
 
 	d->hash_next = *head;
 	d->hash_prev = head;
@@ -140,19 +127,22 @@ static void cache_remove(struct dentry *d)
 	nr_cached--;
 }
 
-struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, u32 hash)
+char *dcache_long_name(const char *name, size_t len)
 {
-	struct dentry *d;
+	char *copy = kzalloc(ALIGN_UP(len, 8));
 
-	for (d = *bucket(parent, hash); d; d = d->hash_next)
-		if (d->hash == hash && d->parent == parent && d->name_len == len &&
-		    equal(d->name, name, len)) {
-			// Found often: the line stays where it is read.
-			if (!(d->flags & DENTRY_USED))
-				d->flags |= DENTRY_USED;
-			return d;
-		}
-	return NULL;
+	if (copy)
+		memcpy(copy, name, len);
+	return copy;
+}
+
+// `on_heap`: from dcache_long_name(), or NULL if the name fits inside.
+static void set_name(struct dentry *d, const char *name, size_t len, char *on_heap)
+{
+	d->name = on_heap ? on_heap : d->inline_name;
+	d->name_len = (u16)len;
+	memset(d->inline_name, 0, sizeof(d->inline_name));
+	memcpy(d->inline_name, name, min(len, sizeof(d->inline_name)));
 }
 
 // One reference, not hashed. Takes over the reference to `i` and takes one to `parent`.
@@ -160,19 +150,18 @@ static struct dentry *dentry_alloc(struct dentry *parent, const char *name, size
 				   struct inode *i)
 {
 	struct dentry *d = kzalloc(sizeof(*d));
+	char *on_heap = NULL;
 
 	if (!d)
 		return NULL;
-	d->name = d->inline_name;
 	if (len > DENTRY_INLINE) {
-		d->name = kmalloc(len);
-		if (!d->name) {
+		on_heap = dcache_long_name(name, len);
+		if (!on_heap) {
 			kfree(d);
 			return NULL;
 		}
 	}
-	memcpy(d->name, name, len);
-	d->name_len = (u16)len;
+	set_name(d, name, len, on_heap);
 	d->refs = 1;
 	d->inode = i;
 	list_init(&d->lru_node);
@@ -300,7 +289,7 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 	if (dir->flags & INODE_DEAD)
 		return -ENOENT;
 	spin_lock(&dcache_lock);
-	d = dcache_find(parent, name, len, hash);
+	d = dcache_find(parent, name, len, hash, name_head(name, len));
 	if (d)
 		dentry_get(d);
 	spin_unlock(&dcache_lock);
@@ -398,14 +387,6 @@ struct inode *dcache_unlinked(struct dentry *d)
 	return i;
 }
 
-static void set_name(struct dentry *d, const char *name, size_t len, char *heap_name)
-{
-	d->name = heap_name ? heap_name : d->inline_name;
-	memcpy(d->name, name, len);
-	d->name_len = (u16)len;
-	d->hash = name_hash(name, len);
-}
-
 void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, size_t len,
 		 char *heap_name)
 {
@@ -417,6 +398,7 @@ void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, 
 	chain_del(d);
 	old_name = d->name != d->inline_name ? d->name : NULL;
 	set_name(d, name, len, heap_name);
+	d->hash = name_hash(name, len);
 	d->parent = new_parent;
 	chain_add(d);
 	spin_unlock(&dcache_lock);

@@ -31,7 +31,12 @@ struct dentry {
 	struct dentry *name_next, **name_prev; // other names of the inode [dcache_lock]
 	struct list children, child_node; // hashed names in it; in parent->children [dcache_lock]
 	struct list lru_node;             // [dcache_lock]
-	char inline_name[DENTRY_INLINE];
+	// The name, or the beginning of one that is longer. Behind a name there are zeros, here and
+	// on the heap, to the next multiple of 8 bytes.
+	union {
+		u64 head;
+		char inline_name[DENTRY_INLINE];
+	};
 };
 
 extern struct spinlock dcache_lock; // RANK_DCACHE: all of the above, contexts' root and cwd
@@ -73,8 +78,27 @@ static inline u64 name_hash_step(u64 h, u64 w)
 	return h ^ h >> 32;
 }
 
+// The first 8 bytes of a name, zeros behind it.
+static inline u64 name_head(const char *name, size_t len)
+{
+	u64 w = name_word(name, len);
+
+	return len < 8 ? name_word_head(w, len) : w;
+}
+
 u32 name_hash(const char *name, size_t len);
 bool name_equal(const char *a, const char *b, size_t len);
+
+// Is it the name that `d` has, which ends in zeros? The first 8 bytes are known to be.
+static inline bool name_equal_behind_head(const struct dentry *d, const char *name, size_t len)
+{
+	const char *have = d->name;
+
+	for (; len > 8; have += 8, name += 8, len -= 8)
+		if (load64(have + 8) != name_head(name + 8, len - 8))
+			return false;
+	return true;
+}
 
 // The root of a mounted file system (takes over the caller's reference to `i`), or a place for an
 // inode without a name. NULL: out of memory, the reference stays the caller's.
@@ -88,9 +112,32 @@ struct dentry *dentry_create_dead(struct dentry *parent, const char *name, size_
 struct dentry *dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d); // may sleep (inode_put)
 
-// The cached name, or NULL; no reference.
-struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len, u32 hash)
-	REQUIRES(dcache_lock);
+#define DCACHE_BITS 13
+
+extern struct dentry *dcache_buckets[1u << DCACHE_BITS]; // [dcache_lock]
+static inline struct dentry **dcache_bucket(const struct dentry *parent, u32 hash)
+{
+	u64 h = ((u64)parent + hash) * 0x9e3779b97f4a7c15ull;
+
+	return &dcache_buckets[h >> (64 - DCACHE_BITS)];
+}
+
+// The cached name, or NULL; no reference. `head`: name_head(). In line: each step of a walk.
+static inline struct dentry *dcache_find(struct dentry *parent, const char *name, size_t len,
+					 u32 hash, u64 head) REQUIRES(dcache_lock)
+{
+	struct dentry *d;
+
+	for (d = *dcache_bucket(parent, hash); d; d = d->hash_next)
+		if (d->hash == hash && d->parent == parent && d->name_len == len &&
+		    d->head == head && name_equal_behind_head(d, name, len)) {
+			// Found often: the line stays where it is read.
+			if (unlikely(!(d->flags & DENTRY_USED)))
+				d->flags |= DENTRY_USED;
+			break;
+		}
+	return d;
+}
 
 // The name, from the cache or by the file system's lookup: a dentry with a reference, negative if
 // there is none such. The directory's lock is held. -ENOENT: the directory was removed; -ENOMEM.
@@ -105,7 +152,10 @@ void dcache_delete(struct dentry *d);
 // cache keeps the knowledge that there is no such name. Returns the inode if `d` has let go of it:
 // the reference is the caller's, to be dropped without the directory's lock. Else NULL.
 struct inode *dcache_unlinked(struct dentry *d) __must_check;
-// The file was renamed. `name` (from dcache_name_alloc, or NULL if it fits inline) is taken over.
+// A copy on the heap, of a name that does not fit inside a dentry (DENTRY_INLINE). NULL: no memory.
+char *dcache_long_name(const char *name, size_t len);
+// The file was renamed. `heap_name` (from dcache_long_name, or NULL if the name fits inside) is
+// taken over.
 void dcache_move(struct dentry *d, struct dentry *new_parent, const char *name, size_t len,
 		 char *heap_name);
 void dcache_exchange(struct dentry *a, struct dentry *b);

@@ -59,21 +59,28 @@ static struct dentry *step_up(const struct walk *w, struct dentry *d)
 	return cross_down(d->parent);
 }
 
-// The end of the component at `s`; its hash.
-static const char *component_end(const char *s, u32 *hash)
+// The end of the component at `s`, which is not empty; its hash and its head.
+static const char *component_end(const char *s, u32 *hash, u64 *head)
 {
+	const char *begin = s;
 	u64 h = 0, w, ends;
+	unsigned bytes;
 
 	for (;; s += 8) {
 		w = name_word(s, 8);
 		ends = name_zero_byte(w) | name_zero_byte(w ^ '/' * 0x0101010101010101ull);
 		if (ends)
 			break;
+		if (s == begin)
+			*head = w;
 		h = name_hash_step(h, w);
 	}
-	w = name_word_head(w, (size_t)__builtin_ctzll(ends) / 8);
-	*hash = (u32)(w ? name_hash_step(h, w) : h);
-	return s + __builtin_ctzll(ends) / 8;
+	bytes = (unsigned)__builtin_ctzll(ends) / 8;
+	w = name_word_head(w, bytes);
+	if (s == begin)
+		*head = w;
+	*hash = (u32)(bytes ? name_hash_step(h, w) : h);
+	return s + bytes;
 }
 
 // Parses the next component: name, name_len, hash, rest behind it (and behind its slashes). False
@@ -87,7 +94,7 @@ static bool next_component(struct walk *w)
 	if (!*s)
 		return false;
 	w->name = s;
-	s = component_end(s, &w->hash);
+	s = component_end(s, &w->hash, &w->head);
 	w->name_len = (u32)(s - w->name);
 	w->slash = *s == '/';
 	while (*s == '/')
@@ -134,7 +141,9 @@ static int may_search(const struct walk *w, const struct dentry *d)
 {
 	if (!S_ISDIR(d->inode->mode))
 		return -ENOTDIR;
-	return w->kernel ? 0 : cred_permission(&w->ctx->cred, d->inode, MAY_EXEC);
+	if (w->kernel || !w->ctx->cred.fsuid) // root may search every directory
+		return 0;
+	return cred_permission(&w->ctx->cred, d->inode, MAY_EXEC);
 }
 
 // The present component is the cached `d`: 0: *cur stands on it; WALK_LINK, or -errno.
@@ -182,7 +191,7 @@ static int step_locked(struct walk *w, struct dentry *found, struct dentry **cur
 			continue;
 		}
 		if (!found)
-			found = dcache_find(*cur, w->name, w->name_len, w->hash);
+			found = dcache_find(*cur, w->name, w->name_len, w->hash, w->head);
 		if (!found)
 			return WALK_MISS;
 		err = enter(w, found, last, cur);
@@ -329,13 +338,16 @@ int walk_start(struct walk *w, int dirfd, const char *path, unsigned flags)
 {
 	struct file *f;
 
-	*w = (struct walk){
-		.rest = path,
-		.last = LAST_ROOT,
-		.flags = flags,
-		.dirfd = dirfd,
-		.ctx = current_context(),
-	};
+	// Of the other fields, which tell of a component, `slash` counts before there was one.
+	w->at = w->child = NULL;
+	w->rest = path;
+	w->last = LAST_ROOT;
+	w->slash = w->kernel = false;
+	w->flags = flags;
+	w->links = 0;
+	w->dirfd = dirfd;
+	w->ctx = current_context();
+	w->link = NULL;
 	if (!*path)
 		return -ENOENT;
 	if (*path == '/' || dirfd == AT_FDCWD)
@@ -379,10 +391,8 @@ static int walk_to(struct walk *w, struct dentry **out)
 {
 	int err = walk_all(w);
 
-	if (!err) {
-		*out = w->at;
-		w->at = NULL;
-	}
+	if (!err)
+		*out = walk_take(w);
 	walk_finish(w);
 	return err;
 }

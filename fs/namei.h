@@ -43,6 +43,7 @@ struct walk {
 	const char *rest;     // what is left of the present string
 	const char *name;     // the present component
 	u32 name_len, hash;
+	u64 head;            // its first bytes: name_head()
 	enum walk_last last; // kind of the last component
 	bool slash;          // slashes follow the last component: it must be a directory
 	bool kernel;         // from the kernel's root, as root
@@ -63,3 +64,11 @@ int walk_all(struct walk *w) __must_check;
 // its target. Then walk_parent again.
 int walk_follow(struct walk *w, struct dentry *d) __must_check;
 void walk_finish(struct walk *w);
+// Where the walk stands; the reference is the caller's. The walk is over but for walk_finish.
+static inline struct dentry *walk_take(struct walk *w)
+{
+	struct dentry *d = w->at;
+
+	w->at = NULL;
+	return d;
+}

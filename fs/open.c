@@ -4,7 +4,8 @@
 // Not here: reading and writing (fs/rw.c), descriptors (fs/fd_table.c).
 //
 // Invariants:
-//   I1  A file holds a reference to its inode and dentry; both go with the last reference.
+//   I1  A file holds a reference to its dentry, which holds the inode (dcache.c, I4); without a
+//       dentry, to its inode. It goes with the file's last reference.
 //   I2  A file open for writing counts in inode->writers from before `open` of the file system
 //       until after `release`.
 //   I3  Who created the file may use it as asked, whatever its mode (open(2), O_CREAT).
@@ -34,7 +35,8 @@ static struct file *file_memory(void)
 	return f;
 }
 
-// The memory of a closed file comes with its lock, which nobody holds; every other field is set.
+// Takes over the reference to `d`, if it does not fail. The memory of a closed file comes with its
+// lock, which nobody holds; every other field is set.
 static inline __attribute__((always_inline)) struct file *alloc(struct inode *i, struct dentry *d,
 								const struct file_ops *ops,
 								unsigned flags)
@@ -46,8 +48,8 @@ static inline __attribute__((always_inline)) struct file *alloc(struct inode *i,
 		f = file_memory();
 	if (unlikely(!f))
 		return NULL;
-	f->inode = inode_get(i);
-	f->dentry = d ? dentry_get(d) : NULL;
+	f->inode = d ? i : inode_get(i);
+	f->dentry = d;
 	f->ops = ops;
 	f->flags = flags & FILE_FLAGS;
 	f->refs = 1;
@@ -91,7 +93,8 @@ static inline __attribute__((always_inline)) void file_free(struct file *f)
 		inode_end_write(f->inode);
 	if (f->dentry)
 		dentry_put(f->dentry);
-	inode_put(f->inode);
+	else
+		inode_put(f->inode);
 	keep_or_free(f);
 }
 
@@ -123,6 +126,7 @@ static const struct file_ops *ops_of(const struct inode *i)
 	}
 }
 
+// Takes over the reference to `d`, also when it fails.
 static inline __attribute__((always_inline)) int do_open(struct inode *i, struct dentry *d,
 							 unsigned flags, struct file **out)
 {
@@ -130,11 +134,11 @@ static inline __attribute__((always_inline)) int do_open(struct inode *i, struct
 	struct file *f;
 	int err;
 
-	if (!ops)
-		return -ENXIO;
-	f = alloc(i, d, ops, flags);
-	if (unlikely(!f))
-		return -ENOMEM;
+	f = ops ? alloc(i, d, ops, flags) : NULL;
+	if (unlikely(!f)) {
+		dentry_put(d);
+		return ops ? -ENOMEM : -ENXIO;
+	}
 	if (writes(flags)) {
 		err = inode_begin_write(i);
 		if (err) {
@@ -180,14 +184,17 @@ static int may_open(const struct walk *w, struct inode *i, unsigned flags)
 	return cred_permission(c, i, mask);
 }
 
-// Opens what the walk has arrived at. `created`: I3.
+// Opens what the walk has arrived at; the reference to `d` is taken over, also when it fails.
+// `created`: I3.
 static int open_here(struct walk *w, struct dentry *d, unsigned flags, bool created,
 		     struct file **out)
 {
 	int err = created ? 0 : may_open(w, d->inode, flags);
 
-	if (err)
+	if (err) {
+		dentry_put(d);
 		return err;
+	}
 	err = do_open(d->inode, d, flags, out);
 	if (!err && (flags & O_TRUNC) && !created && S_ISREG(d->inode->mode)) {
 		err = inode_truncate(d->inode, 0);
@@ -251,7 +258,8 @@ static int open_create(struct walk *w, unsigned flags, u32 mode, struct file **o
 		if (err)
 			return err;
 		if (w->last == LAST_ROOT && !S_ISDIR(w->at->inode->mode)) // a link to a place
-			return flags & O_EXCL ? -EEXIST : open_here(w, w->at, flags, false, out);
+			return flags & O_EXCL ? -EEXIST
+					      : open_here(w, walk_take(w), flags, false, out);
 		if (w->last != LAST_NAME || w->slash)
 			return -EISDIR;
 		err = look_or_create(w, flags, mode, &d, &created);
@@ -264,12 +272,10 @@ static int open_create(struct walk *w, unsigned flags, u32 mode, struct file **o
 				return err;
 			continue;
 		}
-		if (S_ISDIR(d->inode->mode))
-			err = -EISDIR;
-		else
-			err = open_here(w, d, flags, created, out);
+		if (!S_ISDIR(d->inode->mode))
+			return open_here(w, d, flags, created, out);
 		dentry_put(d);
-		return err;
+		return -EISDIR;
 	}
 }
 
@@ -315,9 +321,7 @@ static int open_tmpfile(struct walk *w, unsigned flags, u32 mode, struct file **
 		inode_put(made);
 		return -ENOMEM;
 	}
-	err = inode_open(made, d, flags & ~O_TMPFILE, out);
-	dentry_put(d);
-	return err;
+	return inode_open(made, d, flags & ~O_TMPFILE, out);
 }
 
 static int open_walk(struct walk *w, unsigned flags, u32 mode, struct file **out)
@@ -332,7 +336,7 @@ static int open_walk(struct walk *w, unsigned flags, u32 mode, struct file **out
 	w->flags |= (flags & O_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
 		    (flags & O_DIRECTORY ? LOOKUP_DIRECTORY : 0);
 	err = walk_all(w);
-	return err ? err : open_here(w, w->at, flags, false, out);
+	return err ? err : open_here(w, walk_take(w), flags, false, out);
 }
 
 int vfs_openat(int dirfd, const char *path, unsigned flags, u32 mode, struct file **out)
@@ -370,7 +374,7 @@ int vfs_open_exec(const char *path, struct file **out)
 		return err;
 	err = S_ISREG(d->inode->mode) ? inode_permission(d->inode, MAY_EXEC) : -EACCES;
 	if (!err)
-		err = inode_open(d->inode, d, O_RDONLY, out);
+		return inode_open(d->inode, d, O_RDONLY, out);
 	dentry_put(d);
 	return err;
 }

@@ -198,7 +198,7 @@ static int rename_walked(struct rename *r)
 	if (r->from.at->super->read_only)
 		return -EROFS;
 	if (r->to.name_len > DENTRY_INLINE) {
-		r->heap_name = kmalloc(r->to.name_len);
+		r->heap_name = dcache_long_name(r->to.name, r->to.name_len);
 		if (!r->heap_name)
 			return -ENOMEM;
 	}

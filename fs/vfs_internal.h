@@ -79,8 +79,11 @@ int cred_permission(const struct credentials *c, const struct inode *i, unsigned
 int may_delete(const struct inode *dir, const struct inode *victim);
 
 // fs/open.c
+// A file without a name if `d` is NULL; else the reference to `d` is taken over. NULL: no memory,
+// and nothing was taken over.
 struct file *file_alloc(struct inode *i, struct dentry *d, const struct file_ops *ops,
 			unsigned flags);
+// Takes over the reference to `d`, which names `i`, also when it fails.
 int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **out);
 
 // fs/attr.c

@@ -137,6 +137,51 @@ KTEST(vfs_name_lengths)
 	vfs_drop_caches();
 }
 
+// Path of a name of `len` bytes. Names of two lengths, or of two ends, begin alike.
+static const char *long_path(size_t len, char end)
+{
+	static char path[300];
+
+	memcpy(path, "/t/", 3);
+	for (size_t i = 0; i < len; i++)
+		path[3 + i] = (char)('a' + i % 26);
+	path[3 + len - 1] = end;
+	path[3 + len] = 0;
+	return path;
+}
+
+// The cache compares names by words, the first apart from the others, and keeps long ones in
+// another place: names that end at each place of a word, with neighbours that differ in the end.
+KTEST(vfs_names_in_cache)
+{
+	static char from[300];
+
+	EXPECT_EQ(vfs_mkdirat(AT, "/t", 0755), 0);
+	for (size_t len = 1; len <= 58; len++)
+		EXPECT_EQ(touch(long_path(len, '1')), 0);
+	for (size_t len = 1; len <= 58; len++) {
+		EXPECT(leads_to(long_path(len, '1'), long_path(len, '1')));
+		EXPECT_EQ(look(long_path(len, '2'), 0), -ENOENT);
+	}
+	for (size_t len = 1; len <= 58; len++) {
+		strlcpy(from, long_path(len, '1'), sizeof(from));
+		EXPECT_EQ(vfs_renameat(AT, from, AT, long_path(59 - len, '2'), 0), 0);
+	}
+	for (size_t len = 1; len <= 58; len++) {
+		EXPECT_EQ(look(long_path(len, '1'), 0), -ENOENT);
+		EXPECT(leads_to(long_path(len, '2'), long_path(len, '2')));
+	}
+	strlcpy(from, long_path(58, '2'), sizeof(from)); // on the heap, and inside the dentry
+	EXPECT_EQ(vfs_renameat(AT, from, AT, long_path(9, '2'), RENAME_EXCHANGE), 0);
+	EXPECT(leads_to(from, from));
+	for (size_t len = 1; len <= 58; len++) {
+		EXPECT(leads_to(long_path(len, '2'), long_path(len, '2')));
+		EXPECT_EQ(vfs_unlinkat(AT, long_path(len, '2')), 0);
+	}
+	EXPECT_EQ(vfs_rmdirat(AT, "/t"), 0);
+	vfs_drop_caches();
+}
+
 KTEST(vfs_symlinks)
 {
 	char buf[64];
