@@ -183,7 +183,6 @@ static void release_holder(void)
 	__atomic_store_n(&t.release, 1, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&t.running, __ATOMIC_ACQUIRE))
 		thread_yield();
-	thread_sleep_ns(TICK_NS); // its stack goes back a moment later
 }
 
 static void sleep_through_ticks(void)
@@ -301,7 +300,6 @@ KTEST(epoch_defers_what_readers_hold)
 	WRITE_ONCE(t.stop, 1);
 	while (__atomic_load_n(&t.running, __ATOMIC_ACQUIRE))
 		thread_yield();
-	thread_sleep_ns(TICK_NS);
 	EXPECT_EQ(t.bad, 0);
 	kfree(t.thing);
 	epoch_synchronize();

@@ -82,7 +82,6 @@ static void stop_readers(void)
 	WRITE_ONCE(shared.stop, 1);
 	while (__atomic_load_n(&shared.running, __ATOMIC_ACQUIRE))
 		thread_yield();
-	thread_sleep_ns(5000000); // their stacks go back a moment after their last words
 	EXPECT_EQ(shared.stale, 0);
 }
 

@@ -187,7 +187,6 @@ KTEST(mapping_stress)
 	}
 	while (__atomic_load_n(&workers, __ATOMIC_ACQUIRE))
 		thread_sleep_ns(1000000);
-	thread_sleep_ns(5000000); // until their stacks are back
 	EXPECT_EQ(wrong, 0);
 	for (unsigned f = 0; f < FILES; f++) {
 		EXPECT(list_empty(&files[f]->object.vmas));

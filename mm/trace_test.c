@@ -68,6 +68,8 @@ KTEST(trace_keeps_the_newest)
 // short sleeps once did not, and the writer was never emulated again).
 #define WRITTEN (40ull * TRACE_RING)
 
+static bool written;
+
 static void writer(void *arg)
 {
 	(void)arg;
@@ -76,19 +78,20 @@ static void writer(void *arg)
 		write_some(i, 64);
 		preempt_enable();
 	}
+	__atomic_store_n(&written, true, __ATOMIC_RELEASE);
 }
 
 KTEST(trace_events_are_whole)
 {
-	unsigned threads = thread_count();
 	struct seen s = { 0 };
 
 	if (!EXPECT_EQ(trace_start(), 0))
 		return;
 	trace_stop();
+	written = false;
 	if (!EXPECT(thread_create("trace-writer", writer, NULL)))
 		return;
-	while (thread_count() != threads) { // until its memory is given back
+	while (!__atomic_load_n(&written, __ATOMIC_ACQUIRE)) {
 		u64 events = s.events, wrong = s.wrong;
 
 		s = (struct seen){ .events = events, .wrong = wrong };

@@ -26,7 +26,6 @@ static struct {
 	u64 other;      // kept equal to counter
 	u32 flag, torn; // [atomic]
 	u32 inside;     // [atomic]
-	unsigned threads_before;
 } s;
 
 static void setup(void)
@@ -38,7 +37,6 @@ static void setup(void)
 	wait_queue_init(&s.done_queue);
 	s.done = s.flag = s.torn = s.inside = 0;
 	s.counter = s.other = 0;
-	s.threads_before = thread_count();
 }
 
 static void worker_done(void)
@@ -55,12 +53,9 @@ static bool start(unsigned n, void (*fn)(void *arg))
 	return true;
 }
 
-// Until all are through, and then until their memory is given back (the leak check counts it).
 static void join(unsigned n)
 {
 	wait_event(&s.done_queue, __atomic_load_n(&s.done, __ATOMIC_ACQUIRE) == n);
-	while (thread_count() != s.threads_before)
-		thread_sleep_ns(1);
 }
 
 // Two words that only the lock keeps equal.
