@@ -7,6 +7,8 @@
 //
 // And what a slot waits for: it is not used again while a CPU that has the space loaded could
 // remember it. The second test of each pair breaks the rule on purpose, and must notice.
+#include "kernel/console.h"
+#include "kernel/ktest.h"
 #include "kernel/lib/errno.h"
 #include "kernel/sched/epoch.h"
 #include "kernel/sched/thread.h"
@@ -143,7 +145,6 @@ static void finish(void)
 {
 	while (__atomic_load_n(&t.running, __ATOMIC_ACQUIRE))
 		thread_yield();
-	thread_sleep_ns(TICK_NS); // their stacks go back a moment after their last words
 }
 
 static bool make_files(void)
@@ -271,7 +272,8 @@ KTEST(arena_slot_waits_for_who_remembers)
 }
 
 // The same slot used again at once for another file: the CPU that remembers still sees the old one.
-// If it did not, the test above would prove nothing. (A TLB need not remember; an emulator's does.)
+// If it did not, the test above would prove nothing. A TLB need not remember: QEMU's does, which
+// tests/system/ktest.t looks for; Bochs's has forgotten by then.
 KTEST(arena_test_notices_early_reuse)
 {
 	struct slot *s;
@@ -288,7 +290,8 @@ KTEST(arena_test_notices_early_reuse)
 		was = pte_exchange(s->entry, next);
 		__atomic_store_n(&t.release, 1, __ATOMIC_RELEASE);
 		finish();
-		EXPECT_EQ(t.seen, tag(2, 0));
+		EXPECT(t.seen == tag(2, 0) || t.seen == tag(3, 0));
+		klog_plain("# the TLB %s", t.seen == tag(2, 0) ? "remembered" : "forgot");
 		pte_write(s->entry, was);
 		asm_write_cr3(asm_read_cr3());
 	}
