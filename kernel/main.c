@@ -103,6 +103,7 @@ void main(u32 magic, phys_t info)
 	frame_init();
 	heap_init();
 	fault_init();
+	place_init();
 	mm_proc_init();
 	trace_proc_init();
 	acpi_init();

@@ -55,6 +55,7 @@ static inline bool vma_is_shared(const struct vma *v)
 	return v->flags & MAP_SHARED;
 }
 
+void place_init(void);              // reads the boot parameters
 struct aspace *aspace_create(void); // one reference; NULL when memory is short
 void aspace_get(struct aspace *as);
 void aspace_put(struct aspace *as); // the last one unmaps everything; may sleep

@@ -6,6 +6,11 @@
 // modulo the unit attached, and keep the whole unit free for it. Large units are searched for from
 // the middle of the address space down, small ones from the top: so the slot of a large unit never
 // holds tables that small mappings left behind.
+//
+// Boot parameter `forceattach`: every other shared mapping of a file attaches, too, but only units
+// that lie wholly inside the range asked for, so that no program sees a difference: a way to run
+// all tests of plain mmap on attached tables (tests/system/abi.t).
+#include "kernel/bootinfo.h"
 #include "kernel/lib/errno.h"
 #include "mm/arena.h"
 #include "mm/aspace_internal.h"
@@ -14,9 +19,21 @@
 
 #define LARGE_UNIT_TOP (USER_END / 2 & ~(pt_span(PT_PML4) - 1))
 
-static bool wants_attach(const struct map_request *req)
+static bool force;
+
+void place_init(void)
+{
+	force = bootparam_present("forceattach");
+}
+
+static bool asks_attach(const struct map_request *req)
 {
 	return req->object && (req->flags & (MAP_DAXVM | MAP_DAXVM_EPHEMERAL));
+}
+
+static bool is_forced(const struct map_request *req)
+{
+	return force && req->object && (req->flags & MAP_SHARED) && !asks_attach(req);
 }
 
 // The reservation around an address that is given: the units that it cuts, where they are free.
@@ -47,7 +64,8 @@ static int place_at(struct aspace *as, const struct map_request *req, u64 start,
 	out->unit_level = unit.level;
 	if (!IS_ALIGNED(start - req->offset, unit.bytes))
 		unit = (struct attach_unit){ PT_PMD, PMD_SIZE };
-	reserve_around(as, req, out, unit);
+	if (!is_forced(req))
+		reserve_around(as, req, out, unit);
 	return 0;
 }
 
@@ -57,10 +75,13 @@ static int place_anywhere(struct aspace *as, const struct map_request *req, u64 
 	u64 top = unit.level >= PT_PUD ? min(as->mmap_top, LARGE_UNIT_TOP) : as->mmap_top;
 	u64 head = 0, bytes = len, align = PAGE_SIZE, skew = 0, at;
 
-	if (unit.level) {
+	if (unit.level && !is_forced(req)) {
 		head = req->offset & (unit.bytes - 1);
 		bytes = ALIGN_UP(head + len, unit.bytes);
 		align = unit.bytes;
+	} else if (unit.level) {
+		align = unit.bytes;
+		skew = req->offset & (unit.bytes - 1);
 	} else if (req->object && len >= PMD_SIZE) {
 		align = PMD_SIZE; // so that 2 MiB leaves can be used
 		skew = req->offset & (PMD_SIZE - 1);
@@ -85,7 +106,7 @@ int place_choose(struct aspace *as, const struct map_request *req, u64 len, stru
 	u64 hint = req->addr.va;
 	int err;
 
-	if (wants_attach(req)) {
+	if (asks_attach(req) || is_forced(req)) {
 		err = attach_choose_unit(req->object, req->offset, len, &unit);
 		if (err)
 			return err;
