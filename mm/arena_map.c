@@ -17,9 +17,8 @@
 // after it changed its own: one of the two gives way.
 //
 // Invariants
-//   I1  vm_object.root_word and .direct are what the file's table said under map_lock since the
-//       last revoke. They may lag behind growth, then they lead to less than there is, which faults
-//       make good; they never lead to what the file has lost.
+//   I1  what is read from vm_object.root_word and .direct while SETTING, with no revoke under way,
+//       still holds (mm/vmobject.h, I1).
 //
 // Failure: whatever is missing or in the way sends the caller the slow way; what cannot be had
 // there, to an ordinary mapping.
@@ -122,21 +121,6 @@ static bool copy_direct(pte_t *to, const struct vm_object *o, unsigned first, un
 	return true;
 }
 
-// The file's entry of `level` for `off`, from its root down. Read while SETTING: it still holds.
-FAST pte_t entry_below(u64 root, int level, u64 off)
-{
-	pte_t e = { root };
-
-	for (int at = vm_root_level(root); at > level; at--) {
-		const pte_t *table = phys_to_virt(pte_addr(e));
-
-		if (!pte_present(e) || (e.bits & PTE_PS))
-			return (pte_t){ 0 };
-		e = pte_read(&table[pt_index(off, at - 1)]);
-	}
-	return e;
-}
-
 // The smallest slot that shows what is wanted in one piece. False: none does.
 FAST bool choose_class(u64 root, const struct want *w, enum slot_class *c)
 {
@@ -177,7 +161,7 @@ FAST u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum sl
 		if ((w->key & 7) && !copy_direct(s->entry, w->object, first, end, w->key))
 			return give_up(a, s);
 	} else {
-		e = given ? *given : entry_below(root, (int)c + PT_PTE, w->offset);
+		e = given ? *given : vm_root_entry(root, (int)c + PT_PTE, w->offset);
 		if (pte_present(e) && (w->key & 7)) // PROT_NONE: nothing to show
 			pte_write(s->entry, with_rights(e, w->key));
 	}
@@ -230,25 +214,6 @@ u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, uns
 
 // ---- The slow way -------------------------------------------------------------------------------
 
-// Stores only what changed: the fast paths of other CPUs read these lines.
-static void set_root(struct vm_object *o, u64 root)
-{
-	if (READ_ONCE(o->root_word) != root)
-		__atomic_store_n(&o->root_word, root, __ATOMIC_RELEASE);
-}
-
-static void publish_root(struct vm_object *o, const struct vm_table *t)
-{
-	if (t->kind == VM_TABLE_DIRECT) {
-		for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++)
-			if (pte_read(&o->direct[i]).bits != t->direct[i].bits)
-				pte_write(&o->direct[i], t->direct[i]);
-		set_root(o, vm_root_word((pte_t){ 0 }, PT_PTE));
-	} else if (t->kind == VM_TABLE_ENTRY && pte_present(t->entry)) {
-		set_root(o, vm_root_word(t->entry, t->level));
-	}
-}
-
 // What the slot is to hold: read from the object, and its root published. map_lock held shared.
 // ARENA_OTHERWISE, or an error.
 static int look_up(const struct want *w, enum slot_class *c, pte_t *given)
@@ -262,7 +227,7 @@ static int look_up(const struct want *w, enum slot_class *c, pte_t *given)
 	err = o->ops->table(o, 0, PT_PML4, &t);
 	if (err)
 		return err;
-	publish_root(o, &t);
+	vm_root_publish(o, 0, &t);
 	if (t.kind == VM_TABLE_DIRECT)
 		root = READ_ONCE(o->root_word);
 	if (!choose_class(root, w, c))

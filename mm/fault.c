@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: page faults: from the trap to a mapped page, a signal, or the exception table.
-// Not here: attaching whole tables (mm/attach.c).
+// Not here: attaching whole tables (mm/attach.c); the usual fault of a file on persistent memory,
+// which needs nothing of what is here (mm/fill.c).
 //
 // A fault looks at the private entry for its page, makes what should stand there (zero page, new
 // frame, copy, page of a file) without holding as->pt_lock, then installs it under that lock if the
@@ -360,6 +361,8 @@ static int file_fault(struct fault *f)
 		err = attach_split_leaf(f->as, f->va);
 	else if (f->v->unit_level)
 		err = attach_fault(f->as, f->v, f->va, f->write);
+	else
+		err = fill_from_table(f->as, f->v, f->va, f->write);
 	if (err == ATTACH_NONE) {
 		look(f);
 		if (already_there(f))

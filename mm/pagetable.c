@@ -51,9 +51,9 @@ pte_t pt_user_leaf(phys_t pa, int level, unsigned prot, bool writable, u64 extra
 
 // ---- Tables -------------------------------------------------------------------------------------
 
-static pte_t *table_of(pte_t *slot)
+static const pte_t *table_of(const pte_t *slot)
 {
-	return (pte_t *)ALIGN_DOWN((u64)slot, PAGE_SIZE);
+	return (const pte_t *)ALIGN_DOWN((u64)slot, PAGE_SIZE);
 }
 
 static u64 table_count(const pte_t *table)
@@ -61,7 +61,7 @@ static u64 table_count(const pte_t *table)
 	return frame_owner(virt_to_phys(table));
 }
 
-static void table_count_add(pte_t *slot, s64 n)
+static void table_count_add(const pte_t *slot, s64 n)
 {
 	phys_t table = virt_to_phys(table_of(slot));
 
@@ -135,6 +135,11 @@ pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e)
 
 	table_count_add(pt_slot(c), (s64)!pte_is_none(e) - (s64)!pte_is_none(old));
 	return old;
+}
+
+void pt_filled(const pte_t *slot, unsigned n)
+{
+	table_count_add(slot, n);
 }
 
 // ---- Clearing -----------------------------------------------------------------------------------

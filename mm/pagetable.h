@@ -67,6 +67,10 @@ int pt_build(struct pt_cursor *c, u64 va, int level) __must_check;
 // Replace the cursor's entry, through the batch.
 pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e);
 
+// `n` entries of the private table that `slot` lies in were 0 and were written by pte_write(), with
+// no batch: nobody can have cached that there was nothing. Counts them (I1).
+void pt_filled(const pte_t *slot, unsigned n);
+
 enum pt_zap {
 	PT_ZAP_ALL,  // everything that maps part of the range
 	PT_ZAP_FILE, // all but ANON pages: the file loses blocks, private copies stay

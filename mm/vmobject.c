@@ -37,6 +37,25 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops)
 	list_init(&o->vmas);
 }
 
+// Stores only what changed: the fast paths of other CPUs read these lines.
+static void set_root(struct vm_object *o, u64 root)
+{
+	if (READ_ONCE(o->root_word) != root)
+		__atomic_store_n(&o->root_word, root, __ATOMIC_RELEASE);
+}
+
+void vm_root_publish(struct vm_object *o, u64 off, const struct vm_table *t)
+{
+	if (t->kind == VM_TABLE_DIRECT) {
+		for (unsigned i = 0; i < VM_DIRECT_BLOCKS; i++)
+			if (pte_read(&o->direct[i]).bits != t->direct[i].bits)
+				pte_write(&o->direct[i], t->direct[i]);
+		set_root(o, vm_root_word((pte_t){ 0 }, PT_PTE));
+	} else if (t->kind == VM_TABLE_ENTRY && pte_present(t->entry) && off < pt_span(t->level)) {
+		set_root(o, vm_root_word(t->entry, t->level));
+	}
+}
+
 // The addresses at which `v` shows bytes [off, end) of its object. False: none of them.
 static bool shown_at(const struct vma *v, u64 off, u64 end, u64 *lo, u64 *hi)
 {

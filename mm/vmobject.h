@@ -15,6 +15,7 @@
 #include "kernel/lib/list.h"
 #include "kernel/lib/pte.h"
 #include "kernel/sched/lock.h"
+#include "mm/layout.h"
 
 struct vm_object;
 
@@ -75,8 +76,10 @@ struct vm_object {
 	u32 zero_maps;             // sticky: zero pages were ever mapped for holes [atomic]
 	bool ever_mapped;          // sticky: a file that never was needs no revoke
 	bool ever_ephemeral;       // sticky: ... by an arena's slot [atomic]
-	// What ephemeral mappings read: the root that the file's table had when it was asked last,
-	// as far as it was ready; 0: ask. Set with map_lock held shared, 0 from vm_revoke_begin on.
+	// What mappings read first: the root that the file's table had when it was asked last, as
+	// far as it was ready; 0: ask. Set with map_lock held shared, 0 from vm_revoke_begin on.
+	//   I1  It may lag behind growth, then it leads to less than there is; it never leads to
+	//       what the file has lost. Whoever holds map_lock may read all that is below.
 	u64 root_word __cacheline;      // vm_root_word [atomic]
 	u32 revoking;                   // raised while a revoke runs [atomic]
 	pte_t direct[VM_DIRECT_BLOCKS]; // with level PT_PTE: the direct entries [atomic]
@@ -92,6 +95,26 @@ static inline int vm_root_level(u64 word)
 {
 	return (int)(word >> 9 & 7);
 }
+
+// The file's entry of `level` (from PT_PMD on) for byte `off`, from its root down. None: not that
+// far down, or nothing there. The root is of that level at least, and covers `off`.
+static inline __attribute__((always_inline)) pte_t vm_root_entry(u64 root, int level, u64 off)
+{
+	pte_t e = { root };
+
+	for (int at = vm_root_level(root); at > level; at--) {
+		const pte_t *table = phys_to_virt(pte_addr(e));
+
+		if (!pte_present(e) || (e.bits & PTE_PS))
+			return (pte_t){ 0 };
+		e = pte_read(&table[pt_index(off, at - 1)]);
+	}
+	return e;
+}
+
+// `t` is what the file's table() said about byte `off`, at any level: remember it if it is the root
+// (or a subtree at the file's beginning, which serves as well). map_lock is held shared.
+void vm_root_publish(struct vm_object *o, u64 off, const struct vm_table *t);
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 

@@ -188,15 +188,28 @@ static bool read_all(const struct target *t)
 
 // ---- Preparations: before each repetition, not measured -----------------------------------------
 
-static bool map_for_fault(const struct target *t)
+static bool map_touched(const struct target *t)
 {
 	if (mapped)
 		munmap((void *)(uintptr_t)mapped, t->size);
 	mapped = mmap(NULL, t->size, PROT_READ, MAP_SHARED, t->fd, 0);
-	if (mapped == MAP_FAILED || t->size <= PAGE)
+	if (mapped == MAP_FAILED)
 		return false;
-	(void)mapped[PAGE]; // builds the tables that the fault on the first page needs
+	for (size_t at = 0; at < t->size; at += PAGE)
+		(void)mapped[at];
 	return true;
+}
+
+// The fault finds the tables there, and all neighbours of its page mapped, or none but the last.
+static bool map_for_fault(const struct target *t)
+{
+	return map_touched(t) && madvise((void *)(uintptr_t)mapped, PAGE, MADV_DONTNEED) == 0;
+}
+
+static bool map_for_faults(const struct target *t)
+{
+	return map_touched(t) &&
+	       madvise((void *)(uintptr_t)mapped, t->size - PAGE, MADV_DONTNEED) == 0;
 }
 
 static bool open_scratch(const struct target *t)
@@ -252,6 +265,7 @@ static const struct operation calls[] = {
 	{ "append 4 KiB", append, open_scratch, APPENDS, 0 },
 	{ "create+unlink", create_unlink, fill_folder, 0, 0 },
 	{ "plain fault", fault, map_for_fault, 0, 0 },
+	{ "plain fault 64K", fault, map_for_faults, 0, 0 },
 };
 static const struct operation ways[] = {
 	{ "ephemeral", ephemeral, NULL, 0, MAPS },
