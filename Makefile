@@ -253,6 +253,13 @@ $(BUILD)/stress/%: tests/stress/%.c Makefile
 	$(call say,UCC)
 	$(Q)mkdir -p $(@D); $(MUSL_CC) $(UCFLAGS) -o $@ $<
 
+# Programs written for the header that DaxVM was published with, and others that tests run as they are.
+PROGRAM := $(patsubst tests/programs/%.c,$(BUILD)/programs/%,$(wildcard tests/programs/*.c))
+
+$(BUILD)/programs/%: tests/programs/%.c tests/programs/daxvm_header.h Makefile
+	$(call say,UCC)
+	$(Q)mkdir -p $(@D); $(MUSL_CC) $(UCFLAGS) -o $@ $<
+
 # ---- Initial RAM disk: busybox and our programs --------------------------------------------------
 
 initrd: $(BUILD)/initrd.cpio
@@ -386,7 +393,7 @@ test: $(BIGTOOL) $(FUSETOOL)
 PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
 test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
-	$(CRASH) $(CONFLICTS) ## all suites
+	$(CRASH) $(CONFLICTS) $(PROGRAM) ## all suites
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
