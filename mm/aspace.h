@@ -37,14 +37,15 @@ struct aspace {
 	struct spinlock pt_lock; // RANK_PT: every entry of the private tables
 	phys_t root;             // PML4
 	pte_t *root_table;       // [pt_lock] below USER_END
-	struct vma_tree vmas;    // [lock]
-	struct list dead;        // unmapped VMAs whose objects are still to be let go [lock]
-	u64 brk_start, brk_end;  // [lock]
-	u64 mmap_top;            // where the search for free addresses begins, downwards
-	u64 mapped_bytes;        // sum of VMA lengths (RLIMIT_AS) [lock]
-	u64 walk_va;             // address that /proc/PID/pagetable shows
-	u32 refs;                // threads and borrowers (vfork) [atomic]
-	u64 faults;              // page faults taken [atomic], /proc/PID/stat
+	u64 spare_table; // physical address of a page of zeros, or 0 (pagetable.h, I2) [atomic]
+	struct vma_tree vmas;   // [lock]
+	struct list dead;       // unmapped VMAs whose objects are still to be let go [lock]
+	u64 brk_start, brk_end; // [lock]
+	u64 mmap_top;           // where the search for free addresses begins, downwards
+	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
+	u64 walk_va;            // address that /proc/PID/pagetable shows
+	u32 refs;               // threads and borrowers (vfork) [atomic]
+	u64 faults;             // page faults taken [atomic], /proc/PID/stat
 	// Read by every ephemeral mmap, hardly ever written: a line of their own.
 	struct arenas *arenas __cacheline; // made at first use [lock; set once]
 	u64 limit_bytes;                   // RLIMIT_AS [atomic]

@@ -99,6 +99,8 @@ void pt_destroy(struct aspace *as)
 {
 	free_tables(as->root_table, PT_PML4, PT_ENTRIES / 2);
 	as->root_table = NULL;
+	if (as->spare_table)
+		frame_put(PHYS(as->spare_table));
 }
 
 void pt_look(struct aspace *as, struct pt_cursor *c, u64 va)
@@ -107,7 +109,15 @@ void pt_look(struct aspace *as, struct pt_cursor *c, u64 va)
 	pt_cursor_descend(c, va, PT_PTE);
 }
 
-int pt_build(struct pt_cursor *c, u64 va, int level)
+// An empty table, the one in store if there is such.
+static phys_t new_table(struct aspace *as)
+{
+	phys_t kept = PHYS(as ? __atomic_exchange_n(&as->spare_table, 0, __ATOMIC_ACQUIRE) : 0);
+
+	return kept.pa ? kept : frame_alloc(0, FRAME_ZERO);
+}
+
+static int build(struct aspace *as, struct pt_cursor *c, u64 va, int level)
 {
 	for (;;) {
 		phys_t table;
@@ -115,7 +125,7 @@ int pt_build(struct pt_cursor *c, u64 va, int level)
 		pt_cursor_descend(c, va, level);
 		if (c->level == level || !pte_is_none(pt_cursor_get(c)))
 			return 0;
-		table = frame_alloc(0, FRAME_ZERO);
+		table = new_table(as);
 		if (table.pa == PHYS_NONE.pa)
 			return -ENOMEM;
 		pte_write(pt_slot(c), pte_table(table, PTE_W | PTE_U));
@@ -123,10 +133,15 @@ int pt_build(struct pt_cursor *c, u64 va, int level)
 	}
 }
 
+int pt_build(struct pt_cursor *c, u64 va, int level)
+{
+	return build(NULL, c, va, level);
+}
+
 int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level)
 {
 	pt_cursor_init_table(c, &pt_private, as->root_table, PT_PML4, va);
-	return pt_build(c, va, level);
+	return build(as, c, va, level);
 }
 
 pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e)
@@ -170,7 +185,7 @@ static void clear_entry(struct ptbatch *b, struct pt_cursor *c)
 static void drop_pte_page(struct ptbatch *b, struct pt_cursor *c)
 {
 	pt_cursor_up(c);
-	ptbatch_drop(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
+	ptbatch_drop_table(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
 }
 
 // Down to the lowest entry for the cursor's place, but into no table that is empty.
@@ -183,6 +198,66 @@ static void down_to_entries(struct pt_cursor *c, u64 va)
 			return;
 		pt_cursor_down(c, max(va, c->va));
 	}
+}
+
+// Entries of the cursor's table from its own on that lie below `end`.
+static unsigned entries_before(const struct pt_cursor *c, u64 end)
+{
+	u64 left = PT_ENTRIES - (u64)pt_index(c->va, c->level);
+
+	return (unsigned)min(left, (end - c->va + pt_span(c->level) - 1) >> pt_shift(c->level));
+}
+
+static void move_by(struct pt_cursor *c, unsigned n)
+{
+	c->path[c->level] += n;
+	c->va += n * pt_span(c->level);
+}
+
+// To the last one of a row of entries that are none.
+static void skip_none(struct pt_cursor *c, u64 end)
+{
+	unsigned n = entries_before(c, end), i = 1;
+
+	while (i < n && pte_is_none(pte_read(&c->path[c->level][i])))
+		i++;
+	move_by(c, i - 1);
+}
+
+// What is wanted of a PTE page goes in one pass, from the cursor's entry on. False: the batch is full,
+// and the cursor stands where to go on. Else it stands on the last entry that was looked at.
+//
+// Plain stores will do: A and D are set from the beginning, so the MMU never writes to an entry.
+static bool zap_ptes(struct ptbatch *b, struct pt_cursor *c, u64 end, enum pt_zap what)
+{
+	unsigned n = entries_before(c, end), first = PT_ENTRIES, last = 0, i;
+	pte_t *slot = pt_slot(c);
+	u64 count = table_count(table_of(slot)), left = count;
+
+	for (i = 0; i < n && left && !ptbatch_full(b); i++) {
+		pte_t e = pte_read(&slot[i]);
+
+		if (pte_is_none(e) || !zap_wants(e, PT_PTE, what))
+			continue;
+		pte_write(&slot[i], (pte_t){ 0 });
+		left--;
+		if (e.bits & PTE_OWNED)
+			ptbatch_drop(b, pte_addr(e));
+		if (pte_present(e)) {
+			first = min(first, i);
+			last = i;
+		}
+	}
+	if (first <= last)
+		ptbatch_cleared(b, c->va + first * PAGE_SIZE, c->va + (last + 1) * PAGE_SIZE);
+	if (left < count)
+		table_count_add(slot, (s64)(left - count));
+	if (!left) {
+		drop_pte_page(b, c);
+		return true;
+	}
+	move_by(c, i < n ? i : n - 1);
+	return i == n;
 }
 
 u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
@@ -198,11 +273,14 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 		if (ptbatch_full(b))
 			return max(va, c.va);
 		e = pt_cursor_get(&c);
-		if (pte_is_none(e) || is_private_table(e, c.level) || !zap_wants(e, c.level, what))
-			continue;
-		clear_entry(b, &c);
-		if (c.level == PT_PTE && table_count(table_of(pt_slot(&c))) == 0)
-			drop_pte_page(b, &c);
+		if (c.level == PT_PTE) {
+			if (!zap_ptes(b, &c, end, what))
+				return c.va;
+		} else if (pte_is_none(e)) {
+			skip_none(&c, end);
+		} else if (!is_private_table(e, c.level) && zap_wants(e, c.level, what)) {
+			clear_entry(b, &c);
+		}
 	} while (pt_cursor_next(&c) && c.va < end);
 	return end;
 }

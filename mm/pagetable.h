@@ -21,8 +21,9 @@
 //
 // Invariants
 //   I1  a private table's frame counts the nonzero entries below USER_END in its owner word.
-//   I2  a private PTE page with count 0 is freed at once; upper tables stay until the address space
-//       goes (at most 4 KiB per GiB ever used), so that mapping again costs no allocation.
+//   I2  a private PTE page with count 0 is taken out at once. One of them is kept in store for the
+//       next that is wanted, since it need not be zeroed. Upper tables stay where they are until
+//       the address space goes (at most 4 KiB per GiB ever used).
 //   I3  upper private entries have all rights; rights are in the leaf or ATTACHED entry.
 //
 // Locking: all functions need as->pt_lock held, unless said otherwise.

@@ -26,6 +26,8 @@
 
 #define CR4_PGE BIT(7)
 
+#define EMPTY_TABLE 1ull // marks a frame to be dropped as an empty table
+
 struct flush_order {
 	struct aspace *as;
 	u64 start, end;
@@ -59,12 +61,10 @@ pte_t ptbatch_set(struct ptbatch *b, pte_t *slot, int level, u64 va, pte_t e)
 
 	if (!pte_present(old) || still_true(old, e))
 		return old;
-	if (pte_is_leaf(old, level)) {
-		b->start = min(b->start, va);
-		b->end = max(b->end, va + pt_span(level));
-	} else {
+	if (pte_is_leaf(old, level))
+		ptbatch_cleared(b, va, va + pt_span(level));
+	else
 		b->all = true;
-	}
 	return old;
 }
 
@@ -72,6 +72,11 @@ void ptbatch_drop(struct ptbatch *b, phys_t frame)
 {
 	ASSERT(b->nr_frames < PTBATCH_FRAMES);
 	b->frames[b->nr_frames++] = frame;
+}
+
+void ptbatch_drop_table(struct ptbatch *b, phys_t table)
+{
+	ptbatch_drop(b, PHYS(table.pa | EMPTY_TABLE));
 }
 
 void ptbatch_flush_all(struct ptbatch *b)
@@ -164,12 +169,26 @@ static void shoot_down(const struct ptbatch *b)
 	preempt_enable();
 }
 
+static void drop(struct aspace *as, phys_t frame)
+{
+	u64 none = 0;
+
+	if (frame.pa & EMPTY_TABLE) {
+		frame.pa &= ~EMPTY_TABLE;
+		// Without a space at hand (a revoke goes through many) it is nobody's.
+		if (as && __atomic_compare_exchange_n(&as->spare_table, &none, frame.pa, false,
+						      __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+			return;
+	}
+	frame_put(frame);
+}
+
 void ptbatch_flush(struct ptbatch *b)
 {
 	if (is_dirty(b) || b->others.bits)
 		shoot_down(b);
 	for (unsigned i = 0; i < b->nr_frames; i++)
-		frame_put(b->frames[i]);
+		drop(b->as, b->frames[i]);
 	ptbatch_begin(b, b->as);
 }
 

@@ -46,8 +46,18 @@ void ptbatch_begin(struct ptbatch *b, struct aspace *as);
 // present table did. Returns the old entry. Caller holds as->pt_lock.
 pte_t ptbatch_set(struct ptbatch *b, pte_t *slot, int level, u64 va, pte_t e);
 
+// Present leaves of b->as in [start, end) were cleared in another way. Caller holds as->pt_lock.
+static inline void ptbatch_cleared(struct ptbatch *b, u64 start, u64 end)
+{
+	b->start = min(b->start, start);
+	b->end = max(b->end, end);
+}
+
 // Drop one reference of `frame` after the shootdown. Not when full.
 void ptbatch_drop(struct ptbatch *b, phys_t frame);
+
+// The same for a private table of b->as that is empty: the space may keep it in store.
+void ptbatch_drop_table(struct ptbatch *b, phys_t table);
 
 static inline bool ptbatch_full(const struct ptbatch *b)
 {
