@@ -5,9 +5,9 @@
 //
 // Invariants
 //   I1  nodes are ordered by lo and do not overlap: prev.hi <= lo; lo <= start < end <= hi.
-//   I2  gap = lo - (previous node's hi, or the tree's floor).
-//   I3  max_gap = the largest gap of the node's subtree, so a search enters only subtrees that hold
-//       a gap that is long enough.
+//   I2  each node's number is its gap: lo - (previous node's hi, or the tree's floor).
+//   I3  a search enters only subtrees that hold a gap that is long enough.
+//   I4  prev and next link all nodes in their order, from first to last.
 #include "mm/vma.h"
 
 static struct vma *vma_of(struct avl_node *n)
@@ -15,64 +15,71 @@ static struct vma *vma_of(struct avl_node *n)
 	return n ? avl_entry(n, struct vma, node) : NULL;
 }
 
-// I3. Called by the tree whenever a child or the node itself changed.
-static void update_max_gap(struct avl_node *n)
+// I2 says that this is its gap.
+static u64 gap_before(const struct vma_tree *t, const struct vma *v)
 {
-	struct vma *v = vma_of(n);
-	u64 most = v->gap;
-
-	if (n->left)
-		most = max(most, vma_of(n->left)->max_gap);
-	if (n->right)
-		most = max(most, vma_of(n->right)->max_gap);
-	v->max_gap = most;
-}
-
-// I2 for `v`, given the node before it.
-static void update_gap(struct vma_tree *t, struct vma *v)
-{
-	struct vma *prev = vma_prev(v);
-
-	v->gap = v->lo - (prev ? prev->hi : t->floor);
-	avl_changed(&t->avl, &v->node);
+	return v->lo - (v->prev ? v->prev->hi : t->floor);
 }
 
 void vma_tree_init(struct vma_tree *t, u64 floor)
 {
-	*t = (struct vma_tree){ .floor = floor, .avl = { .update = update_max_gap } };
+	*t = (struct vma_tree){ .floor = floor };
 }
 
 void vma_tree_resized(struct vma_tree *t, struct vma *v)
 {
-	struct vma *next = vma_next(v);
+	v->node.own = gap_before(t, v);
+	avl_changed(&v->node);
+	if (v->next) {
+		v->next->node.own = gap_before(t, v->next);
+		avl_changed(&v->next->node);
+	}
+}
 
-	update_gap(t, v);
-	if (next)
-		update_gap(t, next);
+// I4. `a` and `b` are neighbours now; NULL: the end.
+static void join_up(struct vma_tree *t, struct vma *a, struct vma *b)
+{
+	*(a ? &a->next : &t->first) = b;
+	*(b ? &b->prev : &t->last) = a;
 }
 
 void vma_tree_insert(struct vma_tree *t, struct vma *v)
 {
 	struct avl_node **link = &t->avl.root, *parent = NULL;
+	struct vma *prev = NULL, *next = NULL;
 
+	// Its neighbours are on the way: the last ones that it lies right and left of.
 	while (*link) {
+		struct vma *at = vma_of(*link);
+
 		parent = *link;
-		link = v->lo < vma_of(parent)->lo ? &parent->left : &parent->right;
+		if (v->lo < at->lo) {
+			next = at;
+			link = &parent->left;
+		} else {
+			prev = at;
+			link = &parent->right;
+		}
 	}
-	v->gap = 0;
+	join_up(t, prev, v);
+	join_up(t, v, next);
+	v->node.own = gap_before(t, v);
+	if (next)
+		next->node.own = gap_before(t, next);
 	avl_insert(&t->avl, &v->node, parent, link);
+	t->recent = v;
 	t->count++;
-	vma_tree_resized(t, v);
 }
 
 void vma_tree_remove(struct vma_tree *t, struct vma *v)
 {
-	struct vma *next = vma_next(v);
-
+	join_up(t, v->prev, v->next);
+	if (v->next)
+		v->next->node.own = gap_before(t, v->next);
 	avl_remove(&t->avl, &v->node);
+	if (t->recent == v)
+		t->recent = NULL;
 	t->count--;
-	if (next)
-		update_gap(t, next);
 }
 
 struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
@@ -95,24 +102,12 @@ struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
 
 struct vma *vma_find(const struct vma_tree *t, u64 addr)
 {
-	struct vma *v = vma_find_from(t, addr);
+	struct vma *v = t->recent;
 
+	if (v && addr - v->lo < v->hi - v->lo)
+		return v;
+	v = vma_find_from(t, addr);
 	return v && v->lo <= addr ? v : NULL;
-}
-
-struct vma *vma_first(const struct vma_tree *t)
-{
-	return vma_of(avl_first(&t->avl));
-}
-
-struct vma *vma_next(const struct vma *v)
-{
-	return vma_of(avl_next(&v->node));
-}
-
-struct vma *vma_prev(const struct vma *v)
-{
-	return vma_of(avl_prev(&v->node));
 }
 
 bool vma_range_free(const struct vma_tree *t, u64 lo, u64 hi)
@@ -141,7 +136,7 @@ static u64 search(const struct vma_tree *t, struct avl_node *n, u64 len, u64 ali
 	struct vma *v = vma_of(n);
 	u64 at;
 
-	if (!v || v->max_gap < len)
+	if (!v || v->node.most < len)
 		return 0;
 	// What lies to the right begins at v->hi: of no use if that is above the top already.
 	if (v->hi < top) {
@@ -149,36 +144,49 @@ static u64 search(const struct vma_tree *t, struct avl_node *n, u64 len, u64 ali
 		if (at)
 			return at;
 	}
-	at = place_in_gap(v->lo - v->gap, min(v->lo, top), len, align, skew);
+	at = place_in_gap(v->lo - v->node.own, min(v->lo, top), len, align, skew);
 	return at ? at : search(t, n->left, len, align, skew, top);
 }
 
 u64 vma_find_gap(const struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top)
 {
-	struct vma *last = vma_of(avl_last(&t->avl));
+	const struct vma *last = t->last;
 	u64 at = place_in_gap(last ? last->hi : t->floor, top, len, align, skew);
 
 	return at ? at : search(t, t->avl.root, len, align, skew, top);
 }
 
+// The number of nodes of a subtree, if each is linked to its neighbours in the subtree's order and
+// *prev is the one before; ~0 else.
+static unsigned count_in_order(struct avl_node *n, const struct vma **prev)
+{
+	const struct vma *v = vma_of(n);
+	unsigned left, right;
+
+	if (!n)
+		return 0;
+	left = count_in_order(n->left, prev);
+	if (v->prev != *prev || (*prev && (*prev)->next != v))
+		return ~0u;
+	*prev = v;
+	right = count_in_order(n->right, prev);
+	return left == ~0u || right == ~0u ? ~0u : left + right + 1;
+}
+
 bool vma_tree_verify(const struct vma_tree *t)
 {
 	const struct vma *v, *prev = NULL;
-	unsigned count = 0;
 
-	if (!avl_verify(&t->avl))
+	if (!avl_verify(&t->avl) || count_in_order(t->avl.root, &prev) != t->count ||
+	    prev != t->last || (t->first && t->first->prev))
 		return false;
-	for (v = vma_first(t); v; prev = v, v = vma_next(v), count++) {
-		u64 before = prev ? prev->hi : t->floor, most = v->gap;
+	for (v = t->first; v; v = v->next) {
+		u64 before = v->prev ? v->prev->hi : t->floor;
 
 		if (v->lo < before || v->start < v->lo || v->end <= v->start || v->hi < v->end)
 			return false;
-		if (v->node.left)
-			most = max(most, vma_of(v->node.left)->max_gap);
-		if (v->node.right)
-			most = max(most, vma_of(v->node.right)->max_gap);
-		if (v->gap != v->lo - before || v->max_gap != most)
+		if (v->node.own != v->lo - before)
 			return false;
 	}
-	return count == t->count;
+	return true;
 }

@@ -20,7 +20,8 @@ struct aspace;
 struct vm_object;
 
 struct vma {
-	struct avl_node node;    // by lo
+	struct avl_node node;    // by lo; its number: free bytes between the VMA before and lo
+	struct vma *prev, *next; // in order; NULL at the ends
 	struct list object_node; // in object->vmas [object->vmas_lock]
 	struct aspace *as;
 	// The bounds are changed under aspace.lock held exclusively, and, while the VMA is in its
@@ -35,12 +36,12 @@ struct vma {
 	bool dont_fork;        // madvise(MADV_DONTFORK)
 	bool split;            // part of what was attached went private: never fold again
 	struct arenas *arenas; // not a mapping: keeps others out of these (mm/arena.h)
-	u64 max_gap;           // largest gap before any node of this subtree [vma.c]
-	u64 gap;               // free bytes between the node before and lo [vma.c]
 };
 
 struct vma_tree {
 	struct avl_tree avl;
+	struct vma *first, *last;
+	struct vma *recent; // the newest, as long as it is there: it is asked for most
 	unsigned count;
 	u64 floor; // addresses below are never given out
 };
@@ -56,9 +57,22 @@ void vma_tree_resized(struct vma_tree *t, struct vma *v);
 struct vma *vma_find(const struct vma_tree *t, u64 addr);
 // The first VMA with hi > addr, or NULL.
 struct vma *vma_find_from(const struct vma_tree *t, u64 addr);
-struct vma *vma_first(const struct vma_tree *t);
-struct vma *vma_next(const struct vma *v);
-struct vma *vma_prev(const struct vma *v);
+
+// In order; NULL at the ends.
+static inline struct vma *vma_first(const struct vma_tree *t)
+{
+	return t->first;
+}
+
+static inline struct vma *vma_next(const struct vma *v)
+{
+	return v->next;
+}
+
+static inline struct vma *vma_prev(const struct vma *v)
+{
+	return v->prev;
+}
 
 // The highest free place for `len` bytes that begins at a multiple of `align` (a power of two) plus
 // `skew` (< align) and ends at or below `top`. 0: there is none.

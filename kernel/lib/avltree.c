@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
 // What: the balanced tree of avltree.h. Insertion and removal change one place and then walk up to
-// the root, restoring height, the owner's sum and balance at each node.
+// the root, restoring height, largest number and balance at each node.
 //
 // Invariants
 //   I1  height = 1 + the larger of the children's heights (none: 0).
 //   I2  the children's heights differ by at most one.
 //   I3  a child's parent link names its parent; the root's is NULL.
+//   I4  most = the largest of own and the children's most.
 #include "kernel/lib/avltree.h"
 
 static int height(const struct avl_node *n)
@@ -14,11 +15,20 @@ static int height(const struct avl_node *n)
 	return n ? n->height : 0;
 }
 
-static void refresh(struct avl_tree *t, struct avl_node *n)
+static u64 largest(const struct avl_node *n)
+{
+	u64 most = n->own;
+
+	if (n->left)
+		most = max(most, n->left->most);
+	return n->right ? max(most, n->right->most) : most;
+}
+
+// I1 and I4.
+static void refresh(struct avl_node *n)
 {
 	n->height = 1 + max(height(n->left), height(n->right));
-	if (t->update)
-		t->update(n);
+	n->most = largest(n);
 }
 
 // The pointer that names `n`: its parent's left or right, or the root.
@@ -50,120 +60,94 @@ static struct avl_node *rotate(struct avl_tree *t, struct avl_node *n, bool lift
 		set_child(n, &n->right, up->left);
 		set_child(up, &up->left, n);
 	}
-	refresh(t, n);
-	refresh(t, up);
+	refresh(n);
+	refresh(up);
 	return up;
 }
 
-// Restore I1 and I2 from `n` up to the root; both hold below it.
+// One side of `n` is higher by two. Returns the node that takes its place.
+static __attribute__((noinline)) struct avl_node *lean_back(struct avl_tree *t, struct avl_node *n)
+{
+	if (height(n->left) > height(n->right)) {
+		if (height(n->left->left) < height(n->left->right))
+			rotate(t, n->left, false);
+		return rotate(t, n, true);
+	}
+	if (height(n->right->right) < height(n->right->left))
+		rotate(t, n->right, true);
+	return rotate(t, n, false);
+}
+
+// Restore I1, I2 and I4 from `n` up to the root; they hold below it.
 static void rebalance(struct avl_tree *t, struct avl_node *n)
 {
-	while (n) {
-		int lean = height(n->left) - height(n->right);
+	for (; n; n = n->parent) {
+		int left = height(n->left), right = height(n->right);
 
-		refresh(t, n);
-		if (lean > 1) {
-			if (height(n->left->left) < height(n->left->right))
-				rotate(t, n->left, false);
-			n = rotate(t, n, true);
-		} else if (lean < -1) {
-			if (height(n->right->right) < height(n->right->left))
-				rotate(t, n->right, true);
-			n = rotate(t, n, false);
+		if (unlikely(left - right > 1 || right - left > 1)) {
+			n = lean_back(t, n);
+			continue;
 		}
-		n = n->parent;
+		n->height = 1 + max(left, right);
+		n->most = largest(n);
 	}
-}
-
-static struct avl_node *leftmost(struct avl_node *n)
-{
-	while (n && n->left)
-		n = n->left;
-	return n;
-}
-
-static struct avl_node *rightmost(struct avl_node *n)
-{
-	while (n && n->right)
-		n = n->right;
-	return n;
 }
 
 void avl_insert(struct avl_tree *t, struct avl_node *n, struct avl_node *parent,
 		struct avl_node **link)
 {
-	*n = (struct avl_node){ .parent = parent };
+	n->parent = parent;
+	n->left = n->right = NULL;
+	n->most = n->own;
+	n->height = 1;
 	*link = n;
-	rebalance(t, n);
+	rebalance(t, parent);
 }
 
 void avl_remove(struct avl_tree *t, struct avl_node *n)
 {
-	struct avl_node *from = n->parent; // the lowest node whose subtree shrinks
+	struct avl_node *from = n->parent; // the lowest node that has to be looked at
+	struct avl_node *child = n->left ? n->left : n->right;
 
 	if (n->left && n->right) {
-		// The successor, which has no left child, takes the place of `n`.
-		struct avl_node *s = leftmost(n->right);
+		// The node after it, which has no left child, takes the place of `n`.
+		struct avl_node *s = n->right;
 
+		while (s->left)
+			s = s->left;
 		from = s->parent == n ? s : s->parent;
 		set_child(s->parent, link_to(t, s), s->right);
 		set_child(n->parent, link_to(t, n), s);
 		set_child(s, &s->left, n->left);
 		set_child(s, &s->right, n->right);
 	} else {
-		set_child(n->parent, link_to(t, n), n->left ? n->left : n->right);
+		set_child(n->parent, link_to(t, n), child);
+		if (child)
+			from = child; // perhaps the one after `n`
 	}
-	n->parent = n->left = n->right = NULL;
 	rebalance(t, from);
 }
 
-void avl_changed(struct avl_tree *t, struct avl_node *n)
+void avl_changed(struct avl_node *n)
 {
 	for (; n; n = n->parent)
-		refresh(t, n);
+		n->most = largest(n);
 }
 
-struct avl_node *avl_first(const struct avl_tree *t)
+// Of the subtree, below `parent`. Heights of children are checked by the recursion.
+static bool sound(const struct avl_node *n, const struct avl_node *parent)
 {
-	return leftmost(t->root);
-}
+	int l, r;
 
-struct avl_node *avl_last(const struct avl_tree *t)
-{
-	return rightmost(t->root);
-}
-
-struct avl_node *avl_next(const struct avl_node *n)
-{
-	if (n->right)
-		return leftmost(n->right);
-	while (n->parent && n->parent->right == n)
-		n = n->parent;
-	return n->parent;
-}
-
-struct avl_node *avl_prev(const struct avl_node *n)
-{
-	if (n->left)
-		return rightmost(n->left);
-	while (n->parent && n->parent->left == n)
-		n = n->parent;
-	return n->parent;
+	if (!n)
+		return true;
+	l = height(n->left);
+	r = height(n->right);
+	return n->parent == parent && n->height == 1 + max(l, r) && l - r <= 1 && r - l <= 1 &&
+	       n->most == largest(n) && sound(n->left, n) && sound(n->right, n);
 }
 
 bool avl_verify(const struct avl_tree *t)
 {
-	const struct avl_node *n;
-
-	if (t->root && t->root->parent)
-		return false;
-	for (n = leftmost(t->root); n; n = avl_next(n)) {
-		int l = height(n->left), r = height(n->right);
-
-		if (n->height != 1 + max(l, r) || l - r > 1 || r - l > 1)
-			return false;
-		if ((n->left && n->left->parent != n) || (n->right && n->right->parent != n))
-			return false;
-	}
-	return true;
+	return sound(t->root, NULL);
 }
