@@ -73,6 +73,7 @@ void aspace_put(struct aspace *as)
 	ASSERT(err == 0); // no mapping crosses these bounds, so nothing had to be cut
 	aspace_unlock(as);
 	pt_destroy(as);
+	kfree(as->spare_vma);
 	kfree(as);
 }
 
@@ -80,15 +81,25 @@ void aspace_put(struct aspace *as)
 
 struct vma *vma_new(struct aspace *as, u64 start, u64 end)
 {
-	struct vma *v = kzalloc(sizeof(*v));
+	struct vma *v = __atomic_exchange_n(&as->spare_vma, NULL, __ATOMIC_ACQUIRE);
 
 	if (!v)
+		v = kmalloc(sizeof(*v));
+	if (!v)
 		return NULL;
-	v->as = as;
-	v->lo = v->start = start;
-	v->end = v->hi = end;
+	*v = (struct vma){ .as = as, .lo = start, .start = start, .end = end, .hi = end };
 	list_init(&v->object_node);
 	return v;
+}
+
+// It is in no tree and no list. A space keeps one in store.
+static void vma_free(struct aspace *as, struct vma *v)
+{
+	struct vma *none = NULL;
+
+	if (!__atomic_compare_exchange_n(&as->spare_vma, &none, v, false, __ATOMIC_RELEASE,
+					 __ATOMIC_RELAXED))
+		kfree(v);
 }
 
 void vma_link(struct vma *v)
@@ -135,7 +146,7 @@ void aspace_unlock(struct aspace *as)
 
 		if (v->object && v->object->ops->put)
 			v->object->ops->put(v->object);
-		kfree(v);
+		vma_free(as, v);
 	}
 }
 
@@ -262,19 +273,26 @@ static int clear_edges(struct aspace *as, u64 start, u64 end)
 
 int unmap_locked(struct aspace *as, u64 start, u64 end)
 {
-	struct vma *v;
+	struct vma *first = vma_find_from(&as->vmas, start), *v, *next;
 	struct ptbatch b;
-	int err = clear_edges(as, start, end);
+	int err;
 
-	if (err)
-		return err;
+	// Usually it is one mapping as it was made.
+	if (!first || first->start != start || first->end != end) {
+		err = clear_edges(as, start, end);
+		if (err)
+			return err;
+		first = vma_find_from(&as->vmas, start);
+	}
 	ptbatch_begin(&b, as);
-	for (v = vma_find_from(&as->vmas, start); v && v->lo < end; v = vma_next(v))
+	for (v = first; v && v->lo < end; v = vma_next(v))
 		pt_zap_range(&b, v->lo, v->hi, PT_ZAP_ALL);
 	ptbatch_finish(&b);
 	// I1: only now, with all entries cleared and flushed.
-	while ((v = vma_find_from(&as->vmas, start)) && v->lo < end)
+	for (v = first; v && v->lo < end; v = next) {
+		next = vma_next(v);
 		vma_bury(v);
+	}
 	return 0;
 }
 

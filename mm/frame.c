@@ -201,6 +201,15 @@ u64 frame_owner(phys_t p)
 	return f->owner;
 }
 
+u64 frame_owner_add(phys_t p, s64 n)
+{
+	struct frame *f = buddy_frame(&buddy, p);
+
+	ASSERT(f && f->state != FRAME_FREE);
+	f->owner += (u64)n;
+	return f->owner;
+}
+
 bool frame_is_ram(phys_t p)
 {
 	return buddy_is_ram(&buddy, p);

@@ -43,6 +43,8 @@ u32 frame_refs(phys_t frame);
 // The owner's word of an allocated frame (any frame inside the block has one of its own).
 void frame_set_owner(phys_t frame, u64 owner);
 u64 frame_owner(phys_t frame);
+// Where it is a count: adds `n`. Returns the new one.
+u64 frame_owner_add(phys_t frame, s64 n);
 
 // True for addresses inside RAM that frame_alloc may hand out (device and PMem addresses: false).
 bool frame_is_ram(phys_t p);

@@ -63,9 +63,8 @@ static u64 table_count(const pte_t *table)
 
 static void table_count_add(const pte_t *slot, s64 n)
 {
-	phys_t table = virt_to_phys(table_of(slot));
-
-	frame_set_owner(table, frame_owner(table) + (u64)n);
+	if (n)
+		frame_owner_add(virt_to_phys(table_of(slot)), n);
 }
 
 int pt_zero_page_init(void)
@@ -224,8 +223,8 @@ static void skip_none(struct pt_cursor *c, u64 end)
 	move_by(c, i - 1);
 }
 
-// What is wanted of a PTE page goes in one pass, from the cursor's entry on. False: the batch is full,
-// and the cursor stands where to go on. Else it stands on the last entry that was looked at.
+// What is wanted of a PTE page goes in one pass, from the cursor's entry on. False: the batch is
+// full, and the cursor stands where to go on. Else it stands on the last entry that was looked at.
 //
 // Plain stores will do: A and D are set from the beginning, so the MMU never writes to an entry.
 static bool zap_ptes(struct ptbatch *b, struct pt_cursor *c, u64 end, enum pt_zap what)

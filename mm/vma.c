@@ -85,8 +85,11 @@ void vma_tree_remove(struct vma_tree *t, struct vma *v)
 struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
 {
 	struct avl_node *n = t->avl.root;
-	struct vma *best = NULL;
+	struct vma *best = t->recent;
 
+	if (best && addr - best->lo < best->hi - best->lo)
+		return best;
+	best = NULL;
 	while (n) {
 		struct vma *v = vma_of(n);
 
@@ -102,11 +105,8 @@ struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
 
 struct vma *vma_find(const struct vma_tree *t, u64 addr)
 {
-	struct vma *v = t->recent;
+	struct vma *v = vma_find_from(t, addr);
 
-	if (v && addr - v->lo < v->hi - v->lo)
-		return v;
-	v = vma_find_from(t, addr);
 	return v && v->lo <= addr ? v : NULL;
 }
 

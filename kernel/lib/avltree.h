@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Intrusive balanced search tree (AVL; Knuth, TAOCP vol. 3, 6.2.3). Each node carries a number, and
-// the largest number of its subtree ("augmented"). Not locked: the owner of the tree says which lock
-// guards it.
+// the largest number of its subtree ("augmented"). Not locked: the owner of the tree says which
+// lock guards it.
 //
 // The tree knows no keys. The owner searches by following left and right itself, and links a new
 // node below the place where its search ended.
@@ -24,8 +24,8 @@ struct avl_tree {
 #define avl_entry(ptr, type, member) container_of(ptr, type, member)
 
 // Link `n`, whose own number is set, as the child of `parent` (NULL: empty tree) at `*link`, one of
-// its NULL child pointers or &tree->root, and rebalance. Own numbers of nodes above may have changed,
-// too: everything up to the root is brought up to date.
+// its NULL child pointers or &tree->root, and rebalance. Own numbers of nodes above may have
+// changed, too: everything up to the root is brought up to date.
 void avl_insert(struct avl_tree *t, struct avl_node *n, struct avl_node *parent,
 		struct avl_node **link);
 // Likewise; the own number of the node after `n` may have changed, too.
