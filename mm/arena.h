@@ -10,6 +10,7 @@
 
 #include "mm/aspace.h"
 
+struct dirty_pass;
 struct ptbatch;
 
 // Once, by a thread, before the first address space: the thread that lets go of files.
@@ -74,11 +75,16 @@ enum arena_zap {
 	ARENA_REVOKE,  // all that shows part of the range
 	ARENA_ZERO,    // zero pages in the range
 	ARENA_ZOMBIES, // mappings that were unmapped and are still reachable
+	ARENA_PASS,    // nothing: arena_pass
 };
 // As one round over all mappings of an object (mm/vmobject.c). False: the batch is full: flush, and
 // again.
 bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum arena_zap what)
 	__must_check;
+
+// A sync's pass over all mappings of an object that are tracked, unmapped ones included while they
+// are reachable (mm/dirty.c). The caller holds map_lock exclusively.
+void arena_pass(struct vm_object *o, struct ptbatch *b, const struct dirty_pass *pass);
 
 // Sleeps until no unmapped mapping is reachable any more and the files that they held are let go.
 void arena_settle(void);

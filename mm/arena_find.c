@@ -21,6 +21,7 @@
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
 #include "mm/arena_internal.h"
+#include "mm/dirty.h"
 #include "mm/heap.h"
 #include "mm/ptbatch.h"
 
@@ -224,6 +225,7 @@ struct scan {
 	struct ptbatch *batch;
 	u64 off, end;
 	enum arena_zap what;
+	const struct dirty_pass *pass; // ARENA_PASS
 };
 
 // An unmapped mapping whose entry still stands. It has the lock bit now.
@@ -253,6 +255,21 @@ static bool zap_live(const struct arena *a, struct slot *s, const struct scan *s
 	       hi;
 	spin_unlock(&as->pt_lock);
 	return done;
+}
+
+// What a sync does: an unmapped mapping, too, may be mapped again with the W that it has. It has
+// the lock bit now.
+static void pass_over_slot(const struct arena *a, struct slot *s, const struct scan *scan)
+{
+	u64 bytes = BIT(class_shift(slot_class(s)));
+	struct aspace *as = a->as;
+
+	if (s->key & SLOT_NOSYNC)
+		return;
+	spin_lock(&as->pt_lock);
+	dirty_pass_over(scan->pass, scan->batch, slot_va(a, s), ALIGN_DOWN(s->offset, bytes),
+			bytes);
+	spin_unlock(&as->pt_lock);
 }
 
 static bool scan_slot(const struct arena *a, struct slot *s, const struct scan *scan)
@@ -285,6 +302,9 @@ static bool scan_slot(const struct arena *a, struct slot *s, const struct scan *
 	// It may have been used again for something else before it was locked.
 	if (s->object != scan->object) {
 		__atomic_fetch_and(&s->state, ~SLOT_LOCK, __ATOMIC_SEQ_CST);
+	} else if (scan->what == ARENA_PASS) {
+		pass_over_slot(a, s, scan);
+		__atomic_fetch_and(&s->state, ~SLOT_LOCK, __ATOMIC_SEQ_CST);
 	} else if (slot_state(word) == SLOT_ZOMBIE) {
 		end_zombie(s, word);
 		ptbatch_flush_all(scan->batch);
@@ -308,12 +328,12 @@ static bool scan_arena(struct arena *a, const struct scan *scan)
 	return true;
 }
 
-bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum arena_zap what)
+static bool scan_all(const struct scan *scan)
 {
-	struct scan scan = { o, b, off, end, what };
+	struct ptbatch *b = scan->batch;
 	bool done = true;
 
-	if (!__atomic_load_n(&o->ever_ephemeral, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&scan->object->ever_ephemeral, __ATOMIC_SEQ_CST))
 		return true;
 	asm_mfence(); // I2
 	for (unsigned i = 0; i < cpu_count() && done; i++) {
@@ -321,7 +341,7 @@ bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum ar
 		struct arena *a;
 
 		list_for_each(a, &pools[i].arenas, node) {
-			done = scan_arena(a, &scan);
+			done = scan_arena(a, scan);
 			if (!done)
 				break;
 		}
@@ -330,4 +350,18 @@ bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum ar
 		spin_unlock_irqrestore(&pools[i].lock, flags);
 	}
 	return done;
+}
+
+bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum arena_zap what)
+{
+	const struct scan scan = { o, b, off, end, what, NULL };
+
+	return scan_all(&scan);
+}
+
+void arena_pass(struct vm_object *o, struct ptbatch *b, const struct dirty_pass *pass)
+{
+	const struct scan scan = { o, b, 0, ~0ull, ARENA_PASS, pass };
+
+	(void)!scan_all(&scan); // takes nothing out, so the batch is never full
 }

@@ -42,13 +42,16 @@ struct want {
 	u64 key;  // slot_key
 };
 
-// Rights of an entry by PROT_* (an index of eight), with what marks it as a file's.
-static u64 rights_of[8] __read_mostly;
+// Rights of an entry by what stands in the key: PROT_* and more. W only where stores are not
+// tracked: else the first one to each chunk grants it (mm/dirty.c).
+#define RIGHTS_BITS (PROT_READ | PROT_WRITE | PROT_EXEC | SLOT_BATCHING | SLOT_DAXVM | SLOT_NOSYNC)
+static u64 rights_of[RIGHTS_BITS + 1];
 
 void arena_map_init(void)
 {
-	for (unsigned prot = 0; prot < ARRAY_SIZE(rights_of); prot++)
-		rights_of[prot] = pt_user_rights(prot, true) | PTE_ATTACHED | PTE_A | PTE_D | PTE_P;
+	for (unsigned how = 0; how < ARRAY_SIZE(rights_of); how++)
+		rights_of[how] = pt_user_rights(how & 7, how & SLOT_NOSYNC) | PTE_ATTACHED | PTE_A |
+				 PTE_D | PTE_P;
 }
 
 FAST struct want want(struct vm_object *o, u64 off, u64 len, unsigned prot, unsigned flags)
@@ -69,7 +72,7 @@ FAST unsigned warm_hash(const struct want *w)
 
 FAST pte_t with_rights(pte_t e, u64 key)
 {
-	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[key & 7] };
+	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | rights_of[key & RIGHTS_BITS] };
 }
 
 // ---- One mapping: on the arena's CPU, preemption off --------------------------------------------

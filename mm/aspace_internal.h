@@ -4,7 +4,18 @@
 #pragma once
 
 #include "mm/aspace.h"
+#include "mm/layout.h"
 #include "mm/ptbatch.h"
+
+// Rounds; false: not a range of user addresses.
+static inline bool page_range(uva_t addr, u64 len, u64 *start, u64 *end)
+{
+	if (!IS_ALIGNED(addr.va, PAGE_SIZE) || len > USER_END || addr.va > USER_END - len)
+		return false;
+	*start = addr.va;
+	*end = addr.va + ALIGN_UP(len, PAGE_SIZE);
+	return true;
+}
 
 // A zeroed record with the given bounds (lo = start, hi = end), in no tree yet. NULL: no memory.
 struct vma *vma_new(struct aspace *as, u64 start, u64 end);

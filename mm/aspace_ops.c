@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the rest of mmap's family: mprotect, brk, mremap, madvise, msync, mincore.
-// Not here: mmap and munmap (mm/aspace.c), checks of flags and descriptors (kernel/sys/sys_mm.c).
+// What: the rest of mmap's family: mprotect, brk, mremap, madvise.
+// Not here: mmap and munmap (mm/aspace.c), msync, mlock and mincore (mm/aspace_sync.c), checks of
+// flags and descriptors (kernel/sys/sys_mm.c).
 //
 // Invariants
 //   I1  rights of entries are those of their VMA's prot or less.
@@ -13,20 +14,11 @@
 #include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/attach.h"
+#include "mm/dirty.h"
 #include "mm/heap.h"
 #include "mm/layout.h"
 #include "mm/pagetable.h"
 #include "mm/vmobject.h"
-
-// Rounds; false: not a range of user addresses.
-static bool page_range(uva_t addr, u64 len, u64 *start, u64 *end)
-{
-	if (!IS_ALIGNED(addr.va, PAGE_SIZE) || len > USER_END || addr.va > USER_END - len)
-		return false;
-	*start = addr.va;
-	*end = addr.va + ALIGN_UP(len, PAGE_SIZE);
-	return true;
-}
 
 // ---- mprotect -----------------------------------------------------------------------------------
 
@@ -37,7 +29,7 @@ static void protect_vma(struct aspace *as, struct vma *v, unsigned prot)
 	v->prot = (u8)prot;
 	ptbatch_begin(&b, as);
 	spin_lock(&as->pt_lock);
-	pt_protect(&b, v->lo, v->hi, prot, vma_is_shared(v));
+	pt_protect(&b, v->lo, v->hi, prot, vma_is_shared(v) && !vma_tracks(v));
 	spin_unlock(&as->pt_lock);
 	ptbatch_finish(&b);
 }
@@ -423,101 +415,4 @@ int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice)
 	}
 	aspace_unlock(as);
 	return err ? err : gap;
-}
-
-// ---- msync, mincore -----------------------------------------------------------------------------
-
-#define MS_ASYNC      1u
-#define MS_INVALIDATE 2u
-#define MS_SYNC       4u
-
-static int sync_slot(const struct vma *v, u64 start, u64 end, void *ctx)
-{
-	const unsigned *flags = ctx;
-
-	if (!(*flags & MS_SYNC) || !v->object->ops->sync)
-		return 0;
-	return v->object->ops->sync(v->object, vma_offset(v, start), end - start);
-}
-
-int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags)
-{
-	u64 start, end;
-	int err = 0, gap = 0;
-
-	if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) ||
-	    (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC) ||
-	    !IS_ALIGNED(addr.va, PAGE_SIZE))
-		return -EINVAL;
-	if (!page_range(addr, len, &start, &end))
-		return -ENOMEM;
-	if (start < end && arena_overlaps(as, start, end))
-		return arena_for_range(as, start, end, sync_slot, &flags);
-	rwlock_read_lock(&as->lock);
-	while (start < end && !err) {
-		struct vma *v = vma_find_from(&as->vmas, start);
-		u64 upto;
-
-		if (!v || v->start > start || start >= v->end)
-			gap = -ENOMEM;
-		if (!v || v->start >= end)
-			break;
-		start = max(start, v->start);
-		upto = min(end, v->end);
-		if ((flags & MS_SYNC) && start < upto && v->object && vma_is_shared(v) &&
-		    v->object->ops->sync)
-			err = v->object->ops->sync(v->object, vma_offset(v, start), upto - start);
-		start = max(upto, min(v->hi, end));
-	}
-	rwlock_read_unlock(&as->lock);
-	return err ? err : gap;
-}
-
-// Files are memory: always there. Other pages are if a frame was given to them.
-static bool in_core(struct aspace *as, const struct vma *v, u64 va)
-{
-	struct pt_cursor c;
-	bool yes;
-
-	if (v->object && v->object->ops->table)
-		return true;
-	spin_lock(&as->pt_lock);
-	pt_look(as, &c, va);
-	yes = !pte_is_none(pt_cursor_get(&c));
-	spin_unlock(&as->pt_lock);
-	return yes;
-}
-
-static int incore_slot(const struct vma *v, u64 start, u64 end, void *ctx)
-{
-	u8 **vec = ctx;
-
-	(void)v; // a file is memory: always there
-	for (; start < end; start += PAGE_SIZE)
-		*(*vec)++ = true;
-	return 0;
-}
-
-int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec)
-{
-	u64 start, end;
-	int err = 0;
-
-	if (!IS_ALIGNED(addr.va, PAGE_SIZE))
-		return -EINVAL;
-	if (!page_range(addr, len, &start, &end))
-		return -ENOMEM;
-	if (start < end && arena_overlaps(as, start, end))
-		return arena_for_range(as, start, end, incore_slot, &vec);
-	rwlock_read_lock(&as->lock);
-	for (; start < end && !err; start += PAGE_SIZE) {
-		const struct vma *v = vma_find(&as->vmas, start);
-
-		if (!v || start < v->start || start >= v->end)
-			err = -ENOMEM;
-		else
-			*vec++ = in_core(as, v, start);
-	}
-	rwlock_read_unlock(&as->lock);
-	return err;
 }

@@ -12,13 +12,15 @@
 //   I2  it is installed under the map_lock under which it was read, so a revoke, which holds that
 //       exclusively, either came before (and was seen) or finds it.
 //   I3  an attachment replaces private tables (a fold) only where the VMA never split: then all
-//       that they hold is attached from the same file, or plain pages of it.
+//       that they hold is attached from the same file, or plain pages of it. Nor where a chunk is
+//       dirty: its W stands there (mm/dirty.c, which folds such tables when they are clean).
 //
 // Failure: no memory for private tables: -ENOMEM. What cannot be attached is served by plain
 // faults.
 #include "mm/attach.h"
 
 #include "kernel/lib/errno.h"
+#include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/layout.h"
 #include "mm/stat.h"
@@ -78,9 +80,10 @@ static int fit_level(const struct vma *v, u64 va)
 	return level;
 }
 
+// Without W where stores are tracked: the first one to each chunk grants it (dirty_grant).
 static u64 entry_rights(const struct vma *v)
 {
-	u64 rights = pt_user_rights(v->prot, vma_is_shared(v));
+	u64 rights = pt_user_rights(v->prot, vma_is_shared(v) && !vma_tracks(v));
 
 	return rights | PTE_ATTACHED | PTE_A | PTE_D | (v->prot == PROT_NONE ? 0 : PTE_P);
 }
@@ -116,14 +119,18 @@ static bool may_prune(const struct vma *v, const struct pt_cursor *at)
 // Whether a table of `level` may be attached at `va`, as far as can be said now.
 static bool may_fold(struct aspace *as, const struct vma *v, u64 va, int level)
 {
+	bool dirty = READ_ONCE(v->object->dirty) && vma_tracks(v) &&
+		     vm_dirty_any(v->object, ALIGN_DOWN(vma_offset(v, va), pt_span(level)),
+				  pt_span(level));
 	struct pt_cursor c;
 	bool may;
 
-	if (!READ_ONCE(v->split))
+	if (likely(!READ_ONCE(v->split) && !dirty))
 		return true;
 	spin_lock(&as->pt_lock);
 	pt_cursor_init_table(&c, &pt_private, as->root_table, PT_PML4, va);
-	may = pt_cursor_descend(&c, va, level) > level || may_prune(v, &c);
+	may = pt_cursor_descend(&c, va, level) > level || pte_is_none(pt_cursor_get(&c)) ||
+	      (!dirty && may_prune(v, &c));
 	spin_unlock(&as->pt_lock);
 	return may;
 }
@@ -275,6 +282,13 @@ static pte_t look(struct aspace *as, u64 va, int *level)
 	return e;
 }
 
+static int grant(struct aspace *as, struct vma *v, u64 va)
+{
+	int err = dirty_grant(as, v, va);
+
+	return err ? err : ATTACH_DONE;
+}
+
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 {
 	bool copies = write && !vma_is_shared(v);
@@ -284,13 +298,16 @@ int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 
 	if (pte_is_none(e)) {
 		err = attach_at(as, v, va);
-		if (err == ATTACH_DONE)
-			mm_count(fault_attach);
-		return err;
+		if (err != ATTACH_DONE)
+			return err;
+		mm_count(fault_attach);
+		return write && vma_tracks(v) ? grant(as, v, va) : ATTACH_DONE;
 	}
 	if (!(e.bits & PTE_ATTACHED) || copies)
 		return ATTACH_NONE;
 	if (walk_reaches(e, level, va)) {
+		if (write && !(e.bits & PTE_W))
+			return grant(as, v, va);
 		mm_count(fault_spurious);
 		return ATTACH_DONE;
 	}
@@ -304,7 +321,9 @@ int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 	if (page.refcounted)
 		frame_put(page.pa);
 	vm_hole_filled(v->object, vma_offset(v, va), PAGE_SIZE);
-	return walk_reaches(e, level, va) ? ATTACH_DONE : ATTACH_NONE;
+	if (!walk_reaches(e, level, va))
+		return ATTACH_NONE;
+	return e.bits & PTE_W ? ATTACH_DONE : grant(as, v, va);
 }
 
 // ---- Splitting ----------------------------------------------------------------------------------

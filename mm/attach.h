@@ -37,8 +37,8 @@ int attach_all(struct aspace *as, struct vma *v) __must_check;
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write) __must_check;
 
 // Under as->pt_lock: move the cursor, which stands on the lowest private entry for `va` (pt_look),
-// down to the one of `level`, splitting attached tables and making tables on the way. -ENOMEM;
-// -EAGAIN: a large leaf is in the way, see attach_split_leaf.
+// down to the one of `level`, splitting attached tables and making tables on the way. The batch may
+// be NULL as for pt_split. -ENOMEM; -EAGAIN: a large leaf is in the way, see attach_split_leaf.
 int attach_split_to(struct ptbatch *b, struct pt_cursor *c, u64 va, int level) __must_check;
 
 // Replace a large leaf at `va`, if there is one, by 512 small ones: clear, flush, set. as->lock

@@ -15,6 +15,8 @@
 //	  file      write: copy of it             own copy already: as anonymous
 //	shared      the file's page               hole (zero page): the file allocates it
 //	  file      hole: zero page; write: the file allocates it
+//	            without W where stores are     first store to the chunk: it is dirty from
+//	            tracked, but for a write       here on, and W is granted (mm/dirty.c)
 //
 // Invariants
 //   I1  what was made of a file's page is installed under the map_lock under which it was read.
@@ -37,6 +39,7 @@
 #include "kernel/x86/trap.h"
 #include "mm/arena.h"
 #include "mm/attach.h"
+#include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
 #include "mm/layout.h"
@@ -206,9 +209,18 @@ static u32 absent_pages(struct fault *f, u64 first, unsigned n)
 	return absent;
 }
 
+// May the page at `va` get W along with the one of the fault? A tracked mapping's pages get it with
+// a store, whose chunk is marked.
+static bool gets_write(const struct fault *f, u64 va)
+{
+	if (!vma_tracks(f->v))
+		return vma_is_shared(f->v);
+	return f->write &&
+	       vma_offset(f->v, va) >> VM_CHUNK_SHIFT == vma_offset(f->v, f->va) >> VM_CHUNK_SHIFT;
+}
+
 static u32 install_absent(struct fault *f, u64 first, const struct vm_page *page, u32 want)
 {
-	bool shared = vma_is_shared(f->v);
 	struct pt_cursor c;
 	struct ptbatch b;
 
@@ -219,7 +231,8 @@ static u32 install_absent(struct fault *f, u64 first, const struct vm_page *page
 		if (!(want >> i & 1) || !pte_is_none(pt_cursor_get(&c)))
 			continue;
 		pt_set(&b, &c,
-		       pt_user_leaf(page[i].pa, PT_PTE, f->v->prot, shared,
+		       pt_user_leaf(page[i].pa, PT_PTE, f->v->prot,
+				    gets_write(f, first + i * PAGE_SIZE),
 				    page[i].refcounted ? PTE_OWNED : 0));
 		want &= ~(1u << i);
 		mm_count(fault_around);
@@ -255,19 +268,19 @@ static void map_around(struct fault *f)
 
 static int install_file_page(struct fault *f, const struct vm_page *page)
 {
-	bool shared = vma_is_shared(f->v);
+	bool writable = gets_write(f, f->va);
 	int err;
 
 	if (fits_large_leaf(f, page)) {
 		phys_t first = PHYS(page->pa.pa - (f->va & (PMD_SIZE - 1)));
 
-		err = install(f, PT_PMD, pt_user_leaf(first, PT_PMD, f->v->prot, shared, 0));
+		err = install(f, PT_PMD, pt_user_leaf(first, PT_PMD, f->v->prot, writable, 0));
 		if (!err)
 			mm_count(fault_file_2m);
 		return err;
 	}
 	err = install(f, PT_PTE,
-		      pt_user_leaf(page->pa, PT_PTE, f->v->prot, shared,
+		      pt_user_leaf(page->pa, PT_PTE, f->v->prot, writable,
 				   page->refcounted ? PTE_OWNED : 0));
 	if (err && page->refcounted)
 		frame_put(page->pa);
@@ -336,6 +349,13 @@ static int file_page(struct fault *f)
 	}
 	if (page.hole)
 		return read_hole(f);
+	if (f->write && vma_tracks(f->v))
+		err = vm_dirty_mark(o, off); // before W is there
+	if (err) {
+		if (page.refcounted)
+			frame_put(page.pa);
+		return err;
+	}
 	err = install_file_page(f, &page);
 	// Was it a hole? Others that show it as zeros must see the block that is there now.
 	if (!err && f->write)
@@ -349,6 +369,14 @@ static bool already_there(const struct fault *f)
 	bool leaf = pte_is_leaf(f->seen, f->level);
 
 	return pte_present(f->seen) && leaf && (!f->write || (f->seen.bits & PTE_W));
+}
+
+// A store to a page of the file that is there without W: its mapping is tracked, its chunk is
+// clean.
+static bool wants_grant(const struct fault *f)
+{
+	return f->write && vma_tracks(f->v) && pte_present(f->seen) &&
+	       pte_is_leaf(f->seen, f->level) && !pt_is_zero_page(f->seen, f->level);
 }
 
 static int file_fault(struct fault *f)
@@ -369,6 +397,8 @@ static int file_fault(struct fault *f)
 			mm_count(fault_spurious);
 		else if ((f->seen.bits & PTE_ANON) && f->write)
 			err = write_private(f);
+		else if (wants_grant(f))
+			err = dirty_grant(f->as, f->v, f->va);
 		else
 			err = file_page(f);
 	} else if (err == ATTACH_DONE) {

@@ -145,7 +145,8 @@ int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level)
 
 pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e)
 {
-	pte_t old = ptbatch_set(b, pt_slot(c), c->level, c->va, e);
+	pte_t old =
+		b ? ptbatch_set(b, pt_slot(c), c->level, c->va, e) : pte_exchange(pt_slot(c), e);
 
 	table_count_add(pt_slot(c), (s64)!pte_is_none(e) - (s64)!pte_is_none(old));
 	return old;
@@ -355,6 +356,34 @@ int pt_split(struct ptbatch *b, struct pt_cursor *c)
 	return 0;
 }
 
+bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table)
+{
+	const u64 place = PTE_ADDR | PTE_PS, rest = ~place;
+	pte_t e = pt_cursor_get(c);
+	const pte_t *own, *file = phys_to_virt(pte_addr(table));
+	u64 rights = 0;
+
+	if (!is_private_table(e, c->level))
+		return false;
+	own = phys_to_virt(pte_addr(e));
+	for (unsigned i = 0; i < PT_ENTRIES; i++) {
+		if (pte_is_none(own[i]))
+			continue; // at most the file has something there by now
+		if (!(own[i].bits & PTE_ATTACHED) ||
+		    ((own[i].bits ^ pte_read(&file[i]).bits) & place))
+			return false;
+		rights = rights ? rights : own[i].bits & rest;
+		if ((own[i].bits & rest) != rights)
+			return false;
+	}
+	if (!rights)
+		return false;
+	// As in pt_split: the same translations before and after. The private table is given back
+	// when everybody has forgotten it.
+	ptbatch_drop(b, pte_addr(pt_set(b, c, (pte_t){ (table.bits & PTE_ADDR) | rights })));
+	return true;
+}
+
 static pte_t with_prot(pte_t e, int level, unsigned prot, bool shared)
 {
 	bool may_write = (e.bits & PTE_W) || (shared && !pt_is_zero_page(e, level));
@@ -379,5 +408,21 @@ void pt_protect(struct ptbatch *b, u64 va, u64 end, unsigned prot, bool shared)
 		e = pt_cursor_get(&c);
 		if (c.va < end && !pte_is_none(e))
 			pt_set(b, &c, with_prot(e, c.level, prot, shared));
+	} while (pt_cursor_next(&c) && c.va < end);
+}
+
+void pt_take_write(struct ptbatch *b, u64 va, u64 end)
+{
+	struct pt_cursor c;
+
+	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
+	do {
+		pte_t e;
+
+		down_to_entries(&c, va);
+		e = pt_cursor_get(&c);
+		if (c.va < end && (e.bits & PTE_W) && !(e.bits & PTE_ANON) &&
+		    !is_private_table(e, c.level))
+			pt_set(b, &c, (pte_t){ e.bits & ~PTE_W });
 	} while (pt_cursor_next(&c) && c.va < end);
 }

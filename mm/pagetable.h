@@ -65,7 +65,7 @@ int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level) __must_c
 // The same from where the cursor stands, in any tree of private tables. Its own lock, if any.
 int pt_build(struct pt_cursor *c, u64 va, int level) __must_check;
 
-// Replace the cursor's entry, through the batch.
+// Replace the cursor's entry, through the batch. NULL: nobody has to forget the old one.
 pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e);
 
 // `n` entries of the private table that `slot` lies in were 0 and were written by pte_write(), with
@@ -89,8 +89,18 @@ void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what);
 bool pt_prune(struct ptbatch *b, struct pt_cursor *c) __must_check;
 
 // Replace the attached table at the cursor by a private copy of it: 512 ATTACHED entries with the
-// rights of the one. The object's map_lock is held shared. -ENOMEM.
+// rights of the one. The object's map_lock is held shared. The batch may be NULL as for pt_set.
+// -ENOMEM.
 int pt_split(struct ptbatch *b, struct pt_cursor *c) __must_check;
+
+// The way back: `table` is the file's own for all that the private table at the cursor maps. If
+// that leads nowhere else and has one kind of rights, the file's takes its place. The object's
+// map_lock is held exclusively; the batch is not full. False: not replaced.
+bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table);
+
+// Take W from all that is mapped in [va, end), but pages of the process's own. Never runs out of
+// batch.
+void pt_take_write(struct ptbatch *b, u64 va, u64 end);
 
 // Give the range the rights of `prot`; boundaries cut no entry. `shared`: leaves may become
 // writable by it. Never runs out of batch (frees nothing).

@@ -24,6 +24,7 @@
 	X(fault_hole_read, "reads of holes: zero page mapped")                                     \
 	X(fault_hole_write, "writes to holes of attached files")                                   \
 	X(fault_attach, "faults that attached a table")                                            \
+	X(fault_dirty, "first stores to clean chunks: W granted")                                  \
 	X(fault_spurious, "faults that found nothing to do")                                       \
 	X(fault_signal, "faults answered by SIGSEGV or SIGBUS")                                    \
 	X(fault_kernel, "faults of the kernel on user memory")                                     \
@@ -35,6 +36,11 @@
 	X(leaf_splits, "2 MiB leaves that became a page of 512 entries")                           \
 	X(arena_maps, "ephemeral mappings made")                                                   \
 	X(arena_warm, "... that found their range still there: nothing written, nothing flushed")  \
+	X(dirty_chunks, "chunks of 2 MiB that became dirty")                                       \
+	X(dirty_cleaned, "chunks that syncs took")                                                 \
+	X(dirty_syncs, "syncs that found any: one shootdown each")                                 \
+	X(dirty_lines, "cache lines of the ranges that syncs wrote back")                          \
+	X(dirty_folds, "private tables made for W that gave way to the file's own again")          \
 	X(revokes, "revokes of file blocks")                                                       \
 	X(shootdowns, "TLB shootdowns finished")                                                   \
 	X(shootdown_ipis, "CPUs interrupted by them")                                              \

@@ -8,6 +8,7 @@
 #include "kernel/lib/ptcursor.h"
 #include "kernel/lib/string.h"
 #include "kernel/sched/thread.h"
+#include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
 #include "mm/layout.h"
@@ -175,6 +176,36 @@ static int file_table(struct vm_object *o, u64 off, int max_level, struct vm_tab
 	return 0;
 }
 
+static int file_sync(struct vm_object *o, u64 off, u64 len)
+{
+	struct test_file *f = file_of(o);
+
+	if (f->fail_sync)
+		return f->fail_sync;
+	f->sync_off = off;
+	f->sync_bytes += len;
+	f->sync_calls++;
+	rwlock_read_lock(&o->map_lock);
+	spin_lock(&f->lock);
+	for (unsigned i = 0; i < f->nr_watched; i++) {
+		u64 at = f->watched[i];
+		const pte_t *slot = leaf_slot(f, at, false);
+
+		if (at >= off && at < off + len && slot && pte_present(*slot))
+			f->medium[i] = READ_ONCE(
+				*(u64 *)((u8 *)phys_to_virt(pte_addr(*slot)) + at % PAGE_SIZE));
+	}
+	spin_unlock(&f->lock);
+	rwlock_read_unlock(&o->map_lock);
+	return 0;
+}
+
+static int file_touch(struct vm_object *o)
+{
+	__atomic_fetch_add(&file_of(o)->touches, 1, __ATOMIC_RELAXED);
+	return 0;
+}
+
 static u64 file_size(struct vm_object *o)
 {
 	return file_of(o)->bytes;
@@ -193,6 +224,8 @@ static void file_put(struct vm_object *o)
 static const struct vm_object_ops file_ops = {
 	.page = file_page,
 	.table = file_table,
+	.sync = file_sync,
+	.touch = file_touch,
 	.size = file_size,
 	.get = file_get,
 	.put = file_put,
@@ -249,6 +282,7 @@ static void free_range(struct test_file *f, u64 from, u64 to)
 void test_file_destroy(struct test_file *f)
 {
 	free_range(f, 0, ~0ull);
+	vm_dirty_free(&f->object);
 	kfree(f);
 }
 

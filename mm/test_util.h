@@ -22,6 +22,8 @@ u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsi
 u64 test_peek(u64 va);
 bool test_poke(u64 va, u64 value);
 
+#define TEST_WATCHED 8
+
 // A file of `bytes` with no block yet (all holes); direct entries up to 32 KiB, else a tree whose
 // root stands as low as the size allows. Block n begins with the word test_file_word(n).
 struct test_file {
@@ -36,6 +38,13 @@ struct test_file {
 	int refs;       // mappings
 	int page_calls; // how often the VM asked for a page
 	int fail_page;  // what page() answers instead, if not 0
+	// Write-back. The medium has of each watched word what it was when its line was written
+	// back.
+	u64 sync_off, sync_bytes; // range of the last call; bytes of all
+	int sync_calls, touches;
+	int fail_sync; // what sync() answers instead, if not 0
+	unsigned nr_watched;
+	u64 watched[TEST_WATCHED], medium[TEST_WATCHED]; // offset; value
 };
 
 struct test_file *test_file_create(u64 bytes);

@@ -34,6 +34,7 @@ struct vma {
 	u8 unit_level;            // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
 	u8 attach_level;       // highest level attached so far; 0: none (shown in /proc/PID/maps)
 	bool dont_fork;        // madvise(MADV_DONTFORK)
+	bool locked;           // mlock: msync(MS_INVALIDATE) is refused
 	bool split;            // part of what was attached went private: never fold again
 	struct arenas *arenas; // not a mapping: keeps others out of these (mm/arena.h)
 };

@@ -17,6 +17,7 @@
 #include "kernel/sched/lock.h"
 #include "mm/layout.h"
 
+struct vm_dirty;
 struct vm_object;
 
 #define VM_DIRECT_BLOCKS                                                                           \
@@ -58,8 +59,13 @@ struct vm_object_ops {
 	// map_lock is held. NULL: cannot be attached. Called with map_lock held shared, from a
 	// mapping or from a fault. 0 or -EUCLEAN.
 	int (*table)(struct vm_object *o, u64 off, int max_level, struct vm_table *out);
-	// Durability of [off, off+len) (msync). NULL: nothing to do.
+	// Writes back the lines of [off, off+len) and fences: what was stored there is durable
+	// then. No lock of the VM is held but RANK_SYNC. NULL: nothing to do. 0, -EUCLEAN, -EIO.
 	int (*sync)(struct vm_object *o, u64 off, u64 len);
+	// Stores through mappings change the file's times: called when a chunk becomes dirty (with
+	// map_lock held shared) and when it is synced, not for each store. May be NULL. 0 or
+	// -errno.
+	int (*touch)(struct vm_object *o);
 	u64 (*size)(struct vm_object *o); // bytes, at this moment; takes no lock
 	// A mapping holds the object; called when it comes and goes.
 	void (*get)(struct vm_object *o);
@@ -74,6 +80,7 @@ struct vm_object {
 	struct spinlock vmas_lock; // RANK_OBJECT
 	struct list vmas;          // all mappings of it, of every address space [vmas_lock]
 	u32 zero_maps;             // sticky: zero pages were ever mapped for holes [atomic]
+	struct vm_dirty *dirty;    // mm/dirty.h; NULL: nobody stored yet [set once, atomic]
 	bool ever_mapped;          // sticky: a file that never was needs no revoke
 	bool ever_ephemeral;       // sticky: ... by an arena's slot [atomic]
 	// What mappings read first: the root that the file's table had when it was asked last, as

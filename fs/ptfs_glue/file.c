@@ -123,6 +123,22 @@ static int glue_fsync(struct file *f, bool data_only)
 	return glue_write_back(glue_inode(f->inode));
 }
 
+// What lies behind the range moves, and with it lines that are not written back yet: their chunks
+// are others now. A sync in between would write back the old ones.
+static int collapse(struct ptfs_inode *ip, u64 off, u64 len)
+{
+	struct vm_object *o = &ip->home.object;
+	int err = vm_sync_hold(o);
+
+	if (err)
+		return err;
+	err = ptfs_collapse(ip, off, len);
+	if (!err)
+		vm_dirty_moved(o, off);
+	vm_sync_release(o);
+	return err;
+}
+
 static int glue_fallocate(struct file *f, unsigned mode, u64 off, u64 len)
 {
 	struct ptfs_inode *ip = glue_ip(f->inode);
@@ -131,7 +147,7 @@ static int glue_fallocate(struct file *f, unsigned mode, u64 off, u64 len)
 
 	switch (mode & ~FALLOC_FL_KEEP_SIZE) {
 	case FALLOC_FL_PUNCH_HOLE: return ptfs_punch(ip, off, len);
-	case FALLOC_FL_COLLAPSE_RANGE: return ptfs_collapse(ip, off, len);
+	case FALLOC_FL_COLLAPSE_RANGE: return collapse(ip, off, len);
 	case FALLOC_FL_ZERO_RANGE: err = ptfs_zero_range(ip, off, len, keep_size); break;
 	case 0: err = ptfs_fallocate(ip, off, len, keep_size); break;
 	default: return -EOPNOTSUPP;
@@ -149,7 +165,6 @@ static int glue_mmap(struct file *f, struct vm_object **out)
 	if ((f->flags & O_ACCMODE) != O_RDONLY && !g->vfs.read_only) {
 		// From now on stores may sit in CPU caches until somebody writes them back.
 		mutex_lock(&g->dirty_lock);
-		ip->home.may_be_dirty = true;
 		if (list_empty(&gi->dirty_node))
 			list_add_tail(&g->dirty, &gi->dirty_node);
 		mutex_unlock(&g->dirty_lock);

@@ -10,6 +10,7 @@
 #include "fs/ptfs/ptfs.h"
 #include "fs/vfs.h"
 #include "kernel/sched/wait.h"
+#include "mm/dirty.h"
 
 #define GLUE_READY_QUEUE 64
 

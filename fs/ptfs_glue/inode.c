@@ -91,7 +91,6 @@ static void glue_evict(struct inode *i)
 	if (READ_ONCE(gi->ip->nlink) && glue_write_back(gi))
 		ptfs_log(PTFS_LOG_WARN, "ptfs %s: inode %llu: write-back at eviction failed",
 			 i->super->source, (unsigned long long)i->ino);
-	gi->ip->home.may_be_dirty = false;
 	mutex_lock(&glue_super(i->super)->dirty_lock);
 	list_del(&gi->dirty_node);
 	mutex_unlock(&glue_super(i->super)->dirty_lock);

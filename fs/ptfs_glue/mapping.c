@@ -118,16 +118,14 @@ static int glue_vm_table(struct vm_object *o, u64 off, int max_level, struct vm_
 	return 0;
 }
 
-// Stores through a mapping change the file's times here, and not one by one.
 static int glue_vm_sync(struct vm_object *o, u64 off, u64 len)
 {
-	struct ptfs_inode *ip = object_ip(o);
-	int err;
+	return ptfs_sync_range(object_ip(o), off, len);
+}
 
-	if (!READ_ONCE(ip->home.may_be_dirty))
-		return 0; // no mapping was ever writable
-	err = ptfs_sync_range(ip, off, len);
-	return err ? err : ptfs_touch(ip);
+static int glue_vm_touch(struct vm_object *o)
+{
+	return ptfs_touch(object_ip(o));
 }
 
 void glue_detach_bad(struct ptfs_inode *ip)
@@ -197,6 +195,7 @@ const struct vm_object_ops glue_vm_ops = {
 	.page = glue_vm_page,
 	.table = glue_vm_table,
 	.sync = glue_vm_sync,
+	.touch = glue_vm_touch,
 	.size = glue_vm_size,
 	.get = glue_vm_get,
 	.put = glue_vm_put,
@@ -207,13 +206,7 @@ const struct vm_object_ops glue_vm_ops = {
 
 int glue_write_back(struct glue_inode *gi)
 {
-	struct ptfs_inode *ip = gi->ip;
-
-	// Once a writable mapping was there, stores may come at any time until the file is evicted,
-	// so the mark stays.
-	if (!READ_ONCE(ip->home.may_be_dirty))
-		return 0;
-	return ptfs_sync_range(ip, 0, READ_ONCE(ip->size));
+	return vm_sync(&gi->ip->home.object);
 }
 
 // The number of the next file on the list, which moves to its end; 0: the list is empty.

@@ -90,7 +90,6 @@ void ptfs_home_inode_init(struct ptfs_home_inode *h)
 {
 	vm_object_init(&h->object, &glue_vm_ops);
 	h->vfs = NULL;
-	h->may_be_dirty = false;
 	h->mappings = 0;
 	h->path = NULL;
 }
@@ -98,6 +97,7 @@ void ptfs_home_inode_init(struct ptfs_home_inode *h)
 void ptfs_home_inode_destroy(struct ptfs_home_inode *h)
 {
 	ASSERT(!h->vfs && !h->mappings && list_empty(&h->object.vmas));
+	vm_dirty_free(&h->object);
 }
 
 void ptfs_map_lock(struct ptfs_home_inode *h) NO_TSA

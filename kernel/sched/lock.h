@@ -43,6 +43,7 @@ enum lock_rank {
 	RANK_RENAME,   // fs: directory renames (one global lock)
 	RANK_DIR,      // fs: a directory's contents; parent before child, else by address
 	RANK_ASPACE,   // mm: an address space (its VMAs)
+	RANK_SYNC,     // mm: writing back what mappings stored to an object
 	RANK_MAPPING,  // mm: an inode's mapping lock (vm_object.map_lock)
 	RANK_INODE,    // fs: an inode's contents and size
 	RANK_FS_ALLOC, // fs: allocator, journal slots (sleeping part)

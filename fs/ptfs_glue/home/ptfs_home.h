@@ -22,7 +22,6 @@ struct ptfs_mutex {
 struct ptfs_home_inode {
 	struct vm_object object; // map_lock is ptfs's mapping lock
 	struct inode *vfs;       // NULL: the VFS does not know the file now
-	bool may_be_dirty;       // a shared mapping may have left stores in CPU caches [atomic]
 	u32 mappings;            // that hold it [atomic]
 	const char *path; // where it was when first mapped, for /proc/PID/maps; NULL [atomic]
 };
