@@ -25,6 +25,7 @@
 // Failure: what cannot be had in this way is left to the fault's slow path; -ENOMEM for tables.
 #include "kernel/lib/errno.h"
 #include "mm/attach.h"
+#include "mm/dirty.h"
 #include "mm/fault.h"
 #include "mm/layout.h"
 #include "mm/stat.h"
@@ -85,9 +86,13 @@ static bool find(struct vm_object *o, u64 off, struct source *s)
 
 // ---- Installing ---------------------------------------------------------------------------------
 
-static u64 leaf_rights(const struct vma *v)
+// Where stores are tracked, W comes with a store: the fault's own, which has marked the chunk, and
+// of which a group and a leaf are parts.
+static u64 leaf_rights(const struct vma *v, bool write)
 {
-	return pt_user_leaf(PHYS(0), PT_PTE, v->prot, vma_is_shared(v), 0).bits;
+	bool writable = vma_is_shared(v) && (write || !vma_tracks(v));
+
+	return pt_user_leaf(PHYS(0), PT_PTE, v->prot, writable, 0).bits;
 }
 
 // `va` lies in a 2 MiB block of which the mapping shows all, and none beyond the end of the file.
@@ -100,7 +105,7 @@ static bool fits_leaf(const struct vma *v, u64 va, u64 size)
 	       vma_offset(v, first) + PMD_SIZE <= size;
 }
 
-static int fill_leaf(struct aspace *as, const struct vma *v, u64 va, pte_t leaf)
+static int fill_leaf(struct aspace *as, const struct vma *v, u64 va, bool write, pte_t leaf)
 {
 	int result = ATTACH_NONE;
 	struct pt_cursor c;
@@ -109,7 +114,8 @@ static int fill_leaf(struct aspace *as, const struct vma *v, u64 va, pte_t leaf)
 	if (pt_reach(as, &c, va, PT_PMD)) {
 		result = -ENOMEM;
 	} else if (c.level == PT_PMD && pte_is_none(pt_cursor_get(&c))) {
-		pte_write(pt_slot(&c), (pte_t){ pte_addr(leaf).pa | leaf_rights(v) | PTE_PS });
+		pte_write(pt_slot(&c),
+			  (pte_t){ pte_addr(leaf).pa | leaf_rights(v, write) | PTE_PS });
 		pt_filled(pt_slot(&c), 1);
 		result = ATTACH_DONE;
 	}
@@ -155,10 +161,10 @@ static unsigned fill_entries(pte_t *to, const struct source *s, struct group g, 
 	return filled;
 }
 
-static int fill_group(struct aspace *as, const struct vma *v, u64 va, const struct source *s,
-		      struct group g)
+static int fill_group(struct aspace *as, const struct vma *v, u64 va, bool write,
+		      const struct source *s, struct group g)
 {
-	u64 rights = leaf_rights(v);
+	u64 rights = leaf_rights(v, write);
 	int result = ATTACH_NONE;
 	unsigned filled = 0;
 	struct pt_cursor c;
@@ -190,7 +196,14 @@ int fill_from_table(struct aspace *as, struct vma *v, u64 va, bool write)
 	size = ALIGN_UP(o->ops->size(o), PAGE_SIZE);
 	if (off >= size || !find(o, off, &s))
 		return ATTACH_NONE;
-	if (s.pte)
-		return fill_group(as, v, va, &s, group_around(v, va, size));
-	return fits_leaf(v, va, size) ? fill_leaf(as, v, va, s.leaf) : ATTACH_NONE;
+	if (!s.pte && !fits_leaf(v, va, size))
+		return ATTACH_NONE;
+	if (write && vma_tracks(v)) {
+		int err = vm_dirty_mark(o, off); // before W is there
+
+		if (err)
+			return err;
+	}
+	return s.pte ? fill_group(as, v, va, write, &s, group_around(v, va, size))
+		     : fill_leaf(as, v, va, write, s.leaf);
 }
