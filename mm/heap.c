@@ -155,13 +155,13 @@ static bool is_free(const struct slab *s, const struct free_object *o)
 	return f;
 }
 
-void slab_free(struct slab_cache *c, void *p)
+// `s`: the slab that `p` lies in.
+static void free_in(struct slab_cache *c, struct slab *s, void *p)
 {
-	struct slab *s = (void *)(uintptr_t)frame_owner(virt_to_phys(p)), *release = NULL;
+	struct slab *release = NULL;
 	struct free_object *o = p;
 	u64 irq;
 
-	ASSERT(s && s->cache == c);
 	ASSERT(((u64)p - (u64)s - SLAB_HEADER) % c->bytes == 0);
 	irq = spin_lock_irqsave(&c->lock);
 	if (is_free(s, o))
@@ -183,6 +183,14 @@ void slab_free(struct slab_cache *c, void *p)
 	count_object(-1);
 	if (release)
 		slab_release(c, release);
+}
+
+void slab_free(struct slab_cache *c, void *p)
+{
+	struct slab *s = (void *)(uintptr_t)frame_owner(virt_to_phys(p));
+
+	ASSERT(s && s->cache == c);
+	free_in(c, s, p);
 }
 
 struct slab_cache *slab_create(const char *name, size_t bytes, size_t align)
@@ -222,12 +230,19 @@ static void *large_alloc(size_t bytes)
 	return phys_to_virt(block);
 }
 
+// The step of the ladder for more than 32 bytes, by whole cache lines.
+static const u8 step_of[OBJECT_MAX / 64] = {
+	[0] = 2,       [1] = 3,        [2] = 4,         [3] = 5,          [4 ... 5] = 6,
+	[6 ... 7] = 7, [8 ... 11] = 8, [12 ... 15] = 9, [16 ... 23] = 10, [24 ... 31] = 11,
+};
+
 void *kmalloc(size_t bytes)
 {
-	for (unsigned i = 0; i < ARRAY_SIZE(ladder); i++)
-		if (bytes <= ladder[i].bytes)
-			return slab_alloc(&ladder[i]);
-	return large_alloc(bytes);
+	if (unlikely(bytes > OBJECT_MAX))
+		return large_alloc(bytes);
+	if (bytes <= 32)
+		return slab_alloc(&ladder[bytes > 16]);
+	return slab_alloc(&ladder[step_of[(bytes - 1) / 64]]);
 }
 
 void *kzalloc(size_t bytes)
@@ -253,7 +268,7 @@ void kfree(void *p)
 		return;
 	}
 	ASSERT(owner);
-	slab_free(((struct slab *)(uintptr_t)owner)->cache, p);
+	free_in(((struct slab *)(uintptr_t)owner)->cache, (struct slab *)(uintptr_t)owner, p);
 }
 
 char *kstrdup(const char *s)
