@@ -46,6 +46,8 @@ int memcmp(const void *a, const void *b, size_t n)
 {
 	const u8 *x = a, *y = b;
 
+	for (; n >= 8 && load64(x) == load64(y); n -= 8)
+		x += 8, y += 8;
 	for (size_t i = 0; i < n; i++)
 		if (x[i] != y[i])
 			return x[i] - y[i];

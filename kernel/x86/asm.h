@@ -193,12 +193,11 @@ static inline u32 asm_crc32_u8(u32 crc, u8 v)
 	return crc;
 }
 
-static inline u32 asm_crc32_u64(u32 crc, u64 v)
+// Of the 8 bytes at `p`, however aligned. The upper half of the result is 0.
+static inline u64 asm_crc32_u64(u64 crc, const void *p)
 {
-	u64 wide = crc;
-
-	__asm__("crc32q %1, %0" : "+r"(wide) : "rm"(v));
-	return (u32)wide;
+	__asm__("crc32q %1, %0" : "+r"(crc) : "m"(*(const u64 *)p));
+	return crc;
 }
 
 // ---- Ports --------------------------------------------------------------------------------------

@@ -10,12 +10,18 @@
 
 u32 crc32c_by_instruction(u32 crc, const void *data, size_t len)
 {
-	const u8 *p = data;
+	const u8 *p = data, *end = p + len;
+	u64 c = (u32)~crc;
 
-	crc = ~crc;
-	for (; len >= 8; p += 8, len -= 8)
-		crc = asm_crc32_u64(crc, load64(p));
-	for (; len; p++, len--)
-		crc = asm_crc32_u8(crc, *p);
-	return ~crc;
+	for (; end - p >= 32; p += 32) {
+		c = asm_crc32_u64(c, p);
+		c = asm_crc32_u64(c, p + 8);
+		c = asm_crc32_u64(c, p + 16);
+		c = asm_crc32_u64(c, p + 24);
+	}
+	for (; end - p >= 8; p += 8)
+		c = asm_crc32_u64(c, p);
+	for (; p < end; p++)
+		c = asm_crc32_u8((u32)c, *p);
+	return ~(u32)c;
 }
