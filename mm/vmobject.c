@@ -111,6 +111,8 @@ void vm_unlinked(struct vm_object *o)
 {
 	struct ptbatch b;
 
+	if (!READ_ONCE(o->ever_mapped)) // most files that come and go never were
+		return;
 	ptbatch_begin(&b, NULL);
 	while (!arena_zap(o, &b, 0, ~0ull, ARENA_ZOMBIES))
 		ptbatch_flush(&b);

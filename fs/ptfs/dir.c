@@ -75,8 +75,7 @@ static int dir_refuse(struct ptfs_inode *dir, u64 off, const char *why)
 	return -EUCLEAN;
 }
 
-// Offset of a directory block. A hole inside the size is impossible.
-static int block_off(struct ptfs_inode *dir, u64 block, u64 *off)
+static int block_find(struct ptfs_inode *dir, u64 block, u64 *off)
 {
 	struct ptfs_extent x;
 	int err = ptfs_map_find(dir, block, 1, &x);
@@ -87,18 +86,10 @@ static int block_off(struct ptfs_inode *dir, u64 block, u64 *off)
 	return x.hole ? dir_refuse(dir, block, "a hole") : 0;
 }
 
-static int record_at(struct ptfs_inode *dir, u64 pos, u64 *off, struct ptfs_record *r)
+// Offset of a directory block. A hole inside the size is impossible.
+static inline int block_off(struct ptfs_inode *dir, u64 block, u64 *off)
 {
-	u64 block;
-	const char *why;
-	int err = block_off(dir, pos / PTFS_DIR_UNITS, &block);
-
-	if (err)
-		return err;
-	why = ptfs_record_read(ptfs_at(dir->fs, block, PTFS_BLOCK),
-			       (unsigned)(pos % PTFS_DIR_UNITS), r);
-	*off = block + (u64)r->unit * PTFS_DIRENT_UNIT;
-	return why ? dir_refuse(dir, *off, why) : 0;
+	return likely(ptfs_map_quick(dir, block, off)) ? 0 : block_find(dir, block, off);
 }
 
 static int index_block(struct ptfs_inode *dir, struct ptfs_dir_index *x, u32 block)
@@ -129,14 +120,12 @@ static int index_block(struct ptfs_inode *dir, struct ptfs_dir_index *x, u32 blo
 	return 0;
 }
 
-int ptfs_dir_open(struct ptfs_inode *dir)
+int ptfs_dir_index_make(struct ptfs_inode *dir)
 {
 	struct ptfs_dir_index *x;
 	u32 blocks = (u32)(dir->size >> PTFS_BLOCK_SHIFT);
 	int err;
 
-	if (dir->index)
-		return 0;
 	if (dir->bad)
 		return -EUCLEAN;
 	err = ptfs_index_create(&x);
@@ -158,26 +147,49 @@ void ptfs_dir_forget(struct ptfs_inode *dir)
 	dir->index = NULL;
 }
 
+// Is the record at slot->pos a live and sound one of that name? Its units go to the slot. What
+// ptfs_record_read looks at beyond this is true of the name that it is compared with.
+static bool record_is(const void *block, struct ptfs_dir_slot *slot, const char *name, size_t len,
+		      u64 *ino)
+{
+	unsigned unit = slot->pos % PTFS_DIR_UNITS, room = (unsigned)PTFS_DIR_UNITS - unit;
+	const struct ptfs_dirent *d =
+		(const void *)((const u8 *)block + (size_t)unit * PTFS_DIRENT_UNIT);
+	u64 head = le64_get(&d->head);
+
+	*ino = le64_get(&d->ino);
+	slot->units = PTFS_DE_UNITS(head) ? PTFS_DE_UNITS(head) : room;
+	return *ino && PTFS_DE_HASH(head) == slot->hash && PTFS_DE_NAME_BYTES(head) == len &&
+	       !(head & PTFS_DE_RESERVED) && units_for(len) <= slot->units && slot->units <= room &&
+	       !memcmp(d->name, name, len);
+}
+
 int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,
 		  u64 *ino)
 {
-	u32 hash = ptfs_name_hash(name, len);
-	u32 it = 0, pos;
+	u32 it = 0;
 	int err = ptfs_dir_open(dir);
 
+	slot->hash = ptfs_name_hash(name, len);
 	if (err)
 		return err;
-	while (ptfs_index_next(dir->index, hash, &it, &pos)) {
+	while (ptfs_index_next(dir->index, slot->hash, &it, &slot->pos)) {
+		unsigned unit = slot->pos % PTFS_DIR_UNITS;
 		struct ptfs_record r;
+		const void *block;
+		const char *why;
+		u64 off;
 
-		err = record_at(dir, pos, &slot->off, &r);
+		err = block_off(dir, slot->pos / PTFS_DIR_UNITS, &off);
 		if (err)
 			return err;
-		if (!r.ino || r.name_bytes != len || memcmp(r.name, name, len) != 0)
-			continue;
-		slot->pos = pos;
-		*ino = r.ino;
-		return 0;
+		block = ptfs_at(dir->fs, off, PTFS_BLOCK);
+		slot->off = off + (u64)unit * PTFS_DIRENT_UNIT;
+		if (likely(record_is(block, slot, name, len, ino)))
+			return 0;
+		why = ptfs_record_read(block, unit, &r); // another name with that hash?
+		if (why)
+			return dir_refuse(dir, slot->off, why);
 	}
 	return -ENOENT;
 }
@@ -203,40 +215,64 @@ static int dir_grow(struct ptfs_inode *dir)
 	return 0;
 }
 
+// The units of a free record; 0: it is not one.
+static unsigned free_units(const void *block, unsigned unit)
+{
+	const struct ptfs_dirent *d =
+		(const void *)((const u8 *)block + (size_t)unit * PTFS_DIRENT_UNIT);
+	unsigned room = (unsigned)PTFS_DIR_UNITS - unit;
+	unsigned units = PTFS_DE_UNITS(le64_get(&d->head));
+
+	return le64_get(&d->ino) || units > room ? 0 : units ? units : room;
+}
+
 // The free records from `at` on that together have `units`. *merged: more than one. False: the
 // index and the block do not agree.
 static bool run_measure(const void *block, unsigned units, unsigned at, unsigned *run, bool *merged)
 {
-	struct ptfs_record r;
+	unsigned n;
 
 	*merged = false;
-	for (*run = 0; *run < units; *run += r.units) {
-		if (at + *run >= PTFS_DIR_UNITS || ptfs_record_read(block, at + *run, &r) || r.ino)
+	for (*run = 0; *run < units; *run += n) {
+		n = at + *run < PTFS_DIR_UNITS ? free_units(block, at + *run) : 0;
+		if (!n)
 			return false;
 		*merged = *run != 0;
 	}
 	return true;
 }
 
-// Steps 1 and 2 of the picture above.
-static void record_write(struct ptfs_fs *fs, u64 off, unsigned run, bool merged, const char *name,
-			 size_t len, unsigned type)
+// The name, and zeros to the end of its last word: a word is stored with nothing to be kept in it.
+static void name_write(struct ptfs_fs *fs, u64 off, const char *name, size_t len)
 {
-	unsigned units = units_for(len);
-	u64 head = PTFS_DE_HEAD(ptfs_name_hash(name, len), units, len, type);
+	u64 words[DIV_ROUND_UP(PTFS_NAME_MAX, 8)];
+	size_t bytes = ALIGN_UP(len, 8);
+
+	words[bytes / 8 - 1] = 0;
+	memcpy(words, name, len);
+	ptfs_copy_nt(fs, off + PTFS_DIRENT_NAME, words, bytes);
+}
+
+// Steps 1 and 2 of the picture above. slot->units: all there is; then what the record keeps.
+static void record_write(struct ptfs_fs *fs, struct ptfs_dir_slot *slot, bool merged,
+			 const char *name, size_t len, unsigned type)
+{
+	unsigned run = slot->units, units = units_for(len);
+	u64 head = PTFS_DE_HEAD(slot->hash, units, len, type);
 	le64_t rest[2] = { LE64(0), LE64(PTFS_DE_HEAD(0, run - units, 0, 0)) };
 
+	slot->units = units;
 	if (!merged)
-		ptfs_copy_nt(fs, off + PTFS_DIRENT_NAME, name, len);
+		name_write(fs, slot->off, name, len);
 	if (run > units) {
-		ptfs_copy_nt(fs, off + (u64)units * PTFS_DIRENT_UNIT, rest, sizeof(rest));
+		ptfs_copy_nt(fs, slot->off + (u64)units * PTFS_DIRENT_UNIT, rest, sizeof(rest));
 		ptfs_fence(fs);
 	} // else the head changes no place in the chain but takes those of merged records
-	ptfs_store8_flush(fs, off + offsetof(struct ptfs_dirent, head), head);
+	ptfs_store8_flush(fs, slot->off + offsetof(struct ptfs_dirent, head), head);
 	if (!merged)
 		return; // the transaction's first fence makes the head durable
 	ptfs_fence(fs);
-	ptfs_copy_nt(fs, off + PTFS_DIRENT_NAME, name, len);
+	name_write(fs, slot->off, name, len);
 }
 
 int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsigned type,
@@ -244,7 +280,7 @@ int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsig
 {
 	unsigned units = units_for(len);
 	struct ptfs_dir_index *x;
-	unsigned at, run;
+	unsigned at;
 	bool merged;
 	u32 block;
 	u64 off;
@@ -266,41 +302,24 @@ int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsig
 	err = block_off(dir, block, &off);
 	if (err)
 		return err;
-	if (!run_measure(ptfs_at(dir->fs, off, PTFS_BLOCK), units, at, &run, &merged))
+	if (!run_measure(ptfs_at(dir->fs, off, PTFS_BLOCK), units, at, &slot->units, &merged))
 		return dir_refuse(dir, off, "free space has gone");
 	slot->off = off + (u64)at * PTFS_DIRENT_UNIT;
-	slot->pos = (u64)block * PTFS_DIR_UNITS + at;
-	record_write(dir->fs, slot->off, run, merged, name, len, type);
+	slot->pos = block * (u32)PTFS_DIR_UNITS + at;
+	record_write(dir->fs, slot, merged, name, len, type);
 	return 0;
-}
-
-// The head of the record in the slot: its hash and its length.
-static u64 slot_head(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
-{
-	return ptfs_word(dir->fs, slot->off + offsetof(struct ptfs_dirent, head));
-}
-
-static unsigned slot_units(const struct ptfs_dir_slot *slot, u64 head)
-{
-	unsigned units = PTFS_DE_UNITS(head);
-
-	return units ? units : (unsigned)(PTFS_DIR_UNITS - slot->pos % PTFS_DIR_UNITS);
 }
 
 void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
 {
-	u64 head = slot_head(dir, slot);
-
-	ptfs_index_add(dir->index, PTFS_DE_HASH(head), (u32)slot->pos);
-	ptfs_index_use(dir->index, (u32)slot->pos, slot_units(slot, head));
+	ptfs_index_add(dir->index, slot->hash, slot->pos);
+	ptfs_index_use(dir->index, slot->pos, slot->units);
 }
 
 void ptfs_dir_removed(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot)
 {
-	u64 head = slot_head(dir, slot);
-
-	ptfs_index_del(dir->index, PTFS_DE_HASH(head), (u32)slot->pos);
-	ptfs_index_unuse(dir->index, (u32)slot->pos, slot_units(slot, head));
+	ptfs_index_del(dir->index, slot->hash, slot->pos);
+	ptfs_index_unuse(dir->index, slot->pos, slot->units);
 }
 
 bool ptfs_dir_is_empty(struct ptfs_inode *dir)

@@ -47,16 +47,21 @@ static void inode_destroy(struct ptfs_inode *ip)
 int ptfs_inode_locate(struct ptfs_fs *fs, u64 ino, u64 *off)
 {
 	struct ptfs_extent x;
-	u64 at = ino * PTFS_INODE_BYTES;
+	u64 at = ino * PTFS_INODE_BYTES, block = at >> PTFS_BLOCK_SHIFT, page;
 	int err;
 
 	if (ino == PTFS_INO_ITABLE || ino >= PTFS_FILE_MAX / PTFS_INODE_BYTES)
 		return -ENOENT;
-	err = ptfs_map_find(&fs->itable, at >> PTFS_BLOCK_SHIFT, 1, &x);
-	if (err)
-		return err;
-	if (x.hole)
-		return -ENOENT;
+	// The table has no direct entries: only the page found last is near.
+	if (unlikely(!ptfs_pte_page(&fs->itable, block / PT_ENTRIES, &page)) ||
+	    unlikely(!ptfs_leaf_current(fs, ptfs_word(fs, page + 8 * (block % PT_ENTRIES)),
+					&x.off))) {
+		err = ptfs_map_find(&fs->itable, block, 1, &x);
+		if (err)
+			return err;
+		if (x.hole)
+			return -ENOENT;
+	}
 	*off = x.off + (at & (PTFS_BLOCK - 1));
 	return 0;
 }

@@ -451,6 +451,7 @@ static int rename_found(struct rename *r, const char *new_name, size_t new_len, 
 		err = is_below(r->to, r->ip);
 	if (!err && dir && r->from != r->to && r->to->nlink >= LINKS_MAX)
 		err = -EMLINK;
+	r->fresh.hash = r->gone.hash; // of the new name, which was looked up
 	if (!err)
 		err = ptfs_dir_prepare(r->to, new_name, new_len, (r->ip->mode & PTFS_S_IFMT) >> 12,
 				       &r->fresh);

@@ -458,16 +458,22 @@ void ptfs_ialloc_count(struct ptfs_fs *fs, s64 delta);
 
 struct ptfs_dir_slot {
 	u64 off; // of the record on the medium
-	u64 pos; // its place in the directory, in units
+	u32 pos; // its place in the directory, in units
+	u32 units, hash;
 };
 // Index of the directory's names, made at first use. Also the place where free space is remembered.
-int ptfs_dir_open(struct ptfs_inode *dir) __must_check;
+int ptfs_dir_index_make(struct ptfs_inode *dir) __must_check;
+static inline __must_check int ptfs_dir_open(struct ptfs_inode *dir)
+{
+	return likely(dir->index) ? 0 : ptfs_dir_index_make(dir);
+}
 void ptfs_dir_forget(struct ptfs_inode *dir);
-// -ENOENT. *ino as the record says.
+// -ENOENT: then of the slot only the hash is set. *ino as the record says.
 int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,
 		  u64 *ino) __must_check;
 // A free record with this name in it: the caller's transaction stores the ino. All memory and space
-// is taken here. Afterwards call _added; without that the record stays free.
+// is taken here. Afterwards call _added; without that the record stays free. slot->hash is that of
+// the name already.
 int ptfs_dir_prepare(struct ptfs_inode *dir, const char *name, size_t len, unsigned type,
 		     struct ptfs_dir_slot *slot) __must_check;
 void ptfs_dir_added(struct ptfs_inode *dir, const struct ptfs_dir_slot *slot);

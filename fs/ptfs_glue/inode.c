@@ -43,7 +43,8 @@ static const struct file_ops *fops_of(u32 mode)
 	return S_ISREG(mode) ? &glue_file_fops : NULL;
 }
 
-// Makes `fresh` (consumed) the VFS's inode of `ip`, unless there is one; takes over the reference.
+// Makes `fresh` (from the heap, consumed; all of it is set here) the VFS's inode of `ip`, unless
+// there is one; takes over the reference.
 static struct inode *install(struct super *s, struct glue_inode *fresh, struct ptfs_inode *ip)
 {
 	struct inode *i;
@@ -73,7 +74,7 @@ int glue_inode_of(struct super *s, struct ptfs_inode *ip, struct inode **out)
 		*out = i;
 		return 0;
 	}
-	fresh = kzalloc(sizeof(*fresh));
+	fresh = kmalloc(sizeof(*fresh));
 	if (!fresh) {
 		ptfs_iput(ip);
 		return -ENOMEM;
@@ -117,7 +118,7 @@ static int make(struct inode *dir, const char *name, size_t len, u32 mode, u64 r
 {
 	struct ptfs_create_args args = { .mode = mode, .rdev = rdev, .target = target };
 	// All memory first: once the name is made nothing may fail.
-	struct glue_inode *fresh = kzalloc(sizeof(*fresh));
+	struct glue_inode *fresh = kmalloc(sizeof(*fresh));
 	struct ptfs_inode *ip;
 	int err;
 
@@ -154,7 +155,7 @@ static int glue_symlink(struct inode *dir, const char *name, size_t len, const c
 static int glue_tmpfile(struct inode *dir, u32 mode, bool linkable, struct inode **out)
 {
 	struct ptfs_create_args args = { .mode = S_IFREG | (mode & ~S_IFMT) };
-	struct glue_inode *fresh = kzalloc(sizeof(*fresh));
+	struct glue_inode *fresh = kmalloc(sizeof(*fresh));
 	struct ptfs_inode *ip;
 	int err;
 
