@@ -14,14 +14,6 @@
 // Failure: mounting ends with -ENOMEM, or with -EUCLEAN for an impossible type.
 #include "fs/ptfs/ptfs_internal.h"
 
-struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off)
-{
-	u64 nr = off >> PTFS_CHUNK_SHIFT;
-
-	ptfs_assert(nr < fs->chunks);
-	return &fs->groups[nr / PTFS_GROUP_CHUNKS][nr % PTFS_GROUP_CHUNKS];
-}
-
 struct ptfs_chunk *ptfs_chunk_nr(const struct ptfs_fs *fs, u64 nr)
 {
 	return ptfs_chunk_at(fs, nr << PTFS_CHUNK_SHIFT);
@@ -177,14 +169,6 @@ int ptfs_chunk_aux_locked(struct ptfs_chunk *c)
 				     ? PTFS_CHUNK_BLOCKS * sizeof(struct ptfs_tpage)
 				     : PTFS_INODES_PER_CHUNK);
 	return c->aux ? 0 : -ENOMEM;
-}
-
-struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off)
-{
-	struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
-	struct ptfs_tpage *tp = c->type == PTFS_CHUNK_TABLE ? c->aux : NULL;
-
-	return tp ? tp + ptfs_block_index(off) : NULL;
 }
 
 u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off)

@@ -76,19 +76,21 @@ u8 ptfs_leaf_type(u32 mode, u64 size)
 	}
 }
 
-const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino)
+const char *ptfs_inode_wrong_head(const struct ptfs_dinode *d, u64 ino)
 {
-	u32 mode = (u32)le64(d->mode_links);
-	u64 size = le64(d->size);
-
 	if (le32_get(d->magic) != PTFS_INODE_MAGIC)
 		return "no magic";
 	if (le32_get(d->crc) !=
 	    crc32c(0, (const u8 *)d + PTFS_INODE_CRC_FROM, PTFS_INODE_CRC_TO - PTFS_INODE_CRC_FROM))
 		return "checksum";
-	if (le64(d->ino) != ino)
-		return "number";
-	if (le64(d->flags) & ~PTFS_INODE_FLAGS)
+	return le64(d->ino) == ino ? NULL : "number";
+}
+
+const char *ptfs_inode_wrong_fields(u64 mode_links, u64 size, u64 flags)
+{
+	u32 mode = (u32)mode_links;
+
+	if (flags & ~PTFS_INODE_FLAGS)
 		return "flags";
 	if (mode >> 16)
 		return "mode";
@@ -103,6 +105,14 @@ const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino)
 	case PTFS_S_IFSOCK: return NULL;
 	default: return "file type";
 	}
+}
+
+const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino)
+{
+	const char *why = ptfs_inode_wrong_head(d, ino);
+
+	return why ? why
+		   : ptfs_inode_wrong_fields(le64(d->mode_links), le64(d->size), le64(d->flags));
 }
 
 int ptfs_inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why)

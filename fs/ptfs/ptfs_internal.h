@@ -114,6 +114,24 @@ struct ptfs_fs {
 	struct ptfs_inode itable; // the inode table as a file
 };
 
+// The chunk of an offset inside the file system.
+static inline struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off)
+{
+	u64 nr = off >> PTFS_CHUNK_SHIFT;
+
+	ptfs_assert(nr < fs->chunks);
+	return &fs->groups[nr / PTFS_GROUP_CHUNKS][nr % PTFS_GROUP_CHUNKS];
+}
+
+// What is known about the table page at `off`. NULL: nothing yet.
+static inline struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off)
+{
+	struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
+	struct ptfs_tpage *tp = c->type == PTFS_CHUNK_TABLE ? c->aux : NULL;
+
+	return tp ? tp + ptfs_block_index(off) : NULL;
+}
+
 // ---- util.c ----
 
 // Make room for pages [0, nr). 0 or -ENOMEM; on failure what was there stays.
@@ -235,6 +253,9 @@ static inline void ptfs_merge(struct ptfs_inode *ip)
 // Root or direct entries of an inode, once per mount. Claims what they name. -EUCLEAN: refused,
 // -ENOMEM.
 int ptfs_verify_inode(struct ptfs_inode *ip) __must_check;
+// The same while a scan walks, for an inode without a root as nearly all are; *state: its own. False:
+// nothing was done, and the other function has to look.
+bool ptfs_verify_direct_quick(struct ptfs_inode *ip, u8 *state);
 // The table page at `off` as the one with entries of `level` that maps the file from `va` on.
 int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va) __must_check;
 // Verify the page and all below it that maps part of [from, end). *budget counts pages verified or
@@ -418,6 +439,9 @@ int ptfs_inode_locate(struct ptfs_fs *fs, u64 ino, u64 *off) __must_check;
 // NULL if the inode's immutable part and its fields are sound, else what is wrong.
 // Words from root on are not looked at.
 const char *ptfs_inode_wrong(const struct ptfs_dinode *d, u64 ino);
+// The two halves of that: the immutable part, and the fields by their values.
+const char *ptfs_inode_wrong_head(const struct ptfs_dinode *d, u64 ino);
+const char *ptfs_inode_wrong_fields(u64 mode_links, u64 size, u64 flags);
 // Says so in the log, once a mount for each inode. Returns -EUCLEAN.
 int ptfs_inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why) __must_check;
 // Blocks of what kind a file of this mode has; 0: none.

@@ -30,7 +30,6 @@
 #define PORTION_MAX   64u // blocks
 #define SECOND_NS     1000000000ull
 #define CLOCK_EFFORT  256u // inodes, or 2 MiB units of files, between two looks at the clock
-#define HEAD_BYTES    offsetof(struct ptfs_dinode, root)
 
 struct walker {
 	struct ptfs_inode ip;
@@ -63,16 +62,12 @@ static void walk_fail(struct walk *w, int err)
 }
 
 // One line a second, from the second second on, by whoever notices first.
-static void progress(struct walk *w, struct walker *k, u64 effort)
+static void progress_look(struct walk *w)
 {
 	u64 said = __atomic_load_n(&w->said_ns, __ATOMIC_RELAXED);
-	u64 done, now;
+	u64 now = ptfs_time_ns();
+	u64 done;
 
-	k->effort += (unsigned)effort + 1;
-	if (k->effort < CLOCK_EFFORT)
-		return;
-	k->effort = 0;
-	now = ptfs_time_ns();
 	if (now < said + SECOND_NS ||
 	    !__atomic_compare_exchange_n(&w->said_ns, &said, now, false, __ATOMIC_RELAXED,
 					 __ATOMIC_RELAXED))
@@ -82,16 +77,27 @@ static void progress(struct walk *w, struct walker *k, u64 effort)
 		 w->fs->name, (unsigned long long)done, (unsigned long long)w->blocks);
 }
 
+static inline void progress(struct walk *w, struct walker *k, u64 effort)
+{
+	k->effort += (unsigned)effort + 1;
+	if (likely(k->effort < CLOCK_EFFORT))
+		return;
+	k->effort = 0;
+	progress_look(w);
+}
+
 // ---- One inode ----
 
 #define LINE 64u
 
 static bool bytes_zero(const u8 *p, u64 n)
 {
-	u8 any = 0;
+	u64 any = 0;
 
-	while (n--)
+	for (; n % 8; n--)
 		any |= *p++;
+	for (; n; p += 8, n -= 8) // the end of a line
+		any |= le64_get((const void *)p);
 	return !any;
 }
 
@@ -101,9 +107,14 @@ static u64 zero_lines(struct ptfs_fs *fs, u64 off, u64 end)
 	const u64 *p = ptfs_at(fs, off, end - off);
 	u64 lines = (end - off) / LINE, n = 0;
 
-	for (; n < lines; n++, p += LINE / sizeof(u64))
-		if (p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7])
-			break;
+	// Two at a time, as far as that goes.
+	while (n + 2 <= lines && !(p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7] | p[8] |
+				   p[9] | p[10] | p[11] | p[12] | p[13] | p[14] | p[15])) {
+		n += 2;
+		p += 2 * LINE / sizeof(u64);
+	}
+	if (n < lines && !(p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7]))
+		n++;
 	return n;
 }
 
@@ -122,25 +133,29 @@ static void zero_tail(struct ptfs_fs *fs, u64 off, u64 end)
 	}
 }
 
+static void tail_of_direct(struct ptfs_inode *ip, u64 block, u64 skip)
+{
+	u64 e = block < PTFS_DIRECT ? ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * block) : 0;
+	struct ptfs_ref ref;
+
+	if (e && !ptfs_entry_decode(ip->fs, e, PT_PTE, &ref))
+		zero_tail(ip->fs, ref.off + skip, ref.off + PTFS_BLOCK);
+}
+
 static int walk_tail(struct ptfs_inode *ip, u64 root)
 {
 	u64 block = ip->size >> PTFS_BLOCK_SHIFT;
 	u64 skip = ip->size & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
-	struct ptfs_ref ref;
 	int err;
 
-	if (!ip->fs->scanning || ip->fs->read_only || !ptfs_is(ip, PTFS_S_IFREG))
-		return 0;
 	// Where there is no 2 MiB leaf, whole blocks have no tail.
 	if (!skip && (ptfs_root_level(root) <= PT_PMD && !(root & PTE_PS)))
 		return 0;
-	if (!root) { // the same, nearer
-		u64 e = block < PTFS_DIRECT ? ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * block)
-					    : 0;
-
-		if (e && !ptfs_entry_decode(ip->fs, e, PT_PTE, &ref))
-			zero_tail(ip->fs, ref.off + skip, ref.off + PTFS_BLOCK);
+	if (!ip->fs->scanning || ip->fs->read_only || !ptfs_is(ip, PTFS_S_IFREG))
+		return 0;
+	if (!root) {
+		tail_of_direct(ip, block, skip);
 		return 0;
 	}
 	err = ptfs_map_extent(ip, block, 1, &x);
@@ -150,13 +165,14 @@ static int walk_tail(struct ptfs_inode *ip, u64 root)
 	return 0;
 }
 
-// The inode at `off` into k->ip. -ENOENT: it is free (now); -EUCLEAN: refused.
+// The inode at `off` into k->ip. -ENOENT: it is free (now); -EUCLEAN: refused. Each word is read
+// once: what is validated is what is used.
 static int load(struct walk *w, struct walker *k, u64 ino, u64 off)
 {
 	struct ptfs_fs *fs = w->fs;
-	u64 mode_links = ptfs_word(fs, off + offsetof(struct ptfs_dinode, mode_links));
+	const struct ptfs_dinode *d = ptfs_at(fs, off, sizeof(*d));
+	u64 mode_links = le64_get(&d->mode_links);
 	struct ptfs_inode *ip = &k->ip;
-	struct ptfs_dinode d; // a copy, of the part before root
 	const char *why;
 
 	if (!mode_links)
@@ -166,17 +182,17 @@ static int load(struct walk *w, struct walker *k, u64 ino, u64 off)
 			ptfs_store8_flush(fs, off + offsetof(struct ptfs_dinode, mode_links), 0);
 		return -ENOENT;
 	}
-	memcpy(&d, ptfs_at(fs, off, HEAD_BYTES), HEAD_BYTES);
-	d.mode_links = LE64(mode_links);
-	why = ptfs_inode_wrong(&d, ino);
+	ip->size = le64_get(&d->size);
+	ip->flags = le64_get(&d->flags);
+	why = ptfs_inode_wrong_head(d, ino);
+	if (!why)
+		why = ptfs_inode_wrong_fields(mode_links, ip->size, ip->flags);
 	if (why)
 		return ptfs_inode_refuse(fs, ino, off, why);
 	ip->ino = ino;
 	ip->media_off = off;
 	ip->root_off = off + offsetof(struct ptfs_dinode, root);
 	ip->mode = (u32)mode_links;
-	ip->size = le64(d.size);
-	ip->flags = le64(d.flags);
 	ip->leaf_type = ptfs_leaf_type(ip->mode, ip->size);
 	return 0;
 }
@@ -213,16 +229,22 @@ static int walk_tree(struct walk *w, struct walker *k, bool share)
 	return err ? err : walk_tail(ip, root);
 }
 
-static int walk_inode(struct walk *w, struct walker *k, u64 ino, u64 off)
+static int walk_inode(struct walk *w, struct walker *k, u64 ino, u64 off, u8 *state)
 {
 	int err = load(w, k, ino, off);
 
 	if (err)
 		return skip_refused(err);
 	k->inodes++;
-	err = ptfs_verify_inode(&k->ip);
-	if (!err && k->ip.leaf_type)
-		err = walk_tree(w, k, w->nr > 1);
+	if (w->fs->scanning && k->ip.leaf_type && !ptfs_word(w->fs, k->ip.root_off) &&
+	    likely(ptfs_verify_direct_quick(&k->ip, state))) {
+		if (k->ip.size % PTFS_BLOCK)
+			err = walk_tail(&k->ip, 0);
+	} else {
+		err = ptfs_verify_inode(&k->ip);
+		if (!err && k->ip.leaf_type)
+			err = walk_tree(w, k, w->nr > 1);
+	}
 	progress(w, k, k->ip.leaf_type ? k->ip.size >> PTFS_CHUNK_SHIFT : 0);
 	return skip_refused(err);
 }
@@ -231,9 +253,11 @@ static int walk_inode(struct walk *w, struct walker *k, u64 ino, u64 off)
 
 static int walk_inode_block(struct walk *w, struct walker *k, u64 block, u64 off)
 {
-	for (u64 i = 0; i < PTFS_INODES_PER_BLOCK; i++) {
+	u8 *state = ptfs_inode_state(w->fs, off); // of the block's first; made before the walk
+
+	for (u64 i = 0; i < PTFS_INODES_PER_BLOCK; i++, state++) {
 		u64 ino = block * PTFS_INODES_PER_BLOCK + i;
-		int err = ino ? walk_inode(w, k, ino, off + i * PTFS_INODE_BYTES) : 0;
+		int err = ino ? walk_inode(w, k, ino, off + i * PTFS_INODE_BYTES, state) : 0;
 
 		if (err)
 			return err;

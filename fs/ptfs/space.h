@@ -51,8 +51,6 @@ struct ptfs_cpu_space {
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct ptfs_cpu_space) == 64, "one line");
 
-struct ptfs_tpage;
-
 // ---- chunk.c ----
 
 int ptfs_alloc_init(struct ptfs_fs *fs) __must_check; // chunk types from the medium, nothing used
@@ -61,7 +59,6 @@ void ptfs_alloc_settle(struct ptfs_fs *fs);           // end of mount: every chu
 // stored.
 void ptfs_alloc_release(struct ptfs_fs *fs);
 void ptfs_alloc_destroy(struct ptfs_fs *fs);
-struct ptfs_chunk *ptfs_chunk_at(const struct ptfs_fs *fs, u64 off); // off inside the file system
 struct ptfs_chunk *ptfs_chunk_nr(const struct ptfs_fs *fs, u64 nr);
 static inline u64 ptfs_block_off(const struct ptfs_chunk *c, unsigned block)
 {
@@ -83,9 +80,8 @@ void ptfs_use_map(struct ptfs_fs *fs, struct ptfs_chunk *c, const u64 *map);
 int ptfs_aux_prepare(struct ptfs_fs *fs) __must_check;
 u64 ptfs_claimed_of(const struct ptfs_fs *fs, unsigned type);
 void ptfs_claims_settle(struct ptfs_fs *fs);
-int ptfs_chunk_aux_locked(struct ptfs_chunk *c) __must_check;     // alloc_lock held; -ENOMEM
-struct ptfs_tpage *ptfs_tpage(const struct ptfs_fs *fs, u64 off); // NULL: nothing known yet
-u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off);    // aux must be there
+int ptfs_chunk_aux_locked(struct ptfs_chunk *c) __must_check;  // alloc_lock held; -ENOMEM
+u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off); // aux must be there
 // For alloc.c and claim.c. The chunk's lock is held:
 void ptfs_use_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
 void ptfs_unuse_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
@@ -138,6 +134,14 @@ static inline void ptfs_chunk_free(struct ptfs_fs *fs, u64 off)
 const char *ptfs_claim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned type, unsigned first,
 		       unsigned nr);
 void ptfs_unclaim(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr);
+// One block, while everything is walked; the chunk is known to be of the right type. False: it is
+// claimed already.
+static inline bool ptfs_claim_walking(struct ptfs_chunk *c, unsigned block)
+{
+	u64 bit = BIT(block % 64);
+
+	return !(__atomic_fetch_or(&c->claim_map[block / 64], bit, __ATOMIC_ACQUIRE) & bit);
+}
 // During a scan: keep them out of use, though nobody has them.
 void ptfs_quarantine(struct ptfs_chunk *c, unsigned first, unsigned nr);
 

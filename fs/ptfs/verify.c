@@ -127,26 +127,33 @@ static const le64_t *run_words(const struct ptfs_fs *fs, const struct run *r)
 	return ptfs_at(fs, r->off, 8ull * r->nr);
 }
 
-#define STEP 16u // two cache lines: most of a table page of a small file is zero
+#define STEP 32u // four cache lines: most of a table page of a small file is zero
 
-static bool step_is_zero(const le64_t *w)
+static inline u64 any_of_8(const le64_t *w)
 {
-	return !(w[0].raw | w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw |
-		 w[7].raw | w[8].raw | w[9].raw | w[10].raw | w[11].raw | w[12].raw | w[13].raw |
-		 w[14].raw | w[15].raw);
+	return w[0].raw | w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw |
+	       w[7].raw;
+}
+
+static inline bool step_is_zero(const le64_t *w)
+{
+	return !(any_of_8(w) | any_of_8(w + 8) | any_of_8(w + 16) | any_of_8(w + 24));
 }
 
 // The first word from `i` on that is not zero, or `end`.
 static unsigned skip_holes(const le64_t *w, unsigned i, unsigned end)
 {
-	while (i < end && !le64_get(&w[i])) {
-		i++;
-		if (i % STEP)
-			continue;
-		while (i + STEP <= end && step_is_zero(w + i))
-			i += STEP;
+	const le64_t *at = w + i, *last = w + end;
+
+	while (at < last && !le64_get(at)) {
+		while (last - at >= STEP && step_is_zero(at))
+			at += STEP;
+		while (last - at >= 8 && !any_of_8(at))
+			at += 8;
+		if (at < last && !le64_get(at))
+			at++;
 	}
-	return i;
+	return (unsigned)(at - w);
 }
 
 // How many entries from w on, at most `most`, name block after block: each the word before it and
@@ -192,10 +199,12 @@ static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 
 	for (unsigned i = skip_holes(w, 0, kept); i < kept; i = skip_holes(w, i + n, kept)) {
 		u64 e = le64_get(&w[i]);
-		struct ptfs_ref ref;
-		const char *why = ptfs_entry_decode(fs, e, r->level, &ref);
+		struct ptfs_ref ref = { .leaf = true };
+		const char *why = NULL;
 		int err = -EUCLEAN;
 
+		if (r->level != PT_PTE || !ptfs_leaf_current(fs, e, &ref.off)) // most are
+			why = ptfs_entry_decode(fs, e, r->level, &ref);
 		n = 1;
 		if (!why && r->level == PT_PTE && !one_by_one)
 			n = run_length(w + i, e,
@@ -430,7 +439,8 @@ static int verify_root_locked(struct ptfs_inode *ip, u64 root)
 		err = claim(ip, &ref, level, 1, 0, &why);
 	if (err == -EUCLEAN)
 		return ptfs_refuse(fs, ip, why, ip->root_off, level, 0, root);
-	if (!err && !fs->read_only && harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level)) {
+	if (!err && ref.soft && !fs->read_only &&
+	    harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level)) {
 		ptfs_flush(fs, ip->root_off, 8);
 		ptfs_fence(fs);
 	}
@@ -469,6 +479,58 @@ static int verify_inode_locked(struct ptfs_inode *ip)
 	if (!err && soft && !fs->read_only)
 		run_harden(fs, &direct);
 	return err;
+}
+
+// Claims what direct entries name: each a leaf that is as the MMU may have it, in a chunk of the
+// right type. False: something is not so, and nothing is claimed.
+static bool claim_direct(struct ptfs_inode *ip, const le64_t *w, unsigned nr)
+{
+	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_chunk *c;
+	u64 off;
+
+	for (unsigned i = 0; i < nr; i++) {
+		u64 e = le64_get(&w[i]);
+
+		if (!e)
+			continue;
+		if (likely(ptfs_leaf_current(fs, e, &off))) {
+			c = ptfs_chunk_at(fs, off);
+			if (likely(c->type == ip->leaf_type) &&
+			    likely(ptfs_claim_walking(c, ptfs_block_index(off))))
+				continue;
+		}
+		while (i-- > 0) // those before it were right
+			if (le64_get(&w[i]) && ptfs_leaf_current(fs, le64_get(&w[i]), &off))
+				ptfs_unclaim(fs, ptfs_chunk_at(fs, off), ptfs_block_index(off), 1);
+		return false;
+	}
+	return true;
+}
+
+// How many direct entries there are up to the last one that is not zero.
+static unsigned direct_used(const le64_t *w)
+{
+	unsigned n = PTFS_DIRECT;
+
+	if (!(w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw | w[7].raw))
+		return w[0].raw != 0;
+	while (!w[n - 1].raw)
+		n--;
+	return n;
+}
+_Static_assert(PTFS_DIRECT == 8, "all of them");
+
+bool ptfs_verify_direct_quick(struct ptfs_inode *ip, u8 *state)
+{
+	const le64_t *w = ptfs_at(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
+	unsigned nr = direct_used(w);
+
+	// One behind EOF is to be thrown away, or kept.
+	if (nr * PTFS_BLOCK >= ip->size + PTFS_BLOCK || *state || !claim_direct(ip, w, nr))
+		return false;
+	*state = PTFS_IN_VERIFIED;
+	return true;
 }
 
 int ptfs_verify_inode(struct ptfs_inode *ip)
