@@ -253,8 +253,8 @@ static inline void ptfs_merge(struct ptfs_inode *ip)
 // Root or direct entries of an inode, once per mount. Claims what they name. -EUCLEAN: refused,
 // -ENOMEM.
 int ptfs_verify_inode(struct ptfs_inode *ip) __must_check;
-// The same while a scan walks, for an inode without a root as nearly all are; *state: its own. False:
-// nothing was done, and the other function has to look.
+// The same while a scan walks, for an inode without a root as nearly all are; *state: its own.
+// False: nothing was done, and the other function has to look.
 bool ptfs_verify_direct_quick(struct ptfs_inode *ip, u8 *state);
 // The table page at `off` as the one with entries of `level` that maps the file from `va` on.
 int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va) __must_check;

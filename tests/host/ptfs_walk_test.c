@@ -186,6 +186,66 @@ static void named_twice(void **state)
 	assert_int_equal(host_allocs_live(), 0);
 }
 
+static u64 direct_word(const struct rig *r, const char *name, unsigned i)
+{
+	struct ptfs_inode *ip = look(r->root, name);
+	u64 word;
+
+	memcpy(&word, r->image.map + PTFS_FIELD(ip, direct) + 8 * i, 8);
+	ptfs_iput(ip);
+	return word;
+}
+
+static void set_direct(struct rig *r, const char *name, unsigned i, u64 word)
+{
+	struct ptfs_inode *ip = look(r->root, name);
+
+	memcpy(r->image.map + PTFS_FIELD(ip, direct) + 8 * i, &word, 8);
+	ptfs_iput(ip);
+}
+
+// At its own address most inodes of an image are claimed by the quick way, at another one none is:
+// both refuse the same, name the same entry, and leave the same blocks in use. The quick way had
+// claimed some entries before it came to the wrong one.
+static void quick_as_slow(void **state)
+{
+	static struct outcome quick, slow;
+	struct heard heard[2];
+	struct rig r;
+	u64 word;
+
+	(void)state;
+	crashed_image(&r);
+	rig_mount(&r);
+	set_direct(&r, "file6", 3, direct_word(&r, "file6", 0)); // twice in one inode
+	set_direct(&r, "file8", 7, direct_word(&r, "file8", 1));
+	set_direct(&r, "file22", 5, direct_word(&r, "file20", 5)); // a later inode's turn
+	word = direct_word(&r, "file36", 2);
+	set_direct(&r, "file36", 2, word ^ BIT(62));                              // a reserved bit
+	set_direct(&r, "file36", 7, word);                                        // behind EOF
+	set_direct(&r, "file64", 1, (word & ~(PTE_ADDR)) | (TEST_BASE + BYTES));  // outside
+	set_direct(&r, "file76", 1, (word & ~(PTE_ADDR)) | (TEST_BASE + KIB(4))); // system area
+	cut_short(&r, "file34", KIB(8) + 100);
+	cut_short(&r, "file48", 0);
+	rig_crash(&r);
+	hear(&heard[0]);
+	mount_copy(&quick, &r, TEST_BASE, 1);
+	hear(&heard[1]);
+	mount_copy(&slow, &r, 0x143e00000, 1);
+	host_log_to(NULL, NULL);
+	assert_int_equal(quick.refused, 6);
+	assert_int_equal(quick.refused, slow.refused);
+	assert_int_equal(heard[0].errors, heard[1].errors);
+	assert_string_equal(heard[0].last, heard[1].last);
+	assert_memory_equal(&quick.st, &slow.st, sizeof(quick.st));
+	assert_memory_equal(quick.used, slow.used, sizeof(quick.used));
+	assert_memory_equal(quick.claimed, slow.claimed, sizeof(quick.claimed));
+	host_image_close(&quick.image);
+	host_image_close(&slow.image);
+	host_image_close(&r.image);
+	assert_int_equal(host_allocs_live(), 0);
+}
+
 static void expect_verified(struct ptfs_fs *fs, bool all)
 {
 	for (u64 nr = 0; nr < BYTES / PTFS_CHUNK; nr++) {
@@ -252,6 +312,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(same_result),
 					    cmocka_unit_test(named_twice),
+					    cmocka_unit_test(quick_as_slow),
 					    cmocka_unit_test(verify_clean) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
