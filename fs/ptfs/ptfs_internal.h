@@ -212,6 +212,13 @@ static inline bool ptfs_leaf_current(const struct ptfs_fs *fs, u64 e, u64 *off)
 	*off = e - fs->leaf_first;
 	return IS_ALIGNED(*off, PTFS_BLOCK) && *off < fs->region.bytes;
 }
+// The offset of the table page that `e` names, an entry as it should be; PTFS_NOTHING: it is not.
+static inline u64 ptfs_word_table(const struct ptfs_fs *fs, u64 e)
+{
+	u64 off = e - fs->leaf_first + PTFS_E_LEAF - PTFS_E_TABLE;
+
+	return IS_ALIGNED(off, PTFS_BLOCK) && off < fs->region.bytes ? off : PTFS_NOTHING;
+}
 // An entry of `level` for `off`, P set, with the current tag.
 u64 ptfs_entry_table(const struct ptfs_fs *fs, u64 off);
 u64 ptfs_entry_leaf(const struct ptfs_fs *fs, u64 off, int level);
@@ -253,9 +260,6 @@ static inline void ptfs_merge(struct ptfs_inode *ip)
 // Root or direct entries of an inode, once per mount. Claims what they name. -EUCLEAN: refused,
 // -ENOMEM.
 int ptfs_verify_inode(struct ptfs_inode *ip) __must_check;
-// The same while a scan walks, for an inode without a root as nearly all are; *state: its own.
-// False: nothing was done, and the other function has to look.
-bool ptfs_verify_direct_quick(struct ptfs_inode *ip, u8 *state);
 // The table page at `off` as the one with entries of `level` that maps the file from `va` on.
 int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va) __must_check;
 // Verify the page and all below it that maps part of [from, end). *budget counts pages verified or
@@ -263,6 +267,17 @@ int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va) __must_
 int ptfs_ready_table(struct ptfs_inode *ip, u64 off, int level, u64 va, u64 from, u64 end,
 		     unsigned *budget) __must_check;
 bool ptfs_entry_ready(const struct ptfs_fs *fs, u64 e, int level);
+// Of words that are entries of the lowest level: the first one from `i` on that is not zero, or
+// `end`; how many from w[0] on, at most `most`, name block after block: each the word before it and
+// one block, so that what was found right about the first is right about all.
+unsigned ptfs_words_skip(const le64_t *w, unsigned i, unsigned end);
+unsigned ptfs_words_run(const le64_t *w, unsigned most);
+
+// ---- quick.c ----
+
+// The work of ptfs_verify_inode and ptfs_map_ready while a scan walks, for an inode as nearly all
+// are; *state: its own. False: nothing was done, and they have to do it.
+bool ptfs_scan_quick(struct ptfs_inode *ip, u64 root, u8 *state);
 
 // ---- table.c: the tree of one file ----
 

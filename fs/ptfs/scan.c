@@ -232,14 +232,15 @@ static int walk_tree(struct walk *w, struct walker *k, bool share)
 static int walk_inode(struct walk *w, struct walker *k, u64 ino, u64 off, u8 *state)
 {
 	int err = load(w, k, ino, off);
+	u64 root;
 
 	if (err)
 		return skip_refused(err);
 	k->inodes++;
-	if (w->fs->scanning && k->ip.leaf_type && !ptfs_word(w->fs, k->ip.root_off) &&
-	    likely(ptfs_verify_direct_quick(&k->ip, state))) {
+	root = ptfs_word(w->fs, k->ip.root_off);
+	if (w->fs->scanning && likely(ptfs_scan_quick(&k->ip, root, state))) {
 		if (k->ip.size % PTFS_BLOCK)
-			err = walk_tail(&k->ip, 0);
+			err = walk_tail(&k->ip, root);
 	} else {
 		err = ptfs_verify_inode(&k->ip);
 		if (!err && k->ip.leaf_type)

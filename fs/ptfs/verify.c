@@ -7,7 +7,8 @@
 //      unverified -- all entries sound, targets claimed --> verified -- all below too --> ready
 //           \------------------- any entry is not ------> bad (nothing claimed; EUCLEAN)
 //
-// Not here: following entries (table.c), claims (claim.c), walking everything (scan.c).
+// Not here: following entries (table.c), claims (claim.c), walking everything (scan.c) and the
+// quick way for that (quick.c).
 //
 // Invariants
 //   I1  a page is verified or refused as a whole: a refusal gives back the claims it had made
@@ -140,8 +141,7 @@ static inline bool step_is_zero(const le64_t *w)
 	return !(any_of_8(w) | any_of_8(w + 8) | any_of_8(w + 16) | any_of_8(w + 24));
 }
 
-// The first word from `i` on that is not zero, or `end`.
-static unsigned skip_holes(const le64_t *w, unsigned i, unsigned end)
+unsigned ptfs_words_skip(const le64_t *w, unsigned i, unsigned end)
 {
 	const le64_t *at = w + i, *last = w + end;
 
@@ -156,15 +156,18 @@ static unsigned skip_holes(const le64_t *w, unsigned i, unsigned end)
 	return (unsigned)(at - w);
 }
 
-// How many entries from w on, at most `most`, name block after block: each the word before it and
-// one block, so that what was found right about the first is right about all.
-static unsigned run_length(const le64_t *w, u64 e, unsigned most)
+unsigned ptfs_words_run(const le64_t *w, unsigned most)
 {
-	unsigned n = 1;
+	const le64_t *at = w + 1, *last = w + most;
+	u64 e = le64_get(w) + PTFS_BLOCK;
 
-	while (n < most && le64_get(&w[n]) == e + n * PTFS_BLOCK)
-		n++;
-	return n;
+	for (; last - at >= 4 && le64_get(at) == e && le64_get(at + 1) == e + PTFS_BLOCK &&
+	       le64_get(at + 2) == e + 2 * PTFS_BLOCK && le64_get(at + 3) == e + 3 * PTFS_BLOCK;
+	     at += 4)
+		e += 4 * PTFS_BLOCK;
+	for (; at < last && le64_get(at) == e; at++)
+		e += PTFS_BLOCK;
+	return (unsigned)(at - w);
 }
 
 // Throw away the entries of the run from `first` on.
@@ -172,7 +175,8 @@ static void run_trim(struct ptfs_fs *fs, const struct run *r, unsigned first)
 {
 	const le64_t *w = run_words(fs, r);
 
-	for (unsigned i = skip_holes(w, first, r->nr); i < r->nr; i = skip_holes(w, i + 1, r->nr))
+	for (unsigned i = ptfs_words_skip(w, first, r->nr); i < r->nr;
+	     i = ptfs_words_skip(w, i + 1, r->nr))
 		ptfs_store8_flush(fs, r->off + 8 * i, 0);
 }
 
@@ -197,7 +201,8 @@ static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 	bool one_by_one = false;
 	unsigned n;
 
-	for (unsigned i = skip_holes(w, 0, kept); i < kept; i = skip_holes(w, i + n, kept)) {
+	for (unsigned i = ptfs_words_skip(w, 0, kept); i < kept;
+	     i = ptfs_words_skip(w, i + n, kept)) {
 		u64 e = le64_get(&w[i]);
 		struct ptfs_ref ref = { .leaf = true };
 		const char *why = NULL;
@@ -207,9 +212,8 @@ static int run_claim(struct ptfs_inode *ip, const struct run *r, bool *soft)
 			why = ptfs_entry_decode(fs, e, r->level, &ref);
 		n = 1;
 		if (!why && r->level == PT_PTE && !one_by_one)
-			n = run_length(w + i, e,
-				       min(kept - i,
-					   PTFS_CHUNK_BLOCKS - ptfs_block_index(ref.off)));
+			n = ptfs_words_run(w + i, min(kept - i, PTFS_CHUNK_BLOCKS -
+									ptfs_block_index(ref.off)));
 		if (!why)
 			err = claim(ip, &ref, r->level, n, r->va + i * pt_span(r->level), &why);
 		if (err == -EUCLEAN && n > 1) {
@@ -479,58 +483,6 @@ static int verify_inode_locked(struct ptfs_inode *ip)
 	if (!err && soft && !fs->read_only)
 		run_harden(fs, &direct);
 	return err;
-}
-
-// Claims what direct entries name: each a leaf that is as the MMU may have it, in a chunk of the
-// right type. False: something is not so, and nothing is claimed.
-static bool claim_direct(struct ptfs_inode *ip, const le64_t *w, unsigned nr)
-{
-	struct ptfs_fs *fs = ip->fs;
-	struct ptfs_chunk *c;
-	u64 off;
-
-	for (unsigned i = 0; i < nr; i++) {
-		u64 e = le64_get(&w[i]);
-
-		if (!e)
-			continue;
-		if (likely(ptfs_leaf_current(fs, e, &off))) {
-			c = ptfs_chunk_at(fs, off);
-			if (likely(c->type == ip->leaf_type) &&
-			    likely(ptfs_claim_walking(c, ptfs_block_index(off))))
-				continue;
-		}
-		while (i-- > 0) // those before it were right
-			if (le64_get(&w[i]) && ptfs_leaf_current(fs, le64_get(&w[i]), &off))
-				ptfs_unclaim(fs, ptfs_chunk_at(fs, off), ptfs_block_index(off), 1);
-		return false;
-	}
-	return true;
-}
-
-// How many direct entries there are up to the last one that is not zero.
-static unsigned direct_used(const le64_t *w)
-{
-	unsigned n = PTFS_DIRECT;
-
-	if (!(w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw | w[7].raw))
-		return w[0].raw != 0;
-	while (!w[n - 1].raw)
-		n--;
-	return n;
-}
-_Static_assert(PTFS_DIRECT == 8, "all of them");
-
-bool ptfs_verify_direct_quick(struct ptfs_inode *ip, u8 *state)
-{
-	const le64_t *w = ptfs_at(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
-	unsigned nr = direct_used(w);
-
-	// One behind EOF is to be thrown away, or kept.
-	if (nr * PTFS_BLOCK >= ip->size + PTFS_BLOCK || *state || !claim_direct(ip, w, nr))
-		return false;
-	*state = PTFS_IN_VERIFIED;
-	return true;
 }
 
 int ptfs_verify_inode(struct ptfs_inode *ip)
