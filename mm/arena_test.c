@@ -254,7 +254,10 @@ static bool count_mapping(void *ctx, const struct vma *v)
 {
 	unsigned *n = ctx;
 
-	*n += (v->flags & MAP_DAXVM_EPHEMERAL) && v->end - v->start == KIB(64) ? 1 : 0;
+	*n += (v->flags & MAP_DAXVM_EPHEMERAL) && v->end - v->start == KIB(64) &&
+			      v->attach_level == PT_PMD
+		      ? 1
+		      : 0;
 	return true;
 }
 

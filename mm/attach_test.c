@@ -259,11 +259,30 @@ KTEST(revoke_finds_split_copies)
 	done(as, f);
 }
 
+// PROT_NONE keeps what is attached, and mprotect lets it be seen.
+KTEST_NOMEM(attach_without_any_right)
+{
+	struct aspace *as = test_enter();
+	struct test_file *f = test_file_create(KIB(64));
+	u64 at = map_filled(as, f, PROT_NONE, ATTACH);
+
+	if (EXPECT(at)) {
+		EXPECT_EQ(test_peek(at), ~0ull);
+		EXPECT(!test_poke(at, 1));
+		if (EXPECT_EQ(aspace_protect(as, UVA(at), KIB(64), PROT_READ), 0))
+			EXPECT(shows_blocks(at, 0, 0, KIB(64)));
+		EXPECT(!test_poke(at, 1));
+		EXPECT_EQ(aspace_protect(as, UVA(at), KIB(64), PROT_NONE), 0);
+		EXPECT_EQ(test_peek(at), ~0ull);
+	}
+	done(as, f);
+}
+
 KTEST_NOMEM(private_attach_copies_on_write)
 {
 	struct aspace *as = test_enter();
 	struct test_file *f = test_file_create(MIB(4));
-	u64 at = 0;
+	u64 at = 0, others = 0;
 
 	if (as && f && test_file_fill(f, 0, KIB(64)) && test_file_fill(f, MIB(2), KIB(64)))
 		at = test_map_file(as, &f->object, 0, MIB(4), RW, MAP_PRIVATE | MAP_DAXVM);
@@ -272,6 +291,9 @@ KTEST_NOMEM(private_attach_copies_on_write)
 		EXPECT(test_poke(at + KIB(8) + 8, 1));
 		EXPECT(test_poke(at + KIB(32) + 8, 2)); // a hole's copy is zeros
 		EXPECT_EQ(test_peek(at + KIB(8) + 8), 1);
+		others = test_map_file(as, &f->object, 0, KIB(64), PROT_READ, ATTACH);
+		if (EXPECT(others))
+			EXPECT(test_peek(others + KIB(8) + 8) != 1);
 		EXPECT_EQ(test_peek(at + KIB(8)), test_file_word(2));
 		EXPECT(shows_blocks(at, 0, MIB(2), KIB(64)));
 		EXPECT(shows_blocks(at, 0, 0, KIB(64)));
@@ -368,6 +390,14 @@ KTEST(errors_of_the_file_become_errors_of_the_fault)
 		EXPECT_EQ(fault_resolve(as, at, FAULT_WRITE), -ENOSPC);
 		EXPECT_EQ(fault_resolve(as, at, FAULT_EXEC), -EACCES);
 		EXPECT_EQ(fault_resolve(as, at - PAGE_SIZE, FAULT_READ), -EFAULT);
+		f->fail_page = 0;
+	}
+	// A hole of a table that is attached.
+	if (at && EXPECT(test_file_fill(f, 0, KIB(36))))
+		at = test_map_file(as, &f->object, 0, KIB(64), RW, ATTACH);
+	if (EXPECT(at) && EXPECT_EQ(test_peek(at), test_file_word(0))) {
+		f->fail_page = -ENOSPC;
+		EXPECT_EQ(fault_resolve(as, at + KIB(48), FAULT_WRITE), -ENOSPC);
 	}
 	done(as, f);
 }

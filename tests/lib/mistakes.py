@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""Mistakes in the mapping interface that were made by somebody once, or nearly, each with the place
+in the source where it would be made again, and the test that notices.
+
+tests/long/mistakes.t makes each of them in a copy of the tree. `was` stands in `file` once; whoever
+changes that place changes it here, too.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass
+class Mistake:
+    what: str
+    file: str
+    was: str
+    becomes: str
+    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM" or "system FILE"
+    cpus: int = 2
+
+
+# ---- Known ways to get it wrong ------------------------------------------------------------------
+
+WAYS = [
+    Mistake("a root that was freed when a sparse file shrank is used further", "mm/vmobject.c",
+            "\t__atomic_store_n(&o->root_word, 0, __ATOMIC_RELEASE);\n}", "}", "ktest arena_*"),
+    Mistake("a mapping beyond what the root covers shows the start of the file",
+            "fs/ptfs_glue/mapping.c", "map->level <= max_level && off < pt_span(map->level)",
+            "map->level <= max_level", "ktest ptfs_*"),
+    Mistake("and an ephemeral one", "mm/arena_map.c",
+            "(vm_root_level(root) < (int)c + PT_PTE || w->last >> pt_shift(vm_root_level(root)))",
+            "vm_root_level(root) < (int)c + PT_PTE", "abi ephemeral_test"),
+    Mistake("blocks that punch or truncate freed stay mapped", "mm/vmobject.c",
+            "\t\tif (off < min(size, end))", "\t\tif (off > end)", "ktest *_truncate_*"),
+    Mistake("and those beyond the new end", "mm/vmobject.c",
+            "\t\tif (end > max(size, off))", "\t\tif (off > end)", "ktest *_truncate*"),
+    Mistake("a copied (split) table is forgotten by a revoke", "mm/pagetable.c",
+            "(e.bits & keep) | PTE_ATTACHED;", "(e.bits & keep) | PTE_ATTACHED | PTE_ANON;",
+            "ktest revoke_*"),
+    Mistake("a table page is given back while a CPU may remember the way through it",
+            "mm/ptbatch.c", "\t} else {\n\t\tb->all = true;\n\t}\n\treturn old;",
+            "\t}\n\treturn old;",
+            "ktest shootdown_*", 4),
+    Mistake("a revoke leaves the translations of the other CPUs", "mm/ptbatch.c",
+            "\t\tif (loaded == as || loaded == AS_SWITCHING)",
+            "\t\tif (i == this_cpu()->index && loaded == as)", "ktest shootdown_*", 4),
+    Mistake("a slot is used again before a CPU that remembers it has flushed",
+            "kernel/sched/epoch.c", "matters && __atomic_load_n(&epoch_cpus[cpu].seen, "
+            "__ATOMIC_ACQUIRE) <= stamp", "matters && !stamp", "ktest arena_slot_waits*"),
+    Mistake("an interrupted section counts as seen", "kernel/sched/epoch.c",
+            "cpu->preempt_count == 0 && cpu->irq_depth == 1", "cpu->irq_depth == 1",
+            "ktest epoch_*"),
+    Mistake("part of an ephemeral mapping is unmapped, and leaves live entries",
+            "mm/arena_unmap.c", "start < addr || stop > end ||\n"
+            "\t\t    (exact && (start != addr || stop != end))",
+            "start != addr || (!exact && stop > end)",
+            "abi ephemeral_test"),
+    Mistake("munmap twice", "mm/arena_unmap.c",
+            "slot_state(word) != SLOT_LIVE || start < addr || stop > end",
+            "slot_state(word) == SLOT_FREE || start < addr || stop > end", "ktest arena_*"),
+    Mistake("a fault brings back a slot that was given up", "mm/arena_find.c",
+            "\twhile (slot_state(word) == SLOT_LIVE) {",
+            "\twhile (slot_state(word) != SLOT_FREE) {", "ktest arena_*"),
+    Mistake("NX is ignored", "mm/pagetable.c",
+            "\tif (!(prot & PROT_EXEC))\n\t\trights |= PTE_NX;\n", "", "abi mapping_test"),
+    Mistake("PROT_NONE is ignored where a table is attached", "mm/attach.c",
+            "(v->prot == PROT_NONE ? 0 : PTE_P)", "PTE_P", "ktest attach_without_any*"),
+    Mistake("and in a slot", "mm/arena_map.c", "if (pte_present(e) && (w->key & 7))",
+            "if (pte_present(e))", "ktest arena_rights"),
+    Mistake("mprotect of an attached mapping changes nothing", "mm/aspace_ops.c",
+            "\tpt_protect(&b, v->lo, v->hi, prot, vma_is_shared(v));\n", "", "abi mapping_test"),
+    Mistake("a descriptor for writing only is mapped, and read", "kernel/sys/sys_mm.c",
+            "\tif (mode == O_WRONLY)\n\t\treturn -EACCES;\n", "", "abi mapping_test"),
+    Mistake("one for reading only is mapped for writing", "kernel/sys/sys_mm.c",
+            "\t\tif ((req->prot & PROT_WRITE) && mode == O_RDONLY)\n"
+            "\t\t\treturn -EACCES;\n", "", "abi memory_test"),
+    Mistake("and may be made writable later", "kernel/sys/sys_mm.c",
+            "\t\tif (mode == O_RDONLY)\n\t\t\treq->may_prot &= ~PROT_WRITE;\n", "",
+            "abi memory_test"),
+    Mistake("munmap of a part takes the whole unit", "mm/aspace.c",
+            "\tif (attach_split_boundary(as, v, addr))\n\t\treturn -ENOMEM;\n", "",
+            "ktest unmap_part*"),
+    Mistake("a write to a private mapping faults for ever", "mm/attach.c",
+            "\tif (!(e.bits & PTE_ATTACHED) || copies)",
+            "\tif (!(e.bits & PTE_ATTACHED) || (copies && !va))",
+            "ktest private_attach*"),
+    Mistake("a write to a private mapping reaches the file", "mm/attach.c",
+            "\tu64 rights = pt_user_rights(v->prot, vma_is_shared(v));",
+            "\tu64 rights = pt_user_rights(v->prot, true);", "ktest private_attach*"),
+    Mistake("exit leaves what live slots hold", "mm/arena.c",
+            "\t\t\tend_slot(slot_get(a, c, i));",
+            "\t\t\tif (!a)\n\t\t\t\tend_slot(slot_get(a, c, i));",
+            "ktest arena_left_at_exit"),
+    Mistake("zombies stay while a process idles", "kernel/sched/epoch.c",
+            "\tif (c->busy)\n\t\twork();\n", "", "ktest arena_zombies_end_in*"),
+    Mistake("reading a sparse file fills the disk", "mm/fault.c",
+            "\tint err = o->ops->page(o, off, f->write && shared, &page);",
+            "\tint err = o->ops->page(o, off, shared, &page);", "ktest attach_holes"),
+    Mistake("a filled hole still reads as zeros for others", "mm/vmobject.c",
+            "\tif (READ_ONCE(o->zero_maps))", "\tif (READ_ONCE(o->zero_maps) > 1)",
+            "ktest *hole*"),
+    Mistake("the world may write tuning files", "fs/procfs.c", "(store ? 0644 : 0444)",
+            "(store ? 0666 : 0444)", "system trace.t"),
+    Mistake("a table page serves two files", "fs/ptfs/verify.c",
+            "\t\tif (!why)\n\t\t\terr = claim(",
+            "\t\tif (why)\n\t\t\terr = claim(", "host ptfs_hostile_test"),
+]
+
+# ---- The rules of the interface ------------------------------------------------------------------
+
+RULES = [
+    Mistake("MAP_SYNC does not hold", "kernel/sys/sys_mm.c", "\treturn o->ops->table != NULL;",
+            "\treturn o->ops->table == NULL;", "abi ephemeral_test"),
+    Mistake("mprotect of an ephemeral mapping", "mm/aspace_ops.c",
+            "\tif (arena_any_mapped(as, start, end))\n"
+            "\t\treturn -EINVAL; // an ephemeral mapping is what it is\n", "",
+            "abi ephemeral_test"),
+    Mistake("mremap of an ephemeral mapping", "mm/aspace_ops.c",
+            "\tif (arena_any_mapped(as, old.va, old.va + old_len))\n\t\treturn -EINVAL;\n",
+            "", "abi ephemeral_test"),
+    Mistake("fork takes ephemeral mappings along", "mm/arena_map.c",
+            "\tv->dont_fork = true;\n", "", "abi ephemeral_test"),
+    Mistake("more than 1 GiB in an arena", "mm/arena_map.c", "\treturn apart < PUD_SIZE;",
+            "\treturn apart < 2 * PUD_SIZE;", "abi ephemeral_test"),
+    Mistake("MAP_FIXED into an arena", "mm/place.c",
+            "\t\tif (arena_overlaps(as, hint, hint + len))\n\t\t\treturn -EINVAL;\n", "",
+            "abi ephemeral_test"),
+    Mistake("an attachment at an address that is not congruent", "mm/place.c",
+            "\tif (!IS_ALIGNED(start - req->offset, PMD_SIZE))\n\t\treturn 0;\n", "",
+            "ktest attach_at_fixed*"),
+    Mistake("an error of the file system is none of the fault", "mm/attach.c",
+            "\terr = v->object->ops->page(v->object, vma_offset(v, va), true, &page);\n"
+            "\tif (err)\n\t\treturn err;",
+            "\terr = v->object->ops->page(v->object, vma_offset(v, va), true, &page);\n"
+            "\tif (err)\n\t\treturn ATTACH_DONE;", "ktest errors_of*"),
+    Mistake("the last unlink leaves zombies their way to the blocks", "mm/vmobject.c",
+            "\twhile (!arena_zap(o, &b, 0, ~0ull, ARENA_ZOMBIES))",
+            "\twhile (!o)",
+            "ktest arena_zombies_end_by*"),
+    Mistake("smaps does not tell the level", "mm/arena_find.c",
+            "\t\tv->attach_level = (u8)c.level;", "\t\tv->attach_level = 0;",
+            "ktest arena_seen*"),
+    Mistake("RLIMIT_AS does not count ephemeral mappings", "mm/arena_map.c",
+            "\t\tif (as->mapped_bytes + arena_bytes(as) + len > as->limit_bytes)",
+            "\t\tif (as->mapped_bytes + len > as->limit_bytes)", "ktest arena_limits"),
+]
