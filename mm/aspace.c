@@ -48,7 +48,6 @@ struct aspace *aspace_create(void)
 	spin_init(&as->pt_lock, RANK_PT);
 	vma_tree_init(&as->vmas, USER_BASE);
 	as->mmap_top = MMAP_TOP_DEFAULT;
-	list_init(&as->dead);
 	as->limit_bytes = ~0ull;
 	as->refs = 1;
 	return as;
@@ -131,19 +130,18 @@ static void vma_bury(struct vma *v)
 		list_del(&v->object_node);
 		spin_unlock(&v->object->vmas_lock);
 	}
-	list_add_tail(&as->dead, &v->object_node);
+	v->next = as->dead;
+	as->dead = v;
 }
 
 void aspace_unlock(struct aspace *as)
 {
-	struct list dead = LIST_INIT(dead), *n;
+	struct vma *v = as->dead, *next;
 
-	while ((n = list_pop(&as->dead)))
-		list_add_tail(&dead, n);
+	as->dead = NULL;
 	rwlock_write_unlock(&as->lock);
-	while ((n = list_pop(&dead))) {
-		struct vma *v = list_entry(n, struct vma, object_node);
-
+	for (; v; v = next) {
+		next = v->next;
 		if (v->object && v->object->ops->put)
 			v->object->ops->put(v->object);
 		vma_free(as, v);

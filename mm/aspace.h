@@ -38,9 +38,10 @@ struct aspace {
 	phys_t root;             // PML4
 	pte_t *root_table;       // [pt_lock] below USER_END
 	u64 spare_table; // physical address of a page of zeros, or 0 (pagetable.h, I2) [atomic]
-	struct vma_tree vmas;   // [lock]
-	struct vma *spare_vma;  // a record in store for the next mapping, or NULL [atomic]
-	struct list dead;       // unmapped VMAs whose objects are still to be let go [lock]
+	struct vma_tree vmas;  // [lock]
+	struct vma *spare_vma; // a record in store for the next mapping, or NULL [atomic]
+	struct vma
+		*dead; // unmapped ones, linked by next, whose objects are still to be let go [lock]
 	u64 brk_start, brk_end; // [lock]
 	u64 mmap_top;           // where the search for free addresses begins, downwards
 	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]

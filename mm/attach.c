@@ -31,19 +31,37 @@
 // From this length on a whole PML4 slot is spent for one mapping.
 #define PML4_UNIT_FROM GIB(64)
 
+// The file's own answer, or what is remembered of it (vm_object.root_word).
 static int read_table(struct vm_object *o, u64 off, int level, struct vm_table *t)
 {
+	u64 root = READ_ONCE(o->root_word);
+	int err;
+
 	t->kind = VM_TABLE_NONE;
-	return o->ops->table ? o->ops->table(o, off, level, t) : 0;
+	if (!o->ops->table)
+		return 0;
+	if (vm_root_level(root) >= level && off < pt_span(vm_root_level(root))) {
+		t->entry = vm_root_entry(root, level, off);
+		t->level = level;
+		if (pte_present(t->entry)) {
+			t->kind = VM_TABLE_ENTRY;
+			return 0;
+		}
+	}
+	err = o->ops->table(o, off, level, t);
+	if (!err)
+		vm_root_publish(o, off, t);
+	return err;
 }
 
 // By the length asked for, since files grow; except that a file that has no table yet takes a small
 // slot as long as no more is asked for.
 int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out)
 {
-	struct vm_table t = { .kind = VM_TABLE_NONE };
+	struct vm_table t;
 	int err = 0;
 
+	t.kind = VM_TABLE_NONE;
 	*out = (struct attach_unit){ 0 };
 	if (!o->ops->table)
 		return 0;

@@ -577,7 +577,7 @@ static void page_fault(struct trapframe *tf)
 
 void fault_init(void)
 {
-	if (pt_zero_page_init())
+	if (pt_once_init())
 		panic("no memory for the zero page");
 	trap_set_handler(TRAP_PAGE_FAULT, page_fault);
 }

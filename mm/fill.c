@@ -40,7 +40,7 @@ struct source {
 };
 
 // Down from the file's entry `e` of `level`. False: nothing is there.
-static bool find_below(pte_t e, int level, u64 off, struct source *s)
+static inline bool find_below(pte_t e, int level, u64 off, struct source *s)
 {
 	const pte_t *table;
 
@@ -68,14 +68,11 @@ static bool find_by_root(const struct vm_object *o, u64 off, struct source *s)
 	return level > PT_PTE && off < pt_span(level) && find_below((pte_t){ root }, level, off, s);
 }
 
-// False: a hole, or to be had one by one at most.
-static bool find(struct vm_object *o, u64 off, struct source *s)
+// The first time, or the file's stretch is not ready yet, or the file has grown; or a hole.
+static __attribute__((noinline)) bool find_anew(struct vm_object *o, u64 off, struct source *s)
 {
 	struct vm_table t = { .kind = VM_TABLE_NONE };
 
-	if (find_by_root(o, off, s))
-		return true;
-	// The first time, or the file's stretch is not ready yet, or the file has grown.
 	if (o->ops->table(o, off, PT_PML4, &t))
 		return false;
 	vm_root_publish(o, off, &t);
@@ -86,13 +83,13 @@ static bool find(struct vm_object *o, u64 off, struct source *s)
 
 // ---- Installing ---------------------------------------------------------------------------------
 
-// Where stores are tracked, W comes with a store: the fault's own, which has marked the chunk, and
-// of which a group and a leaf are parts.
+// A mapping without any right takes no faults. Where stores are tracked, W comes with a store: the
+// fault's own, which has marked the chunk, and of which a group and a leaf are parts.
 static u64 leaf_rights(const struct vma *v, bool write)
 {
 	bool writable = vma_is_shared(v) && (write || !vma_tracks(v));
 
-	return pt_user_leaf(PHYS(0), PT_PTE, v->prot, writable, 0).bits;
+	return pt_user_rights(v->prot, writable) | PTE_P | PTE_A | PTE_D;
 }
 
 // `va` lies in a 2 MiB block of which the mapping shows all, and none beyond the end of the file.
@@ -146,16 +143,15 @@ static struct group group_around(const struct vma *v, u64 va, u64 size)
 // `to`: the private entry of the fault. Returns how many were filled.
 static unsigned fill_entries(pte_t *to, const struct source *s, struct group g, u64 rights)
 {
-	const pte_t *from = s->pte - g.before;
+	const pte_t *from = s->pte - g.before, *end = s->pte + g.after;
 	unsigned filled = 0;
 
-	to -= g.before;
-	for (unsigned i = 0; i <= g.before + g.after; i++) {
-		pte_t e = pte_read(&from[i]);
+	for (to -= g.before; from <= end; from++, to++) {
+		pte_t e = pte_read(from);
 
-		if (!pte_present(e) || !pte_is_none(pte_read(&to[i])))
+		if (!pte_present(e) || !pte_is_none(pte_read(to)))
 			continue;
-		pte_write(&to[i], (pte_t){ (e.bits & PTE_ADDR) | rights });
+		pte_write(to, (pte_t){ (e.bits & PTE_ADDR) | rights });
 		filled++;
 	}
 	return filled;
@@ -194,7 +190,7 @@ int fill_from_table(struct aspace *as, struct vma *v, u64 va, bool write)
 	if (!o->ops->table || (write && !vma_is_shared(v)))
 		return ATTACH_NONE;
 	size = ALIGN_UP(o->ops->size(o), PAGE_SIZE);
-	if (off >= size || !find(o, off, &s))
+	if (off >= size || (!find_by_root(o, off, &s) && !find_anew(o, off, &s)))
 		return ATTACH_NONE;
 	if (!s.pte && !fits_leaf(v, va, size))
 		return ATTACH_NONE;

@@ -12,6 +12,7 @@
 #include "mm/layout.h"
 
 phys_t pt_zero_page;
+u64 pt_rights[8] __read_mostly;
 
 static const pte_t *private_table(const struct pt_space *s, pte_t e, int level)
 {
@@ -28,17 +29,6 @@ static const pte_t *mmu_table(const struct pt_space *s, pte_t e, int level)
 	return pte_present(e) ? phys_to_virt(pte_addr(e)) : NULL;
 }
 const struct pt_space pt_mmu = { .table = mmu_table };
-
-u64 pt_user_rights(unsigned prot, bool writable)
-{
-	u64 rights = PTE_U;
-
-	if (writable && (prot & PROT_WRITE))
-		rights |= PTE_W;
-	if (!(prot & PROT_EXEC))
-		rights |= PTE_NX;
-	return kmap_rights(rights);
-}
 
 pte_t pt_user_leaf(phys_t pa, int level, unsigned prot, bool writable, u64 extra)
 {
@@ -67,8 +57,11 @@ static void table_count_add(const pte_t *slot, s64 n)
 		frame_owner_add(virt_to_phys(table_of(slot)), n);
 }
 
-int pt_zero_page_init(void)
+int pt_once_init(void)
 {
+	for (unsigned prot = 0; prot < ARRAY_SIZE(pt_rights); prot++)
+		pt_rights[prot] = kmap_rights(PTE_U | (prot & PROT_WRITE ? PTE_W : 0) |
+					      (prot & PROT_EXEC ? 0 : PTE_NX));
 	pt_zero_page = frame_alloc(0, FRAME_ZERO);
 	return pt_zero_page.pa == PHYS_NONE.pa ? -ENOMEM : 0;
 }
@@ -102,10 +95,43 @@ void pt_destroy(struct aspace *as)
 		frame_put(PHYS(as->spare_table));
 }
 
+static bool is_private_table(pte_t e, int level)
+{
+	return level > PT_PTE && (e.bits & (PTE_P | PTE_PS | PTE_ATTACHED)) == PTE_P;
+}
+
+static void start(struct pt_cursor *c, const struct aspace *as, u64 va)
+{
+	c->space = &pt_private;
+	c->va = ALIGN_DOWN(va, pt_span(PT_PML4));
+	c->level = c->top = PT_PML4;
+	c->in_table = true;
+	c->path[PT_PML4] = as->root_table + pt_index(va, PT_PML4);
+}
+
+// pt_cursor_descend() over private tables: every fault and every change begins with it.
+static void descend(struct pt_cursor *c, u64 va, int level)
+{
+	const pte_t *slot = pt_cursor_slot(c);
+	int at = c->level;
+
+	while (at > level) {
+		pte_t e = pte_read(slot);
+
+		if (!is_private_table(e, at))
+			break;
+		at--;
+		slot = (const pte_t *)phys_to_virt(pte_addr(e)) + pt_index(va, at);
+		c->path[at] = slot;
+	}
+	c->level = at;
+	c->va = ALIGN_DOWN(va, pt_span(at));
+}
+
 void pt_look(struct aspace *as, struct pt_cursor *c, u64 va)
 {
-	pt_cursor_init_table(c, &pt_private, as->root_table, PT_PML4, va);
-	pt_cursor_descend(c, va, PT_PTE);
+	start(c, as, va);
+	descend(c, va, PT_PTE);
 }
 
 // An empty table, the one in store if there is such.
@@ -121,7 +147,7 @@ static int build(struct aspace *as, struct pt_cursor *c, u64 va, int level)
 	for (;;) {
 		phys_t table;
 
-		pt_cursor_descend(c, va, level);
+		descend(c, va, level);
 		if (c->level == level || !pte_is_none(pt_cursor_get(c)))
 			return 0;
 		table = new_table(as);
@@ -139,7 +165,7 @@ int pt_build(struct pt_cursor *c, u64 va, int level)
 
 int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level)
 {
-	pt_cursor_init_table(c, &pt_private, as->root_table, PT_PML4, va);
+	start(c, as, va);
 	return build(as, c, va, level);
 }
 
@@ -158,11 +184,6 @@ void pt_filled(const pte_t *slot, unsigned n)
 }
 
 // ---- Clearing -----------------------------------------------------------------------------------
-
-static bool is_private_table(pte_t e, int level)
-{
-	return !pte_is_none(e) && !pte_is_leaf(e, level) && !(e.bits & PTE_ATTACHED);
-}
 
 static bool zap_wants(pte_t e, int level, enum pt_zap what)
 {
@@ -265,7 +286,7 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 	struct pt_cursor c;
 	pte_t e;
 
-	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
+	start(&c, b->as, va);
 	do {
 		down_to_entries(&c, va);
 		if (c.va >= end)
@@ -399,7 +420,7 @@ void pt_protect(struct ptbatch *b, u64 va, u64 end, unsigned prot, bool shared)
 {
 	struct pt_cursor c;
 
-	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
+	start(&c, b->as, va);
 	do {
 		pte_t e;
 

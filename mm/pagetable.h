@@ -47,7 +47,12 @@ static inline pte_t *pt_slot(const struct pt_cursor *c)
 }
 
 // Rights of a user leaf or attachment for PROT_*; with PROT_NONE the P bit is to be cleared.
-u64 pt_user_rights(unsigned prot, bool writable);
+extern u64 pt_rights[8]; // by PROT_*
+static inline u64 pt_user_rights(unsigned prot, bool writable)
+{
+	return pt_rights[prot &
+			 (writable ? PROT_READ | PROT_WRITE | PROT_EXEC : PROT_READ | PROT_EXEC)];
+}
 
 // The entry for [pa, ...) of `level` in a mapping of protection `prot`. `extra`: software bits.
 pte_t pt_user_leaf(phys_t pa, int level, unsigned prot, bool writable, u64 extra);
@@ -108,7 +113,7 @@ void pt_protect(struct ptbatch *b, u64 va, u64 end, unsigned prot, bool shared);
 
 // The frame of zeros that stands for untouched memory and holes. Never counted.
 extern phys_t pt_zero_page;
-int pt_zero_page_init(void) __must_check;
+int pt_once_init(void) __must_check;
 
 static inline bool pt_is_zero_page(pte_t e, int level)
 {

@@ -37,10 +37,13 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops)
 	list_init(&o->vmas);
 }
 
-// Stores only what changed: the fast paths of other CPUs read these lines.
+// Stores only what changed: the fast paths of other CPUs read these lines. A root that leads to
+// more stays: what is remembered still holds.
 static void set_root(struct vm_object *o, u64 root)
 {
-	if (READ_ONCE(o->root_word) != root)
+	u64 old = READ_ONCE(o->root_word);
+
+	if (old != root && vm_root_level(old) <= vm_root_level(root))
 		__atomic_store_n(&o->root_word, root, __ATOMIC_RELEASE);
 }
 

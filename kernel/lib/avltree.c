@@ -5,7 +5,7 @@
 //
 // Invariants
 //   I1  height = 1 + the larger of the children's heights (none: 0).
-//   I2  the children's heights differ by at most one.
+//   I2  the children's heights differ by at most two.
 //   I3  a child's parent link names its parent; the root's is NULL.
 //   I4  most = the largest of own and the children's most.
 #include "kernel/lib/avltree.h"
@@ -65,7 +65,7 @@ static struct avl_node *rotate(struct avl_tree *t, struct avl_node *n, bool lift
 	return up;
 }
 
-// One side of `n` is higher by two. Returns the node that takes its place.
+// One side of `n` is higher by three. Returns the node that takes its place.
 static __attribute__((noinline)) struct avl_node *lean_back(struct avl_tree *t, struct avl_node *n)
 {
 	if (height(n->left) > height(n->right)) {
@@ -84,7 +84,7 @@ static void rebalance(struct avl_tree *t, struct avl_node *n)
 	for (; n; n = n->parent) {
 		int left = height(n->left), right = height(n->right);
 
-		if (unlikely(left - right > 1 || right - left > 1)) {
+		if (unlikely(left - right > 2 || right - left > 2)) {
 			n = lean_back(t, n);
 			continue;
 		}
@@ -107,23 +107,21 @@ void avl_insert(struct avl_tree *t, struct avl_node *n, struct avl_node *parent,
 void avl_remove(struct avl_tree *t, struct avl_node *n)
 {
 	struct avl_node *from = n->parent; // the lowest node that has to be looked at
-	struct avl_node *child = n->left ? n->left : n->right;
+	struct avl_node *s = n->right;     // the node after it
 
-	if (n->left && n->right) {
-		// The node after it, which has no left child, takes the place of `n`.
-		struct avl_node *s = n->right;
-
-		while (s->left)
-			s = s->left;
+	while (s && s->left)
+		s = s->left;
+	if (n->left && s) {
+		// It has no left child, and takes the place of `n`.
 		from = s->parent == n ? s : s->parent;
 		set_child(s->parent, link_to(t, s), s->right);
 		set_child(n->parent, link_to(t, n), s);
 		set_child(s, &s->left, n->left);
 		set_child(s, &s->right, n->right);
 	} else {
-		set_child(n->parent, link_to(t, n), child);
-		if (child)
-			from = child; // perhaps the one after `n`
+		set_child(n->parent, link_to(t, n), s ? n->right : n->left);
+		if (s)
+			from = s;
 	}
 	rebalance(t, from);
 }
@@ -143,7 +141,7 @@ static bool sound(const struct avl_node *n, const struct avl_node *parent)
 		return true;
 	l = height(n->left);
 	r = height(n->right);
-	return n->parent == parent && n->height == 1 + max(l, r) && l - r <= 1 && r - l <= 1 &&
+	return n->parent == parent && n->height == 1 + max(l, r) && l - r <= 2 && r - l <= 2 &&
 	       n->most == largest(n) && sound(n->left, n) && sound(n->right, n);
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Intrusive balanced search tree (AVL; Knuth, TAOCP vol. 3, 6.2.3). Each node carries a number, and
-// the largest number of its subtree ("augmented"). Not locked: the owner of the tree says which
-// lock guards it.
+// Intrusive balanced search tree (AVL; Knuth, TAOCP vol. 3, 6.2.3; Foster's variant, in which
+// heights may differ by two: at most 1.81 log2 n high, and what comes and goes at one place does
+// not turn the tree back and forth). Each node carries a number, and the largest number of its
+// subtree ("augmented"). Not locked: the owner of the tree says which lock guards it.
 //
 // The tree knows no keys. The owner searches by following left and right itself, and links a new
 // node below the place where its search ended.
