@@ -60,20 +60,18 @@ static int sync_slot(const struct vma *v, u64 start, u64 end, void *ctx)
 	return s->flags & MS_SYNC ? sync_piece(&p) : 0;
 }
 
-// as->lock is held shared, and again on return.
-static int sync_vma(struct aspace *as, const struct vma *v, u64 start, u64 end, u64 exact) NO_TSA
+// as->lock is held shared, but not any more on return.
+static int sync_vma(struct aspace *as, const struct piece *p) RELEASE_SHARED(&as->lock)
 {
-	struct piece p = piece_of(v, start, end, exact);
-	struct vm_object *o = p.object;
+	struct vm_object *o = p->object;
 	int err;
 
 	if (o->ops->get)
 		o->ops->get(o);
 	rwlock_read_unlock(&as->lock);
-	err = sync_piece(&p);
+	err = sync_piece(p);
 	if (o->ops->put)
 		o->ops->put(o);
-	rwlock_read_lock(&as->lock);
 	return err;
 }
 
@@ -83,9 +81,10 @@ static int sync_range(struct aspace *as, u64 start, u64 end, u64 exact, unsigned
 {
 	int gap = 0, err = 0;
 
-	while (start < end && !err) {
+	rwlock_read_lock(&as->lock);
+	while (start < end) {
 		struct vma *v = vma_find_from(&as->vmas, start);
-		u64 upto;
+		struct piece p;
 
 		while (v && start >= v->end) // what lies beyond is reserved, not mapped
 			v = vma_next(v);
@@ -93,14 +92,20 @@ static int sync_range(struct aspace *as, u64 start, u64 end, u64 exact, unsigned
 			gap = -ENOMEM;
 		if (!v || v->start >= end || (gap && flags == MS_ASYNC))
 			break;
-		if ((flags & MS_INVALIDATE) && v->locked)
-			return -EBUSY;
-		start = max(start, v->start);
-		upto = min(end, v->end);
-		if ((flags & MS_SYNC) && v->object && vma_is_shared(v))
-			err = sync_vma(as, v, start, upto, exact);
-		start = upto;
+		if ((flags & MS_INVALIDATE) && v->locked) {
+			err = -EBUSY;
+			break;
+		}
+		p = piece_of(v, max(start, v->start), min(end, v->end), exact);
+		start = min(end, v->end);
+		if (!(flags & MS_SYNC) || !v->object || !vma_is_shared(v))
+			continue;
+		err = sync_vma(as, &p);
+		if (err || start == end)
+			return err ? err : gap;
+		rwlock_read_lock(&as->lock);
 	}
+	rwlock_read_unlock(&as->lock);
 	return err ? err : gap;
 }
 
@@ -108,7 +113,6 @@ int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags)
 {
 	struct slot_sync s = { flags, addr.va + len };
 	u64 start, end;
-	int err;
 
 	if (flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) ||
 	    (flags & (MS_ASYNC | MS_SYNC)) == (MS_ASYNC | MS_SYNC) ||
@@ -118,10 +122,7 @@ int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags)
 		return -ENOMEM;
 	if (start < end && arena_overlaps(as, start, end))
 		return arena_for_range(as, start, end, sync_slot, &s);
-	rwlock_read_lock(&as->lock);
-	err = sync_range(as, start, end, s.exact, flags);
-	rwlock_read_unlock(&as->lock);
-	return err;
+	return sync_range(as, start, end, s.exact, flags);
 }
 
 // ---- mincore ------------------------------------------------------------------------------------

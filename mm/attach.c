@@ -147,8 +147,8 @@ static bool may_fold(struct aspace *as, const struct vma *v, u64 va, int level)
 		return true;
 	spin_lock(&as->pt_lock);
 	pt_cursor_init_table(&c, &pt_private, as->root_table, PT_PML4, va);
-	may = pt_cursor_descend(&c, va, level) > level || pte_is_none(pt_cursor_get(&c)) ||
-	      (!dirty && may_prune(v, &c));
+	may = pt_cursor_descend(&c, va, level) > level ||
+	      (dirty ? pt_empty_below(&c) : may_prune(v, &c));
 	spin_unlock(&as->pt_lock);
 	return may;
 }
@@ -274,37 +274,14 @@ int attach_all(struct aspace *as, struct vma *v)
 
 // ---- Faults -------------------------------------------------------------------------------------
 
-// Does the walk from an attached entry reach a present leaf at `va`?
-static bool walk_reaches(pte_t e, int level, u64 va)
-{
-	u64 inside = va & (pt_span(level) - 1);
-	struct pt_cursor c;
-	pte_t found;
-
-	pt_cursor_init_entry(&c, &pt_mmu, &e, level);
-	pt_cursor_descend(&c, inside, PT_PTE);
-	found = pt_cursor_get(&c);
-	return pte_present(found) && pte_is_leaf(found, c.level);
-}
-
 static pte_t look(struct aspace *as, u64 va, int *level)
 {
-	struct pt_cursor c;
 	pte_t e;
 
 	spin_lock(&as->pt_lock);
-	pt_look(as, &c, va);
-	e = pt_cursor_get(&c);
+	e = pte_read(pt_find(as, va, level));
 	spin_unlock(&as->pt_lock);
-	*level = c.level;
 	return e;
-}
-
-static int grant(struct aspace *as, struct vma *v, u64 va)
-{
-	int err = dirty_grant(as, v, va);
-
-	return err ? err : ATTACH_DONE;
 }
 
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
@@ -319,13 +296,11 @@ int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 		if (err != ATTACH_DONE)
 			return err;
 		mm_count(fault_attach);
-		return write && vma_tracks(v) ? grant(as, v, va) : ATTACH_DONE;
+		return write && vma_tracks(v) ? dirty_grant(as, v, va) : ATTACH_DONE;
 	}
 	if (!(e.bits & PTE_ATTACHED) || copies)
 		return ATTACH_NONE;
-	if (walk_reaches(e, level, va)) {
-		if (write && !(e.bits & PTE_W))
-			return grant(as, v, va);
+	if (pt_reaches(e, level, va)) {
 		mm_count(fault_spurious);
 		return ATTACH_DONE;
 	}
@@ -339,9 +314,9 @@ int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 	if (page.refcounted)
 		frame_put(page.pa);
 	vm_hole_filled(v->object, vma_offset(v, va), PAGE_SIZE);
-	if (!walk_reaches(e, level, va))
+	if (!pt_reaches(e, level, va))
 		return ATTACH_NONE;
-	return e.bits & PTE_W ? ATTACH_DONE : grant(as, v, va);
+	return vma_tracks(v) ? dirty_grant(as, v, va) : ATTACH_DONE;
 }
 
 // ---- Splitting ----------------------------------------------------------------------------------

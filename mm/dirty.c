@@ -90,8 +90,9 @@ static u64 *gib_words(const struct chunk_set *s, u64 gib)
 
 static bool has_chunk(const struct chunk_set *s, u64 chunk)
 {
-	return bit_get(s->gibs, chunk / GIB_CHUNKS) &&
-	       bit_get(gib_words(s, chunk / GIB_CHUNKS), chunk % GIB_CHUNKS);
+	const u64 *words = gib_words(s, chunk / GIB_CHUNKS);
+
+	return words && bit_get(words, chunk % GIB_CHUNKS);
 }
 
 static void add_chunk(struct chunk_set *s, u64 chunk)
@@ -113,21 +114,32 @@ static void remove_chunk(struct chunk_set *s, u64 chunk)
 		bit_clear(s->gibs, gib);
 }
 
+// The first bit that is set in [at, end), or `end`.
+static u64 next_bit(const u64 *words, u64 at, u64 end)
+{
+	while (at < end) {
+		u64 word = READ_ONCE(words[at / WORD_BITS]) >> at % WORD_BITS;
+
+		if (word)
+			return min(at + (u64)__builtin_ctzll(word), end);
+		at = ALIGN_DOWN(at, WORD_BITS) + WORD_BITS;
+	}
+	return end;
+}
+
 // The first chunk of the set in [at, end), or `end`.
 static u64 next_chunk(const struct chunk_set *s, u64 at, u64 end)
 {
 	while (at < end) {
-		u64 word;
+		u64 gib = next_bit(s->gibs, at / GIB_CHUNKS, GIBS), found;
 
-		if (!bit_get(s->gibs, at / GIB_CHUNKS)) {
-			at = ALIGN_DOWN(at, GIB_CHUNKS) + GIB_CHUNKS;
-			continue;
-		}
-		word = gib_words(s, at / GIB_CHUNKS)[at % GIB_CHUNKS / WORD_BITS];
-		word >>= at % WORD_BITS;
-		if (word)
-			return min(at + (u64)__builtin_ctzll(word), end);
-		at = ALIGN_DOWN(at, WORD_BITS) + WORD_BITS;
+		if (gib >= GIBS)
+			break;
+		at = max(at, gib * GIB_CHUNKS) % GIB_CHUNKS;
+		found = next_bit(gib_words(s, gib), at, GIB_CHUNKS);
+		at = gib * GIB_CHUNKS + found;
+		if (found < GIB_CHUNKS)
+			return min(at, end);
 	}
 	return end;
 }
@@ -261,55 +273,65 @@ void vm_dirty_moved(struct vm_object *o, u64 off)
 // ---- Granting W ---------------------------------------------------------------------------------
 
 // W for small pages of a tracked mapping: those of an aligned group that show the same chunk, so
-// that storing to one page after the other costs a fault per 64 KiB, as reading them does.
-static void grant_group(struct ptbatch *b, const struct vma *v, u64 va)
+// that storing to one page after the other costs a fault per 64 KiB, as reading them does. The group
+// lies within one table; `slot` is the entry for `va`.
+static void grant_group(const struct vma *v, u64 va, pte_t *slot)
 {
 	u64 chunk = vma_offset(v, va) >> VM_CHUNK_SHIFT;
 	u64 at = max(ALIGN_DOWN(va, GROUP_BYTES), v->lo);
 	u64 end = min(ALIGN_DOWN(va, GROUP_BYTES) + GROUP_BYTES, v->hi);
-	struct pt_cursor c;
 
-	pt_look(b->as, &c, at);
-	for (; at < end; at += PAGE_SIZE, pt_cursor_next(&c)) {
-		pte_t e = pt_cursor_get(&c);
+	for (slot -= (va - at) / PAGE_SIZE; at < end; at += PAGE_SIZE, slot++) {
+		pte_t e = pte_read(slot);
 
 		if (pte_present(e) && !pt_is_zero_page(e, PT_PTE) &&
 		    vma_offset(v, at) >> VM_CHUNK_SHIFT == chunk)
-			pt_set(b, &c, (pte_t){ e.bits | PTE_W });
+			pte_write(slot, (pte_t){ e.bits | PTE_W });
 	}
 }
 
+// Down from the attachment of a whole GiB or more to the chunk. Nobody has to forget the table above:
+// what a CPU remembers of it leads to the same places, without W; a store by it faults, which is when
+// that CPU forgets (SDM 3A, 4.10.4.1). Who takes rights away later flushes everything.
+static int split_and_grant(struct aspace *as, const struct vma *v, u64 va)
+{
+	struct pt_cursor c;
+	int err;
+
+	pt_look(as, &c, va);
+	err = attach_split_to(NULL, &c, va, PT_PMD);
+	ASSERT(err != -EAGAIN); // no leaf is larger
+	if (err)
+		return err;
+	pte_write(pt_slot(&c), (pte_t){ pt_cursor_get(&c).bits | PTE_W });
+	bit_set(record_of(v->object)->split, vma_offset(v, va) / PUD_SIZE);
+	return ATTACH_DONE;
+}
+
+// Rights are added only, so nothing has to be flushed: no batch.
 int dirty_grant(struct aspace *as, struct vma *v, u64 va)
 {
-	u64 off = vma_offset(v, va);
-	struct pt_cursor c;
-	struct ptbatch b;
-	int err = vm_dirty_mark(v->object, off); // before W: I1
-	bool split = false;
+	int err = vm_dirty_mark(v->object, vma_offset(v, va)); // before W: I1
+	int result = ATTACH_DONE, level;
+	pte_t *slot, e;
 
 	if (err)
 		return err;
-	ptbatch_begin(&b, as);
 	spin_lock(&as->pt_lock);
-	pt_look(as, &c, va);
-	if (c.level > PT_PMD && pte_present(pt_cursor_get(&c))) {
-		// Down to the chunk. Nobody has to forget the table above: what a CPU remembers of
-		// it leads to the same places, without W; a store by it faults, which is when that
-		// CPU forgets (SDM 3A, 4.10.4.1). Who takes rights away later flushes everything.
-		err = attach_split_to(NULL, &c, va, PT_PMD);
-		ASSERT(err != -EAGAIN); // no leaf is larger
-		split = true;
-	}
-	if (!err && c.level > PT_PTE && pte_present(pt_cursor_get(&c)))
-		pt_set(&b, &c, (pte_t){ pt_cursor_get(&c).bits | PTE_W });
-	else if (!err && c.level == PT_PTE)
-		grant_group(&b, v, va);
+	slot = pt_find(as, va, &level);
+	e = pte_read(slot);
+	if (!pt_reaches(e, level, va) || pt_is_zero_page(e, level))
+		result = ATTACH_NONE;
+	else if (level > PT_PMD)
+		result = split_and_grant(as, v, va);
+	else if (level == PT_PMD)
+		pte_write(slot, (pte_t){ e.bits | PTE_W });
+	else
+		grant_group(v, va, slot);
 	spin_unlock(&as->pt_lock);
-	ptbatch_finish(&b); // rights were added: nothing to flush
-	if (split)
-		bit_set(record_of(v->object)->split, off / PUD_SIZE);
-	mm_count(fault_dirty);
-	return err;
+	if (result == ATTACH_DONE)
+		mm_count(fault_dirty);
+	return result;
 }
 
 // ---- Taking W -----------------------------------------------------------------------------------
@@ -475,12 +497,13 @@ int vm_sync(struct vm_object *o)
 // Part of a chunk. W and the chunk's place in the set stay.
 static int sync_lines(struct vm_object *o, u64 off, u64 end)
 {
+	const struct vm_dirty *d = record_of(o);
 	int err;
 
 	if (off >= end)
 		return 0;
 	err = write_back(o, off, end - off);
-	if (!err && o->ops->touch && vm_dirty_any(o, off, end - off))
+	if (!err && o->ops->touch && d && has_chunk(&d->set, off >> VM_CHUNK_SHIFT))
 		err = o->ops->touch(o);
 	return err;
 }

@@ -552,6 +552,21 @@ KTEST(dirty_fold_ephemeral)
 	fold(EPHEMERAL);
 }
 
+// Mapped again where private tables of an earlier mapping stay behind, while the file is dirty: one
+// entry all the same. It once was one for each chunk.
+KTEST(dirty_file_is_attached_whole)
+{
+	struct setup s;
+
+	if (begin(&s, MIB(6), ATTACH)) {
+		EXPECT(test_poke(s.at + MIB(2), 1));
+		EXPECT_EQ(aspace_unmap(s.as, UVA(s.at), MIB(6)), 0);
+		EXPECT_EQ(test_map_file(s.as, &s.f->object, 0, MIB(6), RW, ATTACH), s.at);
+		EXPECT_EQ(level_at(s.as, s.at), PT_PUD);
+	}
+	end(&s);
+}
+
 // Not where something else is private: the zero page of a hole that was read.
 KTEST(dirty_fold_not_over_zero_pages)
 {

@@ -371,14 +371,6 @@ static bool already_there(const struct fault *f)
 	return pte_present(f->seen) && leaf && (!f->write || (f->seen.bits & PTE_W));
 }
 
-// A store to a page of the file that is there without W: its mapping is tracked, its chunk is
-// clean.
-static bool wants_grant(const struct fault *f)
-{
-	return f->write && vma_tracks(f->v) && pte_present(f->seen) &&
-	       pte_is_leaf(f->seen, f->level) && !pt_is_zero_page(f->seen, f->level);
-}
-
 static int file_fault(struct fault *f)
 {
 	struct vm_object *o = f->v->object;
@@ -387,6 +379,10 @@ static int file_fault(struct fault *f)
 	rwlock_read_lock(&o->map_lock);
 	if (f->exclusive)
 		err = attach_split_leaf(f->as, f->va);
+	else if (f->write && vma_tracks(f->v))
+		err = dirty_grant(f->as, f->v, f->va);
+	if (err != ATTACH_NONE || f->exclusive)
+		;
 	else if (f->v->unit_level)
 		err = attach_fault(f->as, f->v, f->va, f->write);
 	else
@@ -397,8 +393,6 @@ static int file_fault(struct fault *f)
 			mm_count(fault_spurious);
 		else if ((f->seen.bits & PTE_ANON) && f->write)
 			err = write_private(f);
-		else if (wants_grant(f))
-			err = dirty_grant(f->as, f->v, f->va);
 		else
 			err = file_page(f);
 	} else if (err == ATTACH_DONE) {

@@ -31,6 +31,7 @@
 
 #include "kernel/lib/ptcursor.h"
 #include "mm/aspace.h"
+#include "mm/layout.h"
 #include "mm/ptbatch.h"
 
 #define PTE_OWNED    PTE_SW0
@@ -64,6 +65,32 @@ void pt_destroy(struct aspace *as);
 
 // Stand on the lowest private entry for `va` that there is.
 void pt_look(struct aspace *as, struct pt_cursor *c, u64 va);
+// The same for who needs no cursor: the entry's place, and its level.
+static inline pte_t *pt_find(struct aspace *as, u64 va, int *level)
+{
+	pte_t *slot = &as->root_table[pt_index(va, PT_PML4)];
+
+	for (int l = PT_PML4;; l--) {
+		pte_t e = pte_read(slot);
+
+		*level = l;
+		if (pte_is_none(e) || (e.bits & PTE_ATTACHED) || pte_is_leaf(e, l))
+			return slot;
+		slot = (pte_t *)phys_to_virt(pte_addr(e)) + pt_index(va, l - 1);
+	}
+}
+
+// Does the walk from a present entry of `level` reach a present leaf at `va`? Holes do not.
+static inline bool pt_reaches(pte_t e, int level, u64 va)
+{
+	while (pte_present(e) && !pte_is_leaf(e, level)) {
+		const pte_t *table = phys_to_virt(pte_addr(e));
+
+		e = pte_read(&table[pt_index(va, --level)]);
+	}
+	return pte_present(e);
+}
+
 // Likewise, but make tables so as to stand on the entry of `level`: c->level is `level`, or higher
 // if a leaf or an attachment is there. -ENOMEM.
 int pt_reach(struct aspace *as, struct pt_cursor *c, u64 va, int level) __must_check;
@@ -92,6 +119,9 @@ void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what);
 // Remove the private table that the cursor's entry names with everything below: the entry is zero
 // then. False: the batch is full, flush and try again.
 bool pt_prune(struct ptbatch *b, struct pt_cursor *c) __must_check;
+
+// Nothing is mapped by the cursor's entry, though private tables may be there.
+bool pt_empty_below(const struct pt_cursor *at);
 
 // Replace the attached table at the cursor by a private copy of it: 512 ATTACHED entries with the
 // rights of the one. The object's map_lock is held shared. The batch may be NULL as for pt_set.

@@ -5,6 +5,7 @@
 // tick is exactly one instruction. Runs on Linux too.
 //
 //     bench FILE...            all operations, on these files and in the folder of the first
+//     bench -o OPERATION FILE     one of them
 //     bench -n N OPERATION FILE   one operation N times, nothing measured: for a profiler
 //
 // Each operation is done once to warm up (page tables of the program, caches of the kernel) and
@@ -26,6 +27,8 @@
 #define APPENDS   512    // so that the growth of tables is in the average
 #define NAMES     100000 // in the folder that names come to and go from
 #define MAPS      128    // at the same time, where an operation maps anew each time
+#define CHUNK     (2 << 20) // what becomes dirty at once
+#define STORES    (8l * CHUNK)
 #define EPHEMERAL (MAP_SHARED_VALIDATE | MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING)
 
 struct result {
@@ -43,6 +46,7 @@ struct target {
 static char scratch_file[PATH_MAX], full_folder[PATH_MAX], new_name[PATH_MAX];
 static int scratch = -1;
 static char page[PAGE];
+static volatile char *stored; // of STORES bytes
 static volatile char *mapped; // of what the operation works on, by its preparation
 
 // ---- Operations: false if not available ---------------------------------------------------------
@@ -171,6 +175,43 @@ static bool fault(const struct target *t)
 	return true;
 }
 
+// The first store to each chunk of 2 MiB since it was clean, by the preparation.
+static bool store(const struct target *t)
+{
+	(void)t;
+	for (size_t at = CHUNK; at < STORES; at += CHUNK)
+		stored[at] = 1;
+	return true;
+}
+
+static bool store_once(const struct target *t)
+{
+	(void)t;
+	stored[CHUNK] = 1;
+	return true;
+}
+
+// A word anywhere, and then its line is durable. msync begins at a page, so the lines before it in
+// its page are written back, too.
+static bool store_sync(const struct target *t)
+{
+	static uint64_t random = 4711;
+	size_t at;
+
+	(void)t;
+	random = random * 6364136223846793005ull + 1442695040888963407ull;
+	at = (random >> 33) % (STORES / 8) * 8;
+	*(volatile uint64_t *)(stored + at) = random;
+	return msync((void *)(uintptr_t)(stored + at / PAGE * PAGE), at % PAGE + 8, MS_SYNC) == 0;
+}
+
+static bool store_fsync(const struct target *t)
+{
+	(void)t;
+	stored[CHUNK] = 1;
+	return fsync(scratch) == 0;
+}
+
 static bool read_all(const struct target *t)
 {
 	static char buffer[65536];
@@ -225,6 +266,37 @@ static bool fill_scratch(const struct target *t)
 	return open_scratch(t) && pwrite(scratch, page, PAGE, 0) == PAGE;
 }
 
+// A file of some chunks, all of it mapped, nothing stored since two syncs: not even tables for stores
+// are left.
+static bool map_stores(const struct target *t)
+{
+	if (stored)
+		return fsync(scratch) == 0 && fsync(scratch) == 0;
+	if (!open_scratch(t) || posix_fallocate(scratch, 0, STORES) != 0)
+		return false;
+	stored = mmap(NULL, STORES, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_DAXVM,
+		      scratch, 0);
+	return stored != MAP_FAILED;
+}
+
+// Clean, and the tables that stores need are there.
+static bool map_clean_chunks(const struct target *t)
+{
+	if (!map_stores(t))
+		return false;
+	stored[0] = 1;
+	return fsync(scratch) == 0;
+}
+
+static bool map_dirty_chunks(const struct target *t)
+{
+	if (!map_stores(t))
+		return false;
+	for (size_t at = 0; at < STORES; at += PAGE)
+		stored[at] = 1;
+	return true;
+}
+
 static bool fill_folder(const struct target *t)
 {
 	static bool done;
@@ -266,6 +338,10 @@ static const struct operation calls[] = {
 	{ "create+unlink", create_unlink, fill_folder, 0, 0 },
 	{ "plain fault", fault, map_for_fault, 0, 0 },
 	{ "plain fault 64K", fault, map_for_faults, 0, 0 },
+	{ "first store to 2 MiB", store, map_clean_chunks, 0, STORES / CHUNK - 1 },
+	{ "first store to a GiB", store_once, map_stores, 0, 0 },
+	{ "store+msync line", store_sync, map_dirty_chunks, 256, 0 },
+	{ "store+fsync", store_fsync, map_clean_chunks, 0, 0 },
 };
 static const struct operation ways[] = {
 	{ "ephemeral", ephemeral, NULL, 0, MAPS },
@@ -354,6 +430,18 @@ static const struct operation *find(const char *name)
 	return NULL;
 }
 
+static int measure(const char *name, const char *file)
+{
+	const struct operation *o = find(name);
+	struct target t;
+
+	if (!o || !open_target(&t, file))
+		return 2;
+	choose_scratch(file);
+	report(o, &t);
+	return 0;
+}
+
 static int repeat(long n, const char *name, const char *file)
 {
 	const struct operation *o = find(name);
@@ -380,8 +468,11 @@ int main(int argc, char **argv)
 
 	if (argc == 5 && strcmp(argv[1], "-n") == 0)
 		return repeat(strtol(argv[2], NULL, 10), argv[3], argv[4]);
+	if (argc == 4 && strcmp(argv[1], "-o") == 0)
+		return measure(argv[2], argv[3]);
 	if (argc < 2) {
-		fprintf(stderr, "usage: bench FILE... | bench -n N OPERATION FILE\n");
+		fprintf(stderr, "usage: bench FILE... | bench -o OPERATION FILE | "
+				"bench -n N OPERATION FILE\n");
 		return 2;
 	}
 	printf("operation,file,ticks,faults\n");

@@ -31,7 +31,13 @@ void pmem_flush_lines(phys_t start, u64 len)
 
 	switch (pmem_write_back) {
 	case PMEM_WRITE_BACK_NONE: asm_barrier(); break;
-	case PMEM_WRITE_BACK_CLWB:
+	case PMEM_WRITE_BACK_CLWB: // the usual one: syncs call it for whole chunks
+		for (; line + 4 * LINE <= end; line += 4 * LINE) {
+			asm_clwb(line);
+			asm_clwb(line + LINE);
+			asm_clwb(line + 2 * LINE);
+			asm_clwb(line + 3 * LINE);
+		}
 		for (; line < end; line += LINE)
 			asm_clwb(line);
 		break;
