@@ -16,6 +16,8 @@ s64 file_lseek(struct file *f, s64 off, int whence);
 int file_readdir(struct file *f, dir_emit emit, void *ctx);
 unsigned file_poll(struct file *f, struct poll_table *pt);
 int file_sync(struct file *f, bool data_only);
+// sync_file_range(2), in Linux's order of checks. -EBADF, -EINVAL, -ESPIPE.
+int file_sync_range(struct file *f, s64 off, s64 len, unsigned flags);
 int file_truncate(struct file *f, s64 size);
 int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len);
 s64 file_ioctl(struct file *f, unsigned cmd, u64 arg);

@@ -237,6 +237,27 @@ int file_sync(struct file *f, bool data_only)
 	return S_ISREG(f->inode->mode) || S_ISDIR(f->inode->mode) ? 0 : -EINVAL;
 }
 
+#define SYNC_FILE_RANGE_ALL 7u // wait before, write, wait after
+
+int file_sync_range(struct file *f, s64 off, s64 len, unsigned flags)
+{
+	u32 mode = f->inode->mode;
+	s64 end;
+
+	if (f->flags & O_PATH)
+		return -EBADF;
+	if (flags & ~SYNC_FILE_RANGE_ALL || off < 0 || len < 0 ||
+	    __builtin_add_overflow(off, len, &end))
+		return -EINVAL;
+	if (!S_ISREG(mode) && !S_ISDIR(mode) && !S_ISLNK(mode) && (mode & S_IFMT) != S_IFBLK)
+		return -ESPIPE;
+	// Nothing is written in the background, so that who waits would wait for nothing: whatever
+	// part is asked for, all of it is done.
+	if (!flags || !f->ops->sync_range)
+		return 0;
+	return f->ops->sync_range(f, (u64)off, len ? (u64)end : ~0ull);
+}
+
 int file_truncate(struct file *f, s64 size)
 {
 	if (f->flags & O_PATH)

@@ -101,6 +101,8 @@ struct file_ops {
 	s64 (*ioctl)(struct file *f, unsigned cmd, u64 arg);     // NULL: -ENOTTY
 	unsigned (*poll)(struct file *f, struct poll_table *pt); // ready events; NULL: always ready
 	int (*fsync)(struct file *f, bool data_only);
+	// Bytes [off, end) at least. NULL: they are written back when they are stored.
+	int (*sync_range)(struct file *f, u64 off, u64 end);
 	int (*fallocate)(struct file *f, unsigned mode, u64 off, u64 len);
 	// The object to map; NULL: -ENODEV. May adjust (device files).
 	int (*mmap)(struct file *f, struct vm_object **out);

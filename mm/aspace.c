@@ -187,6 +187,7 @@ int vma_cut(struct aspace *as, u64 addr)
 	right->attach_level = v->attach_level;
 	right->split = v->split;
 	right->dont_fork = v->dont_fork;
+	right->locked = v->locked;
 	// In between a revoke would find the right part in the left one's bounds: the same entries.
 	if (v->object) {
 		if (v->object->ops->get)
@@ -205,7 +206,8 @@ int vma_cut(struct aspace *as, u64 addr)
 static bool alike(const struct vma *a, const struct vma *b)
 {
 	return a && b && !a->object && !b->object && a->hi == b->lo && a->prot == b->prot &&
-	       a->may_prot == b->may_prot && a->flags == b->flags && a->dont_fork == b->dont_fork;
+	       a->may_prot == b->may_prot && a->flags == b->flags && a->dont_fork == b->dont_fork &&
+	       a->locked == b->locked;
 }
 
 static struct vma *join_two(struct vma *a, struct vma *b)
@@ -371,6 +373,7 @@ static int map_locked(struct aspace *as, const struct map_request *req, const st
 	v->lo = p->lo;
 	v->hi = p->hi;
 	v->unit_level = (u8)p->unit_level;
+	v->locked = (req->flags & MAP_LOCKED) || as->lock_future;
 	v->object = req->object;
 	v->offset = req->object ? req->offset : 0;
 	v->flags = req->flags & VMA_FLAGS;

@@ -24,6 +24,7 @@ struct vm_object;
 #define MAP_TYPE            0x0fu
 #define MAP_FIXED           0x10u
 #define MAP_ANONYMOUS       0x20u
+#define MAP_LOCKED          0x2000u
 #define MAP_POPULATE        0x8000u
 #define MAP_SYNC            0x80000u
 #define MAP_FIXED_NOREPLACE 0x100000u
@@ -44,6 +45,7 @@ struct aspace {
 		*dead; // unmapped ones, linked by next, whose objects are still to be let go [lock]
 	u64 brk_start, brk_end; // [lock]
 	u64 mmap_top;           // where the search for free addresses begins, downwards
+	bool lock_future;       // mlockall(MCL_FUTURE): new mappings are locked [lock]
 	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
 	u64 walk_va;            // address that /proc/PID/pagetable shows
 	u32 refs;               // threads and borrowers (vfork) [atomic]
@@ -89,6 +91,11 @@ int aspace_remap(struct aspace *as, uva_t old, u64 old_len, u64 new_len, unsigne
 		 uva_t *out) __must_check;
 int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice) __must_check;
 int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags) __must_check;
+// mlock and munlock of whole pages: memory stays where it is anyway, so this is a record, which
+// msync(MS_INVALIDATE) respects. -ENOMEM: part of the range is not mapped, or no memory.
+int aspace_lock_range(struct aspace *as, uva_t addr, u64 len, bool locked) __must_check;
+// mlockall and munlockall: of what is mapped now (`current`), and what will be.
+void aspace_lock_all(struct aspace *as, bool current, bool locked, bool future);
 // One byte per page into `vec`: bit 0 set if resident. -ENOMEM: part of the range is not mapped.
 int aspace_incore(struct aspace *as, uva_t addr, u64 len, u8 *vec) __must_check;
 

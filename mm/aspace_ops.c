@@ -89,6 +89,7 @@ static bool grow_heap(struct aspace *as, u64 start, u64 end)
 	if (!v)
 		return false;
 	v->flags = MAP_PRIVATE;
+	v->locked = as->lock_future;
 	v->prot = PROT_READ | PROT_WRITE;
 	v->may_prot = PROT_READ | PROT_WRITE | PROT_EXEC;
 	vma_link(v);
@@ -187,6 +188,7 @@ static struct vma *vma_like(struct vma *v, const struct place *p)
 	n->unit_level = (u8)p->unit_level;
 	n->split = v->split;
 	n->dont_fork = v->dont_fork;
+	n->locked = v->locked;
 	return n;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What: msync and mincore.
+// What: msync, mlock and mincore.
 // Not here: the dirty set and what a sync does (mm/dirty.c), fsync (fs/).
 //
 // What a range means. On plain mappings msync works by whole pages, as POSIX says. On mappings with
@@ -123,6 +123,70 @@ int aspace_sync(struct aspace *as, uva_t addr, u64 len, unsigned flags)
 	if (start < end && arena_overlaps(as, start, end))
 		return arena_for_range(as, start, end, sync_slot, &s);
 	return sync_range(as, start, end, s.exact, flags);
+}
+
+// ---- mlock --------------------------------------------------------------------------------------
+
+static int lock_slot(const struct vma *v, u64 start, u64 end, void *ctx)
+{
+	(void)v; // an ephemeral mapping keeps no record of it
+	(void)start;
+	(void)end;
+	(void)ctx;
+	return 0;
+}
+
+// [start, end) of `v` becomes a mapping of its own, if it has to.
+static int lock_vma(struct aspace *as, struct vma *v, u64 start, u64 end, bool locked)
+{
+	int err;
+
+	if (v->locked == locked)
+		return 0;
+	err = vma_cut(as, start);
+	if (!err)
+		err = vma_cut(as, end);
+	if (err)
+		return err;
+	v = vma_find(&as->vmas, start);
+	v->locked = locked;
+	vma_join(v);
+	return 0;
+}
+
+int aspace_lock_range(struct aspace *as, uva_t addr, u64 len, bool locked)
+{
+	u64 start, end;
+	int err = 0;
+
+	if (!page_range(addr, len, &start, &end))
+		return -ENOMEM;
+	if (start < end && arena_overlaps(as, start, end))
+		return arena_for_range(as, start, end, lock_slot, NULL);
+	rwlock_write_lock(&as->lock);
+	while (start < end && !err) {
+		struct vma *v = vma_find(&as->vmas, start);
+		u64 upto;
+
+		if (!v || start < v->start || start >= v->end) {
+			err = -ENOMEM;
+			break;
+		}
+		upto = min(end, v->end);
+		err = lock_vma(as, v, start, upto, locked);
+		start = upto;
+	}
+	aspace_unlock(as);
+	return err;
+}
+
+void aspace_lock_all(struct aspace *as, bool current, bool locked, bool future)
+{
+	rwlock_write_lock(&as->lock);
+	as->lock_future = future;
+	for (struct vma *v = vma_first(&as->vmas); current && v; v = vma_next(v))
+		v->locked = locked;
+	aspace_unlock(as);
 }
 
 // ---- mincore ------------------------------------------------------------------------------------

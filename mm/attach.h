@@ -32,8 +32,8 @@ int attach_at(struct aspace *as, struct vma *v, u64 va) __must_check;
 // Attach everything that the VMA covers, as far as it can be had. 0 or -errno.
 int attach_all(struct aspace *as, struct vma *v) __must_check;
 
-// A fault in a VMA that attaches, after dirty_grant found nothing to grant. ATTACH_DONE: resolved, or look again. ATTACH_NONE: the page is to
-// be mapped by itself.
+// A fault in a VMA that attaches, after dirty_grant found nothing to grant. ATTACH_DONE: resolved,
+// or look again. ATTACH_NONE: the page is to be mapped by itself.
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write) __must_check;
 
 // Under as->pt_lock: move the cursor, which stands on the lowest private entry for `va` (pt_look),

@@ -273,8 +273,8 @@ void vm_dirty_moved(struct vm_object *o, u64 off)
 // ---- Granting W ---------------------------------------------------------------------------------
 
 // W for small pages of a tracked mapping: those of an aligned group that show the same chunk, so
-// that storing to one page after the other costs a fault per 64 KiB, as reading them does. The group
-// lies within one table; `slot` is the entry for `va`.
+// that storing to one page after the other costs a fault per 64 KiB, as reading them does. The
+// group lies within one table; `slot` is the entry for `va`.
 static void grant_group(const struct vma *v, u64 va, pte_t *slot)
 {
 	u64 chunk = vma_offset(v, va) >> VM_CHUNK_SHIFT;
@@ -290,9 +290,10 @@ static void grant_group(const struct vma *v, u64 va, pte_t *slot)
 	}
 }
 
-// Down from the attachment of a whole GiB or more to the chunk. Nobody has to forget the table above:
-// what a CPU remembers of it leads to the same places, without W; a store by it faults, which is when
-// that CPU forgets (SDM 3A, 4.10.4.1). Who takes rights away later flushes everything.
+// Down from the attachment of a whole GiB or more to the chunk. Nobody has to forget the table
+// above: what a CPU remembers of it leads to the same places, without W; a store by it faults,
+// which is when that CPU forgets (SDM 3A, 4.10.4.1). Who takes rights away later flushes
+// everything.
 static int split_and_grant(struct aspace *as, const struct vma *v, u64 va)
 {
 	struct pt_cursor c;

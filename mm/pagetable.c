@@ -409,7 +409,8 @@ int pt_split(struct ptbatch *b, struct pt_cursor *c)
 
 	if (frame.pa == PHYS_NONE.pa)
 		return -ENOMEM;
-	frame_set_owner(frame, copy_entries(phys_to_virt(frame), from, (e.bits & keep) | PTE_ATTACHED));
+	frame_set_owner(frame,
+			copy_entries(phys_to_virt(frame), from, (e.bits & keep) | PTE_ATTACHED));
 	// Same translations before and after: no need to clear and flush in between. The change of
 	// the upper entry makes the batch flush everything, paging-structure caches included.
 	pt_set(b, c, pte_table(frame, PTE_W | PTE_U));

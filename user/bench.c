@@ -24,9 +24,9 @@
 
 #define PAGE      4096
 #define REPEAT    3
-#define APPENDS   512    // so that the growth of tables is in the average
-#define NAMES     100000 // in the folder that names come to and go from
-#define MAPS      128    // at the same time, where an operation maps anew each time
+#define APPENDS   512       // so that the growth of tables is in the average
+#define NAMES     100000    // in the folder that names come to and go from
+#define MAPS      128       // at the same time, where an operation maps anew each time
 #define CHUNK     (2 << 20) // what becomes dirty at once
 #define STORES    (8l * CHUNK)
 #define EPHEMERAL (MAP_SHARED_VALIDATE | MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING)
@@ -266,8 +266,8 @@ static bool fill_scratch(const struct target *t)
 	return open_scratch(t) && pwrite(scratch, page, PAGE, 0) == PAGE;
 }
 
-// A file of some chunks, all of it mapped, nothing stored since two syncs: not even tables for stores
-// are left.
+// A file of some chunks, all of it mapped, nothing stored since two syncs: not even tables for
+// stores are left.
 static bool map_stores(const struct target *t)
 {
 	if (stored)

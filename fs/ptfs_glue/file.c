@@ -123,6 +123,11 @@ static int glue_fsync(struct file *f, bool data_only)
 	return glue_write_back(glue_inode(f->inode));
 }
 
+static int glue_sync_range(struct file *f, u64 off, u64 end)
+{
+	return vm_sync_range(&glue_ip(f->inode)->home.object, off, end);
+}
+
 // What lies behind the range moves, and with it lines that are not written back yet: their chunks
 // are others now. A sync in between would write back the old ones.
 static int collapse(struct ptfs_inode *ip, u64 off, u64 len)
@@ -179,6 +184,7 @@ const struct file_ops glue_file_fops = {
 	.write = glue_write,
 	.lseek = glue_lseek,
 	.fsync = glue_fsync,
+	.sync_range = glue_sync_range,
 	.fallocate = glue_fallocate,
 	.mmap = glue_mmap,
 };

@@ -21,6 +21,7 @@ s64 sys_lseek(const struct syscall_args *args);
 s64 sys_sendfile(const struct syscall_args *args);
 s64 sys_fsync(const struct syscall_args *args);
 s64 sys_fdatasync(const struct syscall_args *args);
+s64 sys_sync_file_range(const struct syscall_args *args);
 s64 sys_ftruncate(const struct syscall_args *args);
 s64 sys_fallocate(const struct syscall_args *args);
 s64 sys_fadvise64(const struct syscall_args *args);

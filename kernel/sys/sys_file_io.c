@@ -251,6 +251,18 @@ s64 sys_fdatasync(const struct syscall_args *args)
 	return sync_fd((int)args->a[0], true);
 }
 
+s64 sys_sync_file_range(const struct syscall_args *args)
+{
+	struct fd_use u = fd_begin((int)args->a[0]);
+	s64 err;
+
+	if (!u.file)
+		return -EBADF;
+	err = file_sync_range(u.file, (s64)args->a[1], (s64)args->a[2], (unsigned)args->a[3]);
+	fd_end(u);
+	return err;
+}
+
 s64 sys_ftruncate(const struct syscall_args *args)
 {
 	struct fd_use u = fd_begin((int)args->a[0]);

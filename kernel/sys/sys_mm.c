@@ -6,7 +6,7 @@
 //
 // Accepted and without effect: MAP_NORESERVE, MAP_STACK, MAP_GROWSDOWN (a stack is mapped whole and
 // filled when touched), MAP_32BIT, MAP_DENYWRITE, MAP_EXECUTABLE, MAP_NONBLOCK. Memory once touched
-// is resident, so mlock only touches it.
+// is resident, so mlock touches it and leaves a record for msync.
 #include "fs/fs_context.h"
 #include "fs/vfs.h"
 #include "kernel/lib/errno.h"
@@ -23,7 +23,6 @@
 #define MAP_GROWSDOWN  0x100u
 #define MAP_DENYWRITE  0x800u
 #define MAP_EXECUTABLE 0x1000u
-#define MAP_LOCKED     0x2000u
 #define MAP_NORESERVE  0x4000u
 #define MAP_NONBLOCK   0x10000u
 #define MAP_STACK      0x20000u
@@ -245,15 +244,18 @@ s64 sys_mincore(const struct syscall_args *a)
 #define MCL_FUTURE    2u
 #define MCL_ONFAULT   4u
 
-static s64 lock_range(u64 addr, u64 len, bool touch)
+static s64 lock_range(u64 addr, u64 len, bool lock, bool touch)
 {
 	u64 start = ALIGN_DOWN(addr, PAGE_SIZE);
 	int err;
 
 	if (len > USER_END || addr > USER_END - len)
 		return len > ~0ull - addr ? -EINVAL : -ENOMEM;
-	if (!touch || !len)
+	if (!len)
 		return 0;
+	err = aspace_lock_range(current_as(), UVA(start), addr + len - start, lock);
+	if (err || !touch)
+		return err;
 	err = aspace_fault_in(current_as(), UVA(start), addr + len - start, false);
 	if (err == -EINTR)
 		return -ERESTARTSYS;
@@ -262,33 +264,35 @@ static s64 lock_range(u64 addr, u64 len, bool touch)
 
 s64 sys_mlock(const struct syscall_args *a)
 {
-	return lock_range(a->a[0], a->a[1], true);
+	return lock_range(a->a[0], a->a[1], true, true);
 }
 
 s64 sys_mlock2(const struct syscall_args *a)
 {
 	if (a->a[2] & ~(u64)MLOCK_ONFAULT)
 		return -EINVAL;
-	return lock_range(a->a[0], a->a[1], !(a->a[2] & MLOCK_ONFAULT));
+	return lock_range(a->a[0], a->a[1], true, !(a->a[2] & MLOCK_ONFAULT));
 }
 
 s64 sys_munlock(const struct syscall_args *a)
 {
-	return lock_range(a->a[0], a->a[1], false);
+	return lock_range(a->a[0], a->a[1], false, false);
 }
 
 s64 sys_mlockall(const struct syscall_args *a)
 {
 	u64 flags = a->a[0];
 
-	return !flags || flags == MCL_ONFAULT ||
-			       (flags & ~(u64)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
-		       ? -EINVAL
-		       : 0;
+	if (!flags || flags == MCL_ONFAULT ||
+	    (flags & ~(u64)(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)))
+		return -EINVAL;
+	aspace_lock_all(current_as(), flags & MCL_CURRENT, true, flags & MCL_FUTURE);
+	return 0;
 }
 
 s64 sys_munlockall(const struct syscall_args *a)
 {
 	(void)a;
+	aspace_lock_all(current_as(), true, false, false);
 	return 0;
 }

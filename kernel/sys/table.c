@@ -301,7 +301,7 @@ const struct syscall syscall_table[SYSCALL_MAX] = {
 	FULL(274, get_robust_list),
 	ABSENT(275, splice),
 	ABSENT(276, tee),
-	ABSENT(277, sync_file_range),
+	FULL(277, sync_file_range),
 	ABSENT(278, vmsplice),
 	ABSENT(279, move_pages),
 	FULL(280, utimensat),
