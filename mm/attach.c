@@ -153,38 +153,66 @@ static bool may_fold(struct aspace *as, const struct vma *v, u64 va, int level)
 	return may;
 }
 
-// Install the file's entry `t` for `va`. Private tables in its place are taken out first: clear,
-// flush, set. Others may fault in the same place meanwhile, so look again after each flush.
-static int install_entry(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
+// Install the file's entry `t` for `va` if nothing is there: nobody can have cached that, so no
+// batch. ATTACH_DONE, too, if an attachment is there. PRIVATE_TABLE: that is in the way.
+#define PRIVATE_TABLE 2
+static int install_on_none(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
 {
 	int result = ATTACH_DONE;
+	bool installed = false;
+	struct pt_cursor c;
+
+	spin_lock(&as->pt_lock);
+	if (pt_reach(as, &c, va, t->level)) {
+		result = -ENOMEM;
+	} else if (c.level == t->level) {
+		pte_t old = pt_cursor_get(&c);
+
+		if (pte_is_none(old)) {
+			pte_write(pt_slot(&c), attached_entry(v, t->entry));
+			pt_filled(pt_slot(&c), 1);
+			installed = true;
+		} else if (!(old.bits & PTE_ATTACHED)) {
+			result = PRIVATE_TABLE;
+		}
+	}
+	spin_unlock(&as->pt_lock);
+	if (installed)
+		note_attached(v, t->level, t->entry);
+	return result;
+}
+
+// Take a private table out of the place of `t`: clear, flush, and then it can be set. False: it
+// must stay.
+static bool make_way(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
+{
 	struct pt_cursor c;
 	struct ptbatch b;
-	bool again;
+	bool may = true;
 
 	ptbatch_begin(&b, as);
-	do {
-		again = false;
-		spin_lock(&as->pt_lock);
-		if (pt_reach(as, &c, va, t->level)) {
-			result = -ENOMEM;
-		} else if (c.level == t->level && pte_is_none(pt_cursor_get(&c))) {
-			pt_set(&b, &c, attached_entry(v, t->entry));
-			note_attached(v, t->level, t->entry);
-		} else if (c.level == t->level && !(pt_cursor_get(&c).bits & PTE_ATTACHED)) {
-			if (may_prune(v, &c)) {
-				again = true;
-				mm_count(attach_folds);
-				(void)!pt_prune(&b, &c); // if not all of it, the next round goes on
-			} else {
-				result = ATTACH_NONE;
-			}
+	spin_lock(&as->pt_lock);
+	pt_cursor_init_table(&c, &pt_private, as->root_table, PT_PML4, va);
+	if (pt_cursor_descend(&c, va, t->level) == t->level && !pte_is_none(pt_cursor_get(&c)) &&
+	    !(pt_cursor_get(&c).bits & PTE_ATTACHED)) {
+		may = may_prune(v, &c);
+		if (may) {
+			mm_count(attach_folds);
+			(void)!pt_prune(&b, &c); // if not all of it, the next round goes on
 		}
-		spin_unlock(&as->pt_lock);
-		if (again)
-			ptbatch_flush(&b);
-	} while (again);
+	}
+	spin_unlock(&as->pt_lock);
 	ptbatch_finish(&b);
+	return may;
+}
+
+// Others may fault in the same place meanwhile, so look again after each flush.
+static int install_entry(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
+{
+	int result = install_on_none(as, v, va, t);
+
+	while (result == PRIVATE_TABLE)
+		result = make_way(as, v, va, t) ? install_on_none(as, v, va, t) : ATTACH_NONE;
 	return result;
 }
 

@@ -209,15 +209,19 @@ static void drop_pte_page(struct ptbatch *b, struct pt_cursor *c)
 	ptbatch_drop_table(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
 }
 
-// Down to the lowest entry for the cursor's place, but into no table that is empty.
-static void down_to_entries(struct pt_cursor *c, u64 va)
+// Down to the lowest entry for the cursor's place, but into no table that lies in [va, end) as a
+// whole and is empty.
+static void down_to_entries(struct pt_cursor *c, u64 va, u64 end)
 {
 	for (;;) {
 		pte_t e = pt_cursor_get(c);
 
-		if (!is_private_table(e, c->level) || table_count(phys_to_virt(pte_addr(e))) == 0)
+		if (!is_private_table(e, c->level))
 			return;
-		pt_cursor_down(c, max(va, c->va));
+		if (c->va >= va && pt_cursor_end(c) <= end &&
+		    table_count(phys_to_virt(pte_addr(e))) == 0)
+			return;
+		descend(c, max(va, c->va), c->level - 1);
 	}
 }
 
@@ -304,7 +308,7 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 
 	start(&c, b->as, va);
 	do {
-		down_to_entries(&c, va);
+		down_to_entries(&c, va, end);
 		if (c.va >= end)
 			break;
 		if (ptbatch_full(b))
@@ -480,7 +484,7 @@ void pt_take_write(struct ptbatch *b, u64 va, u64 end)
 	do {
 		pte_t e;
 
-		down_to_entries(&c, va);
+		down_to_entries(&c, va, end);
 		e = pt_cursor_get(&c);
 		if (c.va < end && (e.bits & PTE_W) && !(e.bits & PTE_ANON) &&
 		    !is_private_table(e, c.level))

@@ -160,7 +160,7 @@ static void shoot_down(const struct ptbatch *b)
 	self = BIT(this_cpu()->index);
 	remote.bits = mask.bits & ~self;
 	mm_count(shootdowns);
-	if (remote.bits) {
+	if (unlikely(remote.bits)) {
 		mm_count_many(MM_STAT_shootdown_ipis, count_cpus(remote));
 		smp_call(remote, flush_here, &order);
 	}
@@ -183,19 +183,24 @@ static void drop(struct aspace *as, phys_t frame)
 	frame_put(frame);
 }
 
-void ptbatch_flush(struct ptbatch *b)
+static void flush(struct ptbatch *b)
 {
 	if (is_dirty(b) || b->others.bits)
 		shoot_down(b);
 	for (unsigned i = 0; i < b->nr_frames; i++)
 		drop(b->as, b->frames[i]);
+}
+
+void ptbatch_flush(struct ptbatch *b)
+{
+	flush(b);
 	ptbatch_begin(b, b->as);
 }
 
 void ptbatch_finish(struct ptbatch *b)
 {
 	ASSERT(!b->finished);
-	ptbatch_flush(b);
+	flush(b);
 	b->finished = true;
 }
 

@@ -10,9 +10,16 @@
 //   I4  prev and next link all nodes in their order, from first to last.
 #include "mm/vma.h"
 
+#define TRIES 4u // gaps that a search looks at before it goes by the tree
+
 static struct vma *vma_of(struct avl_node *n)
 {
 	return n ? avl_entry(n, struct vma, node) : NULL;
+}
+
+static struct avl_node *node_of(struct vma *v)
+{
+	return v ? &v->node : NULL;
 }
 
 // I2 says that this is its gap.
@@ -66,7 +73,7 @@ void vma_tree_insert(struct vma_tree *t, struct vma *v)
 	v->node.own = gap_before(t, v);
 	if (next)
 		next->node.own = gap_before(t, next);
-	avl_insert(&t->avl, &v->node, parent, link);
+	avl_insert(&t->avl, &v->node, parent, link, node_of(next));
 	t->recent = v;
 	t->count++;
 }
@@ -76,7 +83,7 @@ void vma_tree_remove(struct vma_tree *t, struct vma *v)
 	join_up(t, v->prev, v->next);
 	if (v->next)
 		v->next->node.own = gap_before(t, v->next);
-	avl_remove(&t->avl, &v->node);
+	avl_remove(&t->avl, &v->node, node_of(v->next));
 	if (t->recent == v)
 		t->recent = NULL;
 	t->count--;
@@ -150,10 +157,13 @@ static u64 search(const struct vma_tree *t, struct avl_node *n, u64 len, u64 ali
 
 u64 vma_find_gap(const struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top)
 {
-	const struct vma *last = t->last;
-	u64 at = place_in_gap(last ? last->hi : t->floor, top, len, align, skew);
+	u64 at = place_in_gap(t->last ? t->last->hi : t->floor, top, len, align, skew);
+	const struct vma *v = t->last;
 
-	return at ? at : search(t, t->avl.root, len, align, skew, top);
+	// Usually one of the highest gaps will do.
+	for (unsigned i = 0; !at && v && i < TRIES; i++, v = v->prev)
+		at = place_in_gap(v->lo - v->node.own, min(v->lo, top), len, align, skew);
+	return at || !v ? at : search(t, t->avl.root, len, align, skew, top);
 }
 
 // The number of nodes of a subtree, if each is linked to its neighbours in the subtree's order and

@@ -78,52 +78,65 @@ static __attribute__((noinline)) struct avl_node *lean_back(struct avl_tree *t, 
 	return rotate(t, n, false);
 }
 
-// Restore I1, I2 and I4 from `n` up to the root; they hold below it.
-static void rebalance(struct avl_tree *t, struct avl_node *n)
+// Restore I1, I2 and I4 from `n` up; they hold below it. It ends where nothing changes any more,
+// but not before `changed`, a node on the way that is to be looked at (NULL: there is none).
+static void rebalance(struct avl_tree *t, struct avl_node *n, const struct avl_node *changed)
 {
 	for (; n; n = n->parent) {
-		int left = height(n->left), right = height(n->right);
+		int left = height(n->left), right = height(n->right), high = 1 + max(left, right);
+		u64 most = largest(n);
 
+		if (n == changed)
+			changed = NULL;
 		if (unlikely(left - right > 2 || right - left > 2)) {
 			n = lean_back(t, n);
 			continue;
 		}
-		n->height = 1 + max(left, right);
-		n->most = largest(n);
+		if (n->height == high && n->most == most && !changed)
+			return;
+		n->height = high;
+		n->most = most;
 	}
 }
 
 void avl_insert(struct avl_tree *t, struct avl_node *n, struct avl_node *parent,
-		struct avl_node **link)
+		struct avl_node **link, struct avl_node *next)
 {
 	n->parent = parent;
 	n->left = n->right = NULL;
 	n->most = n->own;
 	n->height = 1;
 	*link = n;
-	rebalance(t, parent);
+	rebalance(t, parent, next);
 }
 
-void avl_remove(struct avl_tree *t, struct avl_node *n)
+// `heir` takes the place of `n`. It is looked at afterwards, against what was known of `n`: if that
+// is still so, nothing changes above.
+static void replace(struct avl_tree *t, struct avl_node *n, struct avl_node *heir)
 {
-	struct avl_node *from = n->parent; // the lowest node that has to be looked at
-	struct avl_node *s = n->right;     // the node after it
+	set_child(n->parent, link_to(t, n), heir);
+	heir->height = n->height;
+	heir->most = n->most;
+}
 
-	while (s && s->left)
-		s = s->left;
-	if (n->left && s) {
-		// It has no left child, and takes the place of `n`.
-		from = s->parent == n ? s : s->parent;
-		set_child(s->parent, link_to(t, s), s->right);
-		set_child(n->parent, link_to(t, n), s);
-		set_child(s, &s->left, n->left);
-		set_child(s, &s->right, n->right);
+void avl_remove(struct avl_tree *t, struct avl_node *n, struct avl_node *next)
+{
+	if (n->left && n->right) {
+		// The next one, which has no left child, is the heir.
+		struct avl_node *from = next->parent == n ? next : next->parent;
+
+		set_child(next->parent, link_to(t, next), next->right);
+		replace(t, n, next);
+		set_child(next, &next->left, n->left);
+		set_child(next, &next->right, n->right);
+		rebalance(t, from, next);
+	} else if (n->right) {
+		replace(t, n, n->right); // the next one is that, or below
+		rebalance(t, next, n->right);
 	} else {
-		set_child(n->parent, link_to(t, n), s ? n->right : n->left);
-		if (s)
-			from = s;
+		set_child(n->parent, link_to(t, n), n->left);
+		rebalance(t, n->parent, next);
 	}
-	rebalance(t, from);
 }
 
 void avl_changed(struct avl_node *n)

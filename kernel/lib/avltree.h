@@ -25,12 +25,11 @@ struct avl_tree {
 #define avl_entry(ptr, type, member) container_of(ptr, type, member)
 
 // Link `n`, whose own number is set, as the child of `parent` (NULL: empty tree) at `*link`, one of
-// its NULL child pointers or &tree->root, and rebalance. Own numbers of nodes above may have
-// changed, too: everything up to the root is brought up to date.
+// its NULL child pointers or &tree->root, and rebalance. `next`, if not NULL, is the node after it
+// in order: its own number may have changed, too.
 void avl_insert(struct avl_tree *t, struct avl_node *n, struct avl_node *parent,
-		struct avl_node **link);
-// Likewise; the own number of the node after `n` may have changed, too.
-void avl_remove(struct avl_tree *t, struct avl_node *n);
+		struct avl_node **link, struct avl_node *next);
+void avl_remove(struct avl_tree *t, struct avl_node *n, struct avl_node *next);
 // The own number of `n` has changed.
 void avl_changed(struct avl_node *n);
 

@@ -141,7 +141,7 @@ static void random_against_array(void **state)
 		assert_int_equal(vma_find_gap(&t, pages * 4096ull, align * 4096ull, skew * 4096ull,
 					      at(top)),
 				 gap_by_hand(taken, pages, align, skew, top));
-		if (step % 64 == 0)
+		if (step % 4 == 0)
 			assert_true(vma_tree_verify(&t));
 	}
 }
