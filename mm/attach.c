@@ -116,7 +116,7 @@ static void note_attached(struct vma *v, int level, pte_t e)
 	if (level > v->attach_level)
 		v->attach_level = (u8)level;
 	if (pte_is_leaf(e, level))
-		mm_count(attach_leaf_2m);
+		mm_count_many(level == PT_PUD ? MM_STAT_attach_leaf_1g : MM_STAT_attach_leaf_2m, 1);
 	else if (level == PT_PMD)
 		mm_count(attach_pte_page);
 	else if (level == PT_PUD)
@@ -249,6 +249,19 @@ static int copy_direct(struct aspace *as, struct vma *v, u64 va, const struct vm
 	return result;
 }
 
+// Instead of a PMD page, one leaf for all of its GiB: a level of the walk less, one TLB entry. Not
+// where stores are going to be tracked: each first one to 2 MiB would have to split it.
+static void prefer_gib_leaf(const struct vma *v, u64 va, struct vm_table *t)
+{
+	pte_t leaf;
+
+	if (t->level != PT_PUD || (vma_tracks(v) && (v->prot & PROT_WRITE)))
+		return;
+	leaf = vm_gib_leaf(v->object, vma_offset(v, va));
+	if (pte_present(leaf))
+		t->entry = leaf;
+}
+
 int attach_at(struct aspace *as, struct vma *v, u64 va)
 {
 	int level = fit_level(v, va), err;
@@ -265,11 +278,12 @@ int attach_at(struct aspace *as, struct vma *v, u64 va)
 	case VM_TABLE_DIRECT: return copy_direct(as, v, va, &t);
 	case VM_TABLE_ENTRY:
 		if (t.level <= level && pte_present(t.entry) && may_fold(as, v, va, t.level))
-			return install_entry(as, v, va, &t);
-		break;
-	case VM_TABLE_NONE: break;
+			break;
+		return ATTACH_NONE;
+	case VM_TABLE_NONE: return ATTACH_NONE;
 	}
-	return ATTACH_NONE;
+	prefer_gib_leaf(v, va, &t);
+	return install_entry(as, v, va, &t);
 }
 
 int attach_all(struct aspace *as, struct vma *v)

@@ -58,8 +58,8 @@ bool vm_dirty_any(const struct vm_object *o, u64 off, u64 len);
 int vm_dirty_mark(struct vm_object *o, u64 off) __must_check;
 
 // A store fault in a tracked mapping: mark the chunk, and grant W if the page is there. as->lock
-// and map_lock held shared. ATTACH_DONE (mm/attach.h). ATTACH_NONE: nothing is there yet. Or an
-// error.
+// and map_lock held shared. ATTACH_DONE (mm/attach.h). ATTACH_NONE: nothing is there yet. -EAGAIN:
+// a 1 GiB leaf has to be split first. Or an error.
 int dirty_grant(struct aspace *as, struct vma *v, u64 va) __must_check;
 
 // What one sync does to each mapping of the object.

@@ -70,6 +70,7 @@ struct fault {
 	bool exclusive; // as->lock is held exclusively
 	pte_t seen;     // the entry when it was looked at
 	int level;      // its level
+	u64 group;      // of pages that are mapped together, in bytes
 };
 
 static void (*signal_fn)(struct trapframe *tf, int sig, int code, uva_t addr);
@@ -379,14 +380,14 @@ static int file_fault(struct fault *f)
 	rwlock_read_lock(&o->map_lock);
 	if (f->exclusive)
 		err = attach_split_leaf(f->as, f->va);
-	else if (f->write && vma_tracks(f->v))
+	if (err == ATTACH_NONE && f->write && vma_tracks(f->v))
 		err = dirty_grant(f->as, f->v, f->va);
 	if (err != ATTACH_NONE || f->exclusive)
 		;
 	else if (f->v->unit_level)
 		err = attach_fault(f->as, f->v, f->va, f->write);
 	else
-		err = fill_from_table(f->as, f->v, f->va, f->write);
+		err = fill_from_table(f->as, f->v, f->va, f->write, f->group);
 	if (err == ATTACH_NONE) {
 		look(f);
 		if (already_there(f))
@@ -399,7 +400,7 @@ static int file_fault(struct fault *f)
 		err = 0;
 	}
 	rwlock_read_unlock(&o->map_lock);
-	return err;
+	return err == -EAGAIN ? FAULT_EXCLUSIVE : err; // a large leaf is to be split
 }
 
 static int anon_fault(struct fault *f)
@@ -467,11 +468,12 @@ static int resolve_locked(struct fault *f, enum fault_access access)
 	return v->arenas ? resolve_in_arena(f, access) : resolve_in(f, v, access);
 }
 
-int fault_resolve(struct aspace *as, u64 va, enum fault_access access)
+int fault_resolve_group(struct aspace *as, u64 va, enum fault_access access, u64 group)
 {
 	struct fault f = { .as = as,
 			   .va = ALIGN_DOWN(va, PAGE_SIZE),
-			   .write = access == FAULT_WRITE };
+			   .write = access == FAULT_WRITE,
+			   .group = group };
 	int err;
 
 	if (va < USER_BASE || va >= USER_END)
@@ -488,20 +490,9 @@ int fault_resolve(struct aspace *as, u64 va, enum fault_access access)
 	return err;
 }
 
-int aspace_fault_in(struct aspace *as, uva_t addr, u64 len, bool write)
+int fault_resolve(struct aspace *as, u64 va, enum fault_access access)
 {
-	u64 end = addr.va + len;
-
-	if (end < addr.va || end > USER_END)
-		return -EFAULT;
-	for (u64 va = ALIGN_DOWN(addr.va, PAGE_SIZE); va < end; va += PAGE_SIZE) {
-		// Terabytes may have been asked for. The first page always: somebody waits for it.
-		if (va > addr.va && READ_ONCE(thread_current()->signal_pending))
-			return -EINTR;
-		if (fault_resolve(as, va, write ? FAULT_WRITE : FAULT_READ))
-			return -EFAULT;
-	}
-	return 0;
+	return fault_resolve_group(as, va, access, FILL_GROUP);
 }
 
 // ---- The trap -----------------------------------------------------------------------------------

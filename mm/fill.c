@@ -31,8 +31,6 @@
 #include "mm/stat.h"
 #include "mm/vmobject.h"
 
-#define GROUP_BYTES (16 * PAGE_SIZE) // as Linux takes it; an aligned group of the file
-
 // Where the file has its pages around a place.
 struct source {
 	const pte_t *pte; // the entry for the place, in a PTE page or among the direct ones; NULL:
@@ -92,25 +90,27 @@ static u64 leaf_rights(const struct vma *v, bool write)
 	return pt_user_rights(v->prot, writable) | PTE_P | PTE_A | PTE_D;
 }
 
-// `va` lies in a 2 MiB block of which the mapping shows all, and none beyond the end of the file.
-static bool fits_leaf(const struct vma *v, u64 va, u64 size)
+// `va` lies in a block of 2 MiB or 1 GiB of which the mapping shows all, and none beyond the end of
+// the file.
+static bool fits_leaf(const struct vma *v, u64 va, int level, u64 size)
 {
-	u64 first = ALIGN_DOWN(va, PMD_SIZE);
+	u64 first = ALIGN_DOWN(va, pt_span(level));
 
-	return first >= v->start && v->end - first >= PMD_SIZE &&
-	       IS_ALIGNED(vma_offset(v, first), PMD_SIZE) &&
-	       vma_offset(v, first) + PMD_SIZE <= size;
+	return first >= v->start && v->end - first >= pt_span(level) &&
+	       IS_ALIGNED(vma_offset(v, first), pt_span(level)) &&
+	       vma_offset(v, first) + pt_span(level) <= size;
 }
 
-static int fill_leaf(struct aspace *as, const struct vma *v, u64 va, bool write, pte_t leaf)
+static int fill_leaf(struct aspace *as, const struct vma *v, u64 va, bool write, int level,
+		     pte_t leaf)
 {
 	int result = ATTACH_NONE;
 	struct pt_cursor c;
 
 	spin_lock(&as->pt_lock);
-	if (pt_reach(as, &c, va, PT_PMD)) {
+	if (pt_reach(as, &c, va, level)) {
 		result = -ENOMEM;
-	} else if (c.level == PT_PMD && pte_is_none(pt_cursor_get(&c))) {
+	} else if (c.level == level && pte_is_none(pt_cursor_get(&c))) {
 		pte_write(pt_slot(&c),
 			  (pte_t){ pte_addr(leaf).pa | leaf_rights(v, write) | PTE_PS });
 		pt_filled(pt_slot(&c), 1);
@@ -118,8 +118,20 @@ static int fill_leaf(struct aspace *as, const struct vma *v, u64 va, bool write,
 	}
 	spin_unlock(&as->pt_lock);
 	if (result == ATTACH_DONE)
-		mm_count(fault_file_2m);
+		mm_count_many(level == PT_PUD ? MM_STAT_fault_file_1g : MM_STAT_fault_file_2m, 1);
 	return result;
+}
+
+// The GiB around `va` as one leaf. A store to a tracked mapping grants W for 2 MiB and no more: no
+// such leaf then.
+static int fill_gib(struct aspace *as, const struct vma *v, u64 va, bool write, u64 size)
+{
+	pte_t leaf;
+
+	if ((write && vma_tracks(v)) || !fits_leaf(v, va, PT_PUD, size))
+		return ATTACH_NONE;
+	leaf = vm_gib_leaf(v->object, vma_offset(v, va));
+	return pte_present(leaf) ? fill_leaf(as, v, va, write, PT_PUD, leaf) : ATTACH_NONE;
 }
 
 // The pages around `va` that are mapped along with it: so many before and after it (I2, I4).
@@ -127,10 +139,10 @@ struct group {
 	unsigned before, after;
 };
 
-static struct group group_around(const struct vma *v, u64 va, u64 size)
+static struct group group_around(const struct vma *v, u64 va, u64 size, u64 bytes)
 {
 	u64 off = vma_offset(v, va), in_table = va & (PMD_SIZE - 1);
-	u64 before = off & (GROUP_BYTES - 1), upto = GROUP_BYTES - before;
+	u64 before = off & (bytes - 1), upto = bytes - before;
 
 	before = min(before, in_table);
 	before = min(before, va - v->start);
@@ -181,25 +193,30 @@ static int fill_group(struct aspace *as, const struct vma *v, u64 va, bool write
 	return result;
 }
 
-int fill_from_table(struct aspace *as, struct vma *v, u64 va, bool write)
+int fill_from_table(struct aspace *as, struct vma *v, u64 va, bool write, u64 group)
 {
 	struct vm_object *o = v->object;
 	struct source s = { 0 };
 	u64 off = vma_offset(v, va), size;
+	int done;
 
 	if (!o->ops->table || (write && !vma_is_shared(v)))
 		return ATTACH_NONE;
 	size = ALIGN_UP(o->ops->size(o), PAGE_SIZE);
 	if (off >= size || (!find_by_root(o, off, &s) && !find_anew(o, off, &s)))
 		return ATTACH_NONE;
-	if (!s.pte && !fits_leaf(v, va, size))
+	if (!s.pte && !fits_leaf(v, va, PT_PMD, size))
 		return ATTACH_NONE;
-	if (write && vma_tracks(v)) {
-		int err = vm_dirty_mark(o, off); // before W is there
-
-		if (err)
-			return err;
+	if (!s.pte && size >= PUD_SIZE) {
+		done = fill_gib(as, v, va, write, size);
+		if (done != ATTACH_NONE)
+			return done;
 	}
-	return s.pte ? fill_group(as, v, va, write, &s, group_around(v, va, size))
-		     : fill_leaf(as, v, va, write, s.leaf);
+	if (write && vma_tracks(v)) {
+		done = vm_dirty_mark(o, off); // before W is there
+		if (done)
+			return done;
+	}
+	return s.pte ? fill_group(as, v, va, write, &s, group_around(v, va, size, group))
+		     : fill_leaf(as, v, va, write, PT_PMD, s.leaf);
 }

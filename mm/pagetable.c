@@ -178,6 +178,22 @@ pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e)
 	return old;
 }
 
+u64 pt_usable_until(struct aspace *as, u64 va, u64 end, bool write)
+{
+	const u64 need = PTE_P | (write ? PTE_W : 0);
+	struct pt_cursor c;
+
+	pt_look(as, &c, va);
+	do {
+		pte_t e = pt_cursor_get(&c);
+
+		if ((e.bits & need) != need || (write && !pte_is_leaf(e, c.level)))
+			break;
+		va = pt_cursor_end(&c);
+	} while (va < end && c.level == PT_PTE && pt_cursor_next(&c) && c.level == PT_PTE);
+	return min(va, end);
+}
+
 void pt_filled(const pte_t *slot, unsigned n)
 {
 	table_count_add(slot, n);
@@ -233,7 +249,7 @@ bool pt_empty_below(const struct pt_cursor *at)
 	do {
 		pte_t e;
 
-		down_to_entries(&c, c.va);
+		down_to_entries(&c, at->va, end);
 		e = pt_cursor_get(&c);
 		if (!pte_is_none(e) && !is_private_table(e, c.level))
 			return false;

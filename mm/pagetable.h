@@ -100,6 +100,11 @@ int pt_build(struct pt_cursor *c, u64 va, int level) __must_check;
 // Replace the cursor's entry, through the batch. NULL: nobody has to forget the old one.
 pte_t pt_set(struct ptbatch *b, struct pt_cursor *c, pte_t e);
 
+// From `va` on, which is mapped: the first place, `end` at most, whose entry does not allow reading
+// (or writing), or that is not to be told from here: holes of attached tables, for a write. It may
+// stop early, at the end of a table.
+u64 pt_usable_until(struct aspace *as, u64 va, u64 end, bool write);
+
 // `n` entries of the private table that `slot` lies in were 0 and were written by pte_write(), with
 // no batch: nobody can have cached that there was nothing. Counts them (I1).
 void pt_filled(const pte_t *slot, unsigned n);

@@ -82,6 +82,10 @@ static int place_anywhere(struct aspace *as, const struct map_request *req, u64 
 	} else if (unit.level) {
 		align = unit.bytes;
 		skew = req->offset & (unit.bytes - 1);
+	} else if (req->object && len >= PUD_SIZE) {
+		top = min(as->mmap_top, LARGE_UNIT_TOP);
+		align = PUD_SIZE; // so that 1 GiB leaves can be used
+		skew = req->offset & (PUD_SIZE - 1);
 	} else if (req->object && len >= PMD_SIZE) {
 		align = PMD_SIZE; // so that 2 MiB leaves can be used
 		skew = req->offset & (PMD_SIZE - 1);

@@ -10,6 +10,7 @@
 	X(attach_pmd_page, "... a PMD page at a PUD slot (1 GiB)")                                 \
 	X(attach_pud_page, "... a PUD page at a PML4 slot (512 GiB)")                              \
 	X(attach_leaf_2m, "2 MiB leaves attached at a PMD slot")                                   \
+	X(attach_leaf_1g, "1 GiB leaves made of a file's 2 MiB leaves that lie side by side")      \
 	X(attach_direct, "files attached by copying their direct entries")                         \
 	X(attach_folds, "private tables replaced by an attachment above them")                     \
 	X(attach_splits, "attachments replaced by a private copy of the next level")               \
@@ -21,6 +22,7 @@
 	X(fault_file_4k, "file pages mapped one by one")                                           \
 	X(fault_around, "file pages mapped along with a neighbour's fault")                        \
 	X(fault_file_2m, "file pages mapped by a 2 MiB leaf")                                      \
+	X(fault_file_1g, "... by a 1 GiB leaf")                                                    \
 	X(fault_hole_read, "reads of holes: zero page mapped")                                     \
 	X(fault_hole_write, "writes to holes of attached files")                                   \
 	X(fault_attach, "faults that attached a table")                                            \

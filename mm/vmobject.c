@@ -24,6 +24,7 @@
 #include "mm/vmobject.h"
 
 #include "kernel/panic.h"
+#include "kernel/x86/cpu.h"
 #include "mm/arena.h"
 #include "mm/attach.h"
 #include "mm/pagetable.h"
@@ -57,6 +58,44 @@ void vm_root_publish(struct vm_object *o, u64 off, const struct vm_table *t)
 	} else if (t->kind == VM_TABLE_ENTRY && pte_present(t->entry) && off < pt_span(t->level)) {
 		set_root(o, vm_root_word(t->entry, t->level));
 	}
+}
+
+static bool side_by_side(const pte_t *pmd)
+{
+	const u64 place = PTE_ADDR | PTE_PS | PTE_P;
+	u64 first = pmd[0].bits & place;
+
+	if ((first & (PTE_PS | PTE_P)) != (PTE_PS | PTE_P) ||
+	    !IS_ALIGNED(first & PTE_ADDR, PUD_SIZE))
+		return false;
+	// From the end: what was put together by chance differs there first.
+	for (unsigned i = PT_ENTRIES - 1; i > 0; i--)
+		if ((pte_read(&pmd[i]).bits & place) != first + i * PMD_SIZE)
+			return false;
+	return true;
+}
+
+// One table that was found good is remembered, as the root is.
+pte_t vm_gib_leaf(struct vm_object *o, u64 off)
+{
+	u64 root = READ_ONCE(o->root_word), table;
+	int level = vm_root_level(root);
+	const pte_t *pmd;
+	pte_t e;
+
+	if (!cpu_features.gib_pages || level < PT_PUD || off >= pt_span(level))
+		return (pte_t){ 0 };
+	e = vm_root_entry(root, PT_PUD, off);
+	if (!pte_present(e) || pte_is_leaf(e, PT_PUD))
+		return (pte_t){ 0 };
+	table = pte_addr(e).pa;
+	pmd = phys_to_virt(PHYS(table));
+	if (READ_ONCE(o->gib_table) != table) {
+		if (!side_by_side(pmd))
+			return (pte_t){ 0 };
+		__atomic_store_n(&o->gib_table, table, __ATOMIC_RELAXED);
+	}
+	return (pte_t){ (pte_read(&pmd[0]).bits & PTE_ADDR) | PTE_PS | PTE_P };
 }
 
 // The addresses at which `v` shows bytes [off, end) of its object. False: none of them.
@@ -128,6 +167,7 @@ void vm_revoke_begin(struct vm_object *o)
 	// (arena_map.c).
 	__atomic_fetch_add(&o->revoking, 1, __ATOMIC_SEQ_CST);
 	__atomic_store_n(&o->root_word, 0, __ATOMIC_RELEASE);
+	__atomic_store_n(&o->gib_table, 0, __ATOMIC_RELAXED);
 }
 
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len)

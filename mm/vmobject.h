@@ -87,8 +87,9 @@ struct vm_object {
 	// far as it was ready; 0: ask. Set with map_lock held shared, 0 from vm_revoke_begin on.
 	//   I1  It may lag behind growth, then it leads to less than there is; it never leads to
 	//       what the file has lost. Whoever holds map_lock may read all that is below.
-	u64 root_word __cacheline;      // vm_root_word [atomic]
-	u32 revoking;                   // raised while a revoke runs [atomic]
+	u64 root_word __cacheline; // vm_root_word [atomic]
+	u64 gib_table;             // a PMD page that vm_gib_leaf found so; as root_word [atomic]
+	u32 revoking;              // raised while a revoke runs [atomic]
 	pte_t direct[VM_DIRECT_BLOCKS]; // with level PT_PTE: the direct entries [atomic]
 };
 
@@ -122,6 +123,10 @@ static inline __attribute__((always_inline)) pte_t vm_root_entry(u64 root, int l
 // `t` is what the file's table() said about byte `off`, at any level: remember it if it is the root
 // (or a subtree at the file's beginning, which serves as well). map_lock is held shared.
 void vm_root_publish(struct vm_object *o, u64 off, const struct vm_table *t);
+
+// The GiB of the file around byte `off` as one leaf, if the file is known to have it in 2 MiB
+// leaves that lie side by side, and the CPU has such leaves; else none. map_lock is held shared.
+pte_t vm_gib_leaf(struct vm_object *o, u64 off);
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 
