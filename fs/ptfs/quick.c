@@ -98,7 +98,8 @@ static bool claim_words(struct ptfs_inode *ip, const le64_t *w, unsigned nr)
 	return true;
 }
 
-static bool page_quick(struct ptfs_inode *ip, u64 root)
+// Apart: what it keeps in registers is not to be saved for the many without a page.
+static __attribute__((noinline)) bool page_quick(struct ptfs_inode *ip, u64 root)
 {
 	struct ptfs_fs *fs = ip->fs;
 	u64 off = ptfs_word_table(fs, root & ~PTFS_E_LEVEL);

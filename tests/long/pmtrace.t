@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: MIT
 """A whole system, seen by its stores: each store into the DIMM, by kernel and user, is traced by a
 QEMU plugin. Replayed over the image it started with they give the image it ended with, so the trace
-is complete; and each store of the kernel was made by drivers/nvdimm/pmem.c. The trace has
+is complete; and each store of the kernel was made by drivers/nvdimm/pmem.c or pmem.h. The trace has
 write-backs and fences, too: at a sample of the fences, what a power failure could have left is
 mounted at another address by the host's ptfs, and checked (tests/crash/replay.c)."""
 
-import bisect
 import collections
 import pathlib
 import shutil
@@ -30,13 +29,25 @@ echo word >>d5/g; rm big; sync
 writeloop w 10 >log && writeloop -c w <log"""
 
 
-def functions():
-    """All symbols of the kernel by address, and the names of the functions of pmem.c."""
-    out = subprocess.run(["nm", "-n", KERNEL], capture_output=True, text=True, check=True).stdout
-    symbols = [(int(line.split()[0], 16), line.split()[2]) for line in out.splitlines()]
-    own = subprocess.run(["nm", str(BUILD / "k/drivers/nvdimm/pmem.o")], capture_output=True,
-                         text=True, check=True).stdout
-    return symbols, {line.split()[-1] for line in own.splitlines() if line.split()[-2] in "tT"}
+def makers(addresses):
+    """For each address in the kernel the functions whose code it is, the innermost of what the
+    compiler has put in line first: lists of (function, place in the source)."""
+    out = subprocess.run(["addr2line", "-aife", KERNEL], input="\n".join(map(hex, addresses)),
+                         capture_output=True, text=True, check=True).stdout
+    found = {}
+    lines = iter(out.splitlines())
+    for line in lines:
+        if line.startswith("0x"):
+            frames = found[int(line, 16)] = []
+        else:
+            frames.append((line, next(lines)))
+    return found
+
+
+def is_pmem(frames):
+    """A pmem function, or the loop below pmem_copy_from_user_nt, in uaccess."""
+    return any("drivers/nvdimm/pmem." in place or function == "copy_from_user_nt"
+               for function, place in frames)
 
 
 with tempfile.TemporaryDirectory() as folder:
@@ -61,14 +72,8 @@ with tempfile.TemporaryDirectory() as folder:
     tap.ok(kinds[STORE_NT] > 1000 and kinds[FLUSH] > 1000 and kinds[FENCE] > 1000,
            "non-temporal ones, write-backs and fences, too", dict(kinds))
     tap.ok(bytes(replayed) == image.read_bytes(), "replayed, they give the image")
-    symbols, allowed = functions()
-    allowed.add("copy_from_user_nt")  # the loop below pmem_copy_from_user_nt, in uaccess
-    starts = [address for address, _ in symbols]
-    strangers = collections.Counter()
-    for pc, count in by_pc.items():
-        name = symbols[bisect.bisect(starts, pc) - 1][1]
-        if pc >= KERNEL_HALF and name not in allowed:
-            strangers[name] += count
+    frames = makers([pc for pc in by_pc if pc >= KERNEL_HALF])
+    strangers = {chain[0]: by_pc[pc] for pc, chain in frames.items() if not is_pmem(chain)}
     tap.ok(not strangers, "no store of the kernel bypasses the pmem functions", strangers)
     kernel = sum(count for pc, count in by_pc.items() if pc >= KERNEL_HALF)
     programs = sum(by_pc.values()) - kernel
