@@ -148,6 +148,10 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 		*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), left);
 		return 0;
 	}
+	if (skip + left <= PTFS_BLOCK && ptfs_map_hole_quick(ip, block)) {
+		*want = left;
+		return ptfs_map_filled(ip, block, PT_PTE, from, skip, left, done);
+	}
 	err = ptfs_map_find(ip, block, ptfs_blocks_touched(skip, left), &x);
 	if (err)
 		return err;

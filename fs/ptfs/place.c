@@ -19,9 +19,11 @@
 
 static u64 neighbour(const struct ptfs_inode *ip, u64 slot)
 {
-	u64 e = ptfs_word(ip->fs, slot);
+	u64 e = ptfs_word(ip->fs, slot), off;
 	struct ptfs_ref ref;
 
+	if (likely(ptfs_leaf_current(ip->fs, e, &off)))
+		return off;
 	return e && !ptfs_entry_decode(ip->fs, e, PT_PTE, &ref) ? ref.off : PTFS_NOTHING;
 }
 

@@ -363,6 +363,15 @@ static inline bool ptfs_map_quick(const struct ptfs_inode *ip, u64 block, u64 *o
 				 off);
 }
 
+// There is nothing at `block`, and the page of its entry is near. False: perhaps.
+static inline bool ptfs_map_hole_quick(const struct ptfs_inode *ip, u64 block)
+{
+	u64 page;
+
+	return ptfs_pte_page(ip, block / PT_ENTRIES, &page) &&
+	       !ptfs_word(ip->fs, page + 8 * (block % PT_ENTRIES));
+}
+
 // ---- file.c ----
 
 // Zero what exists of [from, to). Not fenced. Mapping and inode lock held.
