@@ -92,44 +92,32 @@ static inline void progress(struct walk *w, struct walker *k, u64 effort)
 
 static bool bytes_zero(const u8 *p, u64 n)
 {
-	u64 any = 0;
+	u8 any = 0;
 
-	for (; n % 8; n--)
+	while (n--)
 		any |= *p++;
-	for (; n; p += 8, n -= 8) // the end of a line
-		any |= le64_get((const void *)p);
 	return !any;
-}
-
-// How many lines from `off` on, before `end`, are zero.
-static u64 zero_lines(struct ptfs_fs *fs, u64 off, u64 end)
-{
-	const u64 *p = ptfs_at(fs, off, end - off);
-	u64 lines = (end - off) / LINE, n = 0;
-
-	// Two at a time, as far as that goes.
-	while (n + 2 <= lines && !(p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7] | p[8] |
-				   p[9] | p[10] | p[11] | p[12] | p[13] | p[14] | p[15])) {
-		n += 2;
-		p += 2 * LINE / sizeof(u64);
-	}
-	if (n < lines && !(p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7]))
-		n++;
-	return n;
 }
 
 // Unlike ptfs_zero this leaves alone what reads as zero: nobody has stored there since the machine
 // started, so no cache hides anything else. `end` is a multiple of a block.
 static void zero_tail(struct ptfs_fs *fs, u64 off, u64 end)
 {
-	u64 first = ALIGN_UP(off, LINE);
+	u64 first = ALIGN_UP(off, 8);
+	unsigned nr = (unsigned)((end - first) / 8);
+	const le64_t *w;
 
 	if (!bytes_zero(ptfs_at(fs, off, first - off), first - off))
 		ptfs_zero(fs, off, first - off);
-	for (off = first; off < end; off += LINE) {
-		off += zero_lines(fs, off, end) * LINE;
-		if (off < end)
-			ptfs_zero(fs, off, LINE);
+	if (!nr)
+		return;
+	w = ptfs_at(fs, first, end - first);
+	for (unsigned i = ptfs_words_skip(w, 0, nr); i < nr; i = ptfs_words_skip(w, i, nr)) {
+		u64 at = first + 8 * i;
+		u64 line_end = ALIGN_DOWN(at, LINE) + LINE;
+
+		ptfs_zero(fs, at, line_end - at);
+		i = (unsigned)((line_end - first) / 8);
 	}
 }
 
@@ -138,7 +126,8 @@ static void tail_of_direct(struct ptfs_inode *ip, u64 block, u64 skip)
 	u64 e = block < PTFS_DIRECT ? ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * block) : 0;
 	struct ptfs_ref ref;
 
-	if (e && !ptfs_entry_decode(ip->fs, e, PT_PTE, &ref))
+	if (e &&
+	    (ptfs_leaf_current(ip->fs, e, &ref.off) || !ptfs_entry_decode(ip->fs, e, PT_PTE, &ref)))
 		zero_tail(ip->fs, ref.off + skip, ref.off + PTFS_BLOCK);
 }
 
