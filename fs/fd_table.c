@@ -8,24 +8,38 @@
 //   I3  fd_begin takes no reference only if the table has one user, which is the caller: others
 //       that come (threads and processes it makes) come through the caller, and /proc readers, who
 //       hold a context and are not counted, only look.
+//   I4  fd_peek_map takes no reference and no lock, and preemption is off. An array of places that
+//       was outgrown is freed through the epoch. A file is not: its memory may be another file by
+//       now, or anything else. What was read there counts if afterwards the file is still in
+//       its place and `born` is what it was before (it is 0 while a file is being made): then
+//       it was there all the time.
 // Locking: table->lock (RANK_FILES), a spinlock; files are put after it was dropped.
 #include "fs/fs_context.h"
 
 #include "fs/flock.h"
 #include "fs/vfs_internal.h"
 #include "kernel/lib/string.h"
+#include "kernel/sched/epoch.h"
 #include "mm/heap.h"
 
 #define FD_FIRST 64 // places in a new table; grows to FD_MAX by doubling
 
 struct fd_table {
-	u32 users;                // contexts that use it [atomic]
-	struct spinlock lock;     // RANK_FILES
-	struct file **files;      // [lock] `size` places
-	unsigned size;            // [lock]
-	unsigned next;            // [lock] I2
-	u64 cloexec[FD_MAX / 64]; // [lock]
+	// What every look-up reads, and hardly anything writes.
+	struct file **files; // [lock; atomic for fd_peek_map] `size` places
+	unsigned size;       // [lock; atomic] never more than `files` has
+	u32 users;           // contexts that use it [atomic]
+
+	struct spinlock lock __cacheline; // RANK_FILES
+	unsigned next;                    // [lock] I2
+	u64 cloexec[FD_MAX / 64];         // [lock]
 	struct file *first[FD_FIRST];
+};
+
+// Places in memory of their own.
+struct places {
+	struct epoch_node retired;
+	struct file *file[];
 };
 
 struct fd_table *fd_table_create(void)
@@ -41,17 +55,28 @@ struct fd_table *fd_table_create(void)
 	return t;
 }
 
+static struct places *places_of(struct file **files)
+{
+	return container_of(files, struct places, file[0]);
+}
+
+static void free_places(struct epoch_node *n)
+{
+	kfree(container_of(n, struct places, retired));
+}
+
 // Room for descriptor `fd`. Called and returns with the lock held, which it may drop in between.
 static int grow_locked(struct fd_table *t, unsigned fd) REQUIRES(t->lock)
 {
 	while (fd >= t->size) {
 		unsigned size = t->size;
-		struct file **more, **old;
+		struct places *more;
+		struct file **old;
 
 		while (size <= fd)
 			size *= 2;
 		spin_unlock(&t->lock);
-		more = kzalloc(size * sizeof(struct file *));
+		more = kzalloc(sizeof(*more) + size * sizeof(struct file *));
 		spin_lock(&t->lock);
 		if (!more)
 			return -ENOMEM;
@@ -59,12 +84,12 @@ static int grow_locked(struct fd_table *t, unsigned fd) REQUIRES(t->lock)
 			kfree(more);
 			continue;
 		}
-		memcpy(more, t->files, t->size * sizeof(struct file *));
+		memcpy(more->file, t->files, t->size * sizeof(struct file *));
 		old = t->files;
-		t->files = more;
-		t->size = size;
+		__atomic_store_n(&t->files, more->file, __ATOMIC_RELEASE);
+		__atomic_store_n(&t->size, size, __ATOMIC_RELEASE); // after the places: fd_peek_map
 		if (old != t->first)
-			kfree(old);
+			epoch_defer(&places_of(old)->retired, free_places); // I4
 	}
 	return 0;
 }
@@ -125,7 +150,7 @@ void fd_table_put(struct fd_table *t)
 			file_put(t->files[fd]);
 		}
 	if (t->files != t->first)
-		kfree(t->files);
+		kfree(places_of(t->files));
 	kfree(t);
 }
 
@@ -138,7 +163,7 @@ static inline __attribute__((always_inline)) struct file *remove(struct fd_table
 	if (fd < t->size)
 		f = t->files[fd];
 	if (f) {
-		t->files[fd] = NULL;
+		__atomic_store_n(&t->files[fd], NULL, __ATOMIC_RELEASE);
 		set_cloexec(t, fd, false);
 		t->next = min(t->next, fd);
 	}
@@ -224,6 +249,27 @@ struct fd_use fd_begin(int fd)
 	return (struct fd_use){ .file = f };
 }
 
+struct vm_object *fd_peek_map(int fd, unsigned *flags)
+{
+	const struct fd_table *t = current_context()->fds;
+	struct vm_object *o;
+	struct file *f, **place;
+	u64 born;
+
+	if (unlikely((unsigned)fd >= __atomic_load_n(&t->size, __ATOMIC_ACQUIRE)))
+		return NULL;
+	place = &__atomic_load_n(&t->files, __ATOMIC_ACQUIRE)[fd];
+	f = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+	if (unlikely(!f))
+		return NULL;
+	born = __atomic_load_n(&f->born, __ATOMIC_ACQUIRE);
+	*flags = __atomic_load_n(&f->flags, __ATOMIC_ACQUIRE);
+	o = __atomic_load_n(&f->map_object, __ATOMIC_ACQUIRE);
+	if (unlikely(!born || READ_ONCE(f->born) != born || READ_ONCE(*place) != f)) // I4
+		return NULL;
+	return o;
+}
+
 // The lowest free place >= min. -EMFILE: not below `limit`; -ENOMEM. The lock may be dropped in
 // between.
 static inline __attribute__((always_inline)) int find_free_locked(struct fd_table *t, unsigned min,
@@ -259,7 +305,7 @@ int fd_install(struct file *f, int min_fd, bool cloexec)
 	if (likely(fd >= 0)) {
 		if (min <= t->next)
 			t->next = (unsigned)fd + 1;
-		t->files[fd] = f;
+		__atomic_store_n(&t->files[fd], f, __ATOMIC_RELEASE);
 		if (cloexec) // of free places it is off
 			set_cloexec(t, (unsigned)fd, true);
 	}
@@ -291,7 +337,7 @@ int fd_replace(int fd, struct file *f, bool cloexec)
 	err = grow_locked(t, (unsigned)fd);
 	if (!err) {
 		old = t->files[fd];
-		t->files[fd] = f;
+		__atomic_store_n(&t->files[fd], f, __ATOMIC_RELEASE);
 		set_cloexec(t, (unsigned)fd, cloexec);
 	}
 	spin_unlock(&t->lock);

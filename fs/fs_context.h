@@ -50,6 +50,11 @@ u32 fs_set_umask(struct fs_context *c, u32 mask); // the old one
 struct file *fd_get(int fd);
 // The same in another process's table (/proc/PID/fd).
 struct file *fd_get_of(struct fs_context *c, int fd);
+// What mmap found in the file of a descriptor before (struct file, map_object), and the file's
+// flags, without a reference and without a lock; NULL: nothing, or it changes just now. For a
+// thread with an address space, in a section with preemption off: the object lives at this moment,
+// and may be gone in the next (arena_map_fast).
+struct vm_object *fd_peek_map(int fd, unsigned *flags);
 // The lowest open descriptor >= fd, or -1.
 int fd_next_of(struct fs_context *c, int fd);
 // Puts `f` (reference consumed on success) at the lowest free descriptor >= min; or -EMFILE.

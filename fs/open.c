@@ -19,6 +19,7 @@
 #include "fs/vfs_internal.h"
 #include "kernel/lib/printf.h"
 #include "kernel/lib/string.h"
+#include "kernel/x86/asm.h"
 #include "mm/heap.h"
 
 // What F_GETFL may show and struct file keeps.
@@ -48,6 +49,8 @@ static inline __attribute__((always_inline)) struct file *alloc(struct inode *i,
 		f = file_memory();
 	if (unlikely(!f))
 		return NULL;
+	WRITE_ONCE(f->born, 0);
+	__atomic_signal_fence(__ATOMIC_SEQ_CST); // before what follows: TSO
 	f->inode = d ? i : inode_get(i);
 	f->dentry = d;
 	f->ops = ops;
@@ -57,6 +60,7 @@ static inline __attribute__((always_inline)) struct file *alloc(struct inode *i,
 	f->map_object = NULL;
 	f->stream = false;
 	f->private = NULL;
+	__atomic_store_n(&f->born, asm_rdtsc(), __ATOMIC_RELEASE);
 	return f;
 }
 

@@ -19,8 +19,9 @@ void arena_start(void);
 // ---- mmap and munmap ----------------------------------------------------------------------------
 
 // The fast way, for a shared mapping of at most 1 GiB without MAP_FIXED: `len` bytes (not rounded)
-// from `off` (page aligned) of an object that the caller holds open. 0: take the slow way, nothing
-// was done. Thread context, any lock.
+// from `off` (page aligned) of an object. 0: take the slow way, nothing was done. Thread context,
+// any lock. The caller holds the object open, or has preemption off since before a moment at which
+// it was held open by somebody.
 u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
 		   unsigned flags);
 

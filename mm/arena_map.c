@@ -19,6 +19,11 @@
 // Invariants
 //   I1  what is read from vm_object.root_word and .direct while SETTING, with no revoke under way,
 //       still holds (mm/vmobject.h, I1).
+//   I2  arena_map_fast is given the address of an object that lived at some moment in its caller's
+//       section, and may be gone. If this arena holds an object of that address, it is this one,
+//       and lives: records are made with preemption off on the arena's CPU, so it was held
+//       before the section began, and two objects do not share an address. Before a record (or a
+//       slot, which is counted in one) is found, the object is not looked at.
 //
 // Failure: whatever is missing or in the way sends the caller the slow way; what cannot be had
 // there, to an ordinary mapping.
@@ -181,17 +186,20 @@ FAST u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum sl
 FAST u64 map_cold(struct arena *a, const struct want *w)
 {
 	_Static_assert((int)SLOT_2M + PT_PTE == PT_PMD, "classes and levels go together");
-	u64 root = READ_ONCE(w->object->root_word);
 	struct held *h = a->recent;
 	enum slot_class c;
+	u64 root;
 
+	if (unlikely(!h || h->object != w->object))
+		h = arena_find_held(a, w->object);
+	if (!h)
+		return 0; // I2: and nothing of the object was looked at
+	root = READ_ONCE(w->object->root_word);
 	if (!root || !choose_class(root, w, &c) || !a->free[c] ||
 	    (c != SLOT_32K &&
 	     (vm_root_level(root) < (int)c + PT_PTE || w->last >> pt_shift(vm_root_level(root)))))
 		return 0;
-	if (unlikely(!h || h->object != w->object))
-		h = arena_find_held(a, w->object);
-	return h ? set_slot(a, h, w, c, root, NULL) : 0;
+	return set_slot(a, h, w, c, root, NULL);
 }
 
 u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,

@@ -94,17 +94,22 @@ static int check_file(struct file *f, struct map_request *req)
 
 // An ephemeral mapping of a file that was mapped through this descriptor before, in the ordinary
 // way at least once: 0 if there is anything that needs a closer look.
-static u64 map_fast(const struct file *f, u64 off, u64 len, u64 prot, unsigned flags)
+static u64 map_fast(int fd, u64 off, u64 len, u64 prot, unsigned flags)
 {
 	const unsigned known = MAP_TYPE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE;
-	struct vm_object *o = READ_ONCE(f->map_object);
-	unsigned mode = f->flags & (O_ACCMODE | O_PATH);
+	struct vm_object *o;
+	unsigned mode = 0;
+	u64 va = 0;
 
-	if (!o || !len || (flags & ~known) || !(flags & MAP_SHARED) || prot & ~(u64)PROT_ALL)
+	if (!len || (flags & ~known) || !(flags & MAP_SHARED) || prot & ~(u64)PROT_ALL)
 		return 0;
-	if (mode != O_RDWR && (mode != O_RDONLY || (prot & PROT_WRITE)))
-		return 0;
-	return arena_map_fast(current_as(), o, off, len, (unsigned)prot, flags);
+	preempt_disable();
+	o = fd_peek_map(fd, &mode);
+	mode &= O_ACCMODE | O_PATH;
+	if (o && (mode == O_RDWR || (mode == O_RDONLY && !(prot & PROT_WRITE))))
+		va = arena_map_fast(current_as(), o, off, len, (unsigned)prot, flags);
+	preempt_enable();
+	return va;
 }
 
 static int check_anonymous(const struct map_request *req)
@@ -154,15 +159,11 @@ static s64 mmap_any(const struct syscall_args *a)
 s64 sys_mmap(const struct syscall_args *a)
 {
 	unsigned flags = (unsigned)a->a[3];
-	struct fd_use use;
-	u64 va = 0;
+	u64 va;
 
 	if (!(flags & MAP_DAXVM_EPHEMERAL) || !IS_ALIGNED(a->a[5], PAGE_SIZE))
 		return mmap_any(a);
-	use = fd_begin((int)a->a[4]);
-	if (use.file)
-		va = map_fast(use.file, a->a[5], a->a[1], a->a[2], flags);
-	fd_end(use);
+	va = map_fast((int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
 	return va ? (s64)va : mmap_any(a);
 }
 

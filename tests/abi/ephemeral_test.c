@@ -5,6 +5,7 @@
 // a file system without tables of its own: there is nothing to test there then.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdint.h>
 #include <sys/mman.h>
@@ -195,6 +196,67 @@ static void test_sizes(void)
 	is(munmap(p, LEN), 0, "the length is rounded to pages");
 }
 
+static struct {
+	int place; // a descriptor that is another file every moment
+	int letter[2];
+	volatile bool stop;
+} swapped;
+
+static void *swaps(void *arg)
+{
+	(void)arg;
+	for (long i = 0; !swapped.stop; i++) {
+		dup2(swapped.letter[i & 1], swapped.place);
+		if (i % 16 == 0)
+			close(swapped.place);
+	}
+	return NULL;
+}
+
+// mmap looks at the descriptor without taking a reference, while another thread makes it another
+// file, opened for reading only. No mapping that may be written shows that one.
+static void test_swapped_descriptor(void)
+{
+	int keep = fd, seen[3] = { 0 };
+	pthread_t thread;
+	bool good = true;
+
+	swapped.letter[0] = open_pattern("ephemeral.a", 1);
+	close(open_pattern("ephemeral.b", 1));
+	swapped.letter[1] = open("ephemeral.b", O_RDWR);
+	good &= pwrite(swapped.letter[1], "B", 1, 0) == 1;
+	close(swapped.letter[1]);
+	swapped.letter[1] = open("ephemeral.b", O_RDONLY);
+	swapped.place = fd = dup(swapped.letter[0]);
+	swapped.stop = false;
+	if (pthread_create(&thread, NULL, swaps, NULL)) {
+		printf("Bail out! no thread\n");
+		return;
+	}
+	for (int i = 0; i < 10 * ROUNDS; i++) {
+		int prot = i & 1 ? RW : PROT_READ;
+		char *p = map(PAGE, prot, BATCH, 0);
+
+		if (p == MAP_FAILED) {
+			good &= errno == EBADF || (errno == EACCES && prot == RW);
+			seen[0]++;
+			continue;
+		}
+		good &= *p == mark(0) || (*p == 'B' && prot == PROT_READ);
+		seen[*p == 'B' ? 1 : 2]++;
+		munmap(p, PAGE);
+	}
+	swapped.stop = true;
+	pthread_join(thread, NULL);
+	ok(good && seen[2], "a descriptor that changes: one file or the other, or an error");
+	close(fd);
+	close(swapped.letter[0]);
+	close(swapped.letter[1]);
+	unlink("ephemeral.a");
+	unlink("ephemeral.b");
+	fd = keep;
+}
+
 static char *inherited;
 
 static int child_looks(void)
@@ -381,6 +443,7 @@ int main(void)
 	test_fork();
 	test_system_calls();
 	test_next_file();
+	test_swapped_descriptor();
 	holes(4, "small file");
 	holes(20, "file of 80 KiB");
 	holes(1500, "file of 6 MiB");

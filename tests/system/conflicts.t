@@ -9,8 +9,8 @@ of two arenas, 32 bytes each, in one line; the frame allocator's lock beside the
 the address of the system calls' function; flags, roots and a descriptor's object stored anew by
 whoever took the slow path, though they were the same.
 
-Not zero yet: threads of one process count the users of a descriptor while they look it up
-(fd_begin). Those lines are named here, and nothing else may be in conflict."""
+Threads of one process once counted the users of a descriptor while they looked it up; now they
+only look at it (fd_peek_map)."""
 
 import pathlib
 import sys
@@ -21,12 +21,6 @@ from lib import tap
 from lib.conflicts import APART, CALL, causes, describe, is_conflict, measure
 
 EPHEMERAL = ["ephemeral", "ephemeral-same", "cold", "cold-same", "ephemeral+attach"]
-LOOK_UP = {"fd_begin", "begin_counted", "file_get", "file_put", "fd_end", "get"}
-
-
-def is_look_up(accesses):
-    """Written by the look-up of a descriptor, by itself or by what it calls."""
-    return all(LOOK_UP & set(a.function.split(" < ")) for a in accesses if a.writes)
 
 
 def is_between(accesses):
@@ -45,8 +39,6 @@ def check_ephemeral(how, cpus):
         found = section.conflicts()
         if section.even != section.odd:
             found = {line: a for line, a in found.items() if is_between(a)}
-        if how == "threads":
-            found = {line: a for line, a in found.items() if not is_look_up(a)}
         tap.ok(not found, f"{name}: no line in conflict", "\n".join(describe(found)))
     epochs = [a for s in sections.values() for found in s.lines[APART].values() for a in found]
     tap.ok(epochs, f"{cpus} {how}: there were epochs in between")
