@@ -283,10 +283,12 @@ iso: $(DAX64_ISO) ## the hybrid ISO
 GRUB_MODULES := multiboot2 normal iso9660 boot all_video $(addprefix part_,acorn amiga apple bsd \
 	dfly dvh gpt msdos plan sun sunpc)
 
+INITRD := $(BUILD)/initrd.cpio
+
 $(BUILD)/%.iso: $(BUILD)/%.cfg $(DAX64_KERNEL) $(BUILD)/initrd.cpio
 	$(call say,ISO)
 	$(Q)rm -rf $@.d; mkdir -p $@.d/boot/grub
-	$(Q)cp $(DAX64_KERNEL) $@.d/boot/dax64.elf && cp $(BUILD)/initrd.cpio $@.d/boot/
+	$(Q)cp $(DAX64_KERNEL) $@.d/boot/dax64.elf && cp $(INITRD) $@.d/boot/initrd.cpio
 	$(Q)cp $< $@.d/boot/grub/grub.cfg
 	$(Q)grub-mkrescue --install-modules="$(GRUB_MODULES)" --locales= --fonts= --themes= \
 		-o $@ $@.d 2>$@.log || { cat $@.log >&2; exit 1; }
@@ -295,6 +297,14 @@ $(BUILD)/%.iso: $(BUILD)/%.cfg $(DAX64_KERNEL) $(BUILD)/initrd.cpio
 $(DAX64_ISO:.iso=.cfg): PARAMETERS = $(APPEND)
 $(BUILD)/bochs.cfg: PARAMETERS = pmem=64M@0x10000000 $(APPEND)
 $(BUILD)/bochs-ktest.cfg: PARAMETERS = pmem=64M@0x10000000 testexit ktest=*
+$(BUILD)/bochs-stress.cfg: PARAMETERS = pmem=64M@0x10000000 console=ttyS1 exec
+$(BUILD)/bochs-stress.iso: INITRD = $(BUILD)/stress.cpio
+$(BUILD)/bochs-stress.iso: $(BUILD)/stress.cpio
+
+$(BUILD)/stress.cpio: $(BUILD)/initrd.cpio $(STRESS) tests/stress/bochs.sh tests/lib/cpio.py
+	$(call say,CPIO)
+	$(Q)PYTHONPATH=tests python3 -m lib.cpio $@ $< run/exec.sh=tests/stress/bochs.sh \
+		$(foreach s,$(STRESS),put/$(notdir $s)=$s)
 $(BUILD)/%.cfg: FORCE
 	$(Q)mkdir -p $(@D); sed 's|@PARAMETERS@|$(PARAMETERS)|' tools/grub.cfg >$@.new; \
 	if cmp -s $@ $@.new; then rm $@.new; else mv $@.new $@; fi
@@ -397,7 +407,7 @@ test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-deb
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
-test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/pmtrace.so $(BUILD)/crash/replay $(BUILD)/bochs.iso $(BUILD)/bochs-ktest.iso ## and those that take minutes
+test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/pmtrace.so $(BUILD)/crash/replay $(addprefix $(BUILD)/,bochs.iso bochs-ktest.iso bochs-stress.iso) ## and those that take minutes
 	$(Q)$(PROVE) $(wildcard tests/long/*.t)
 
 # What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is

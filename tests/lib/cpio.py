@@ -3,10 +3,13 @@
 
 The kernel takes several archives one after the other, so files can be added to an initrd without
 unpacking it.
+
+    python3 -m lib.cpio OUT BASE NAME=FILE...       BASE and these files
 """
 
 import os
 import stat
+import sys
 
 
 def _entry(name, mode, data, inode):
@@ -41,3 +44,16 @@ def host_file(path):
     """A file of this machine as a value for `archive`."""
     with open(path, "rb") as file:
         return os.stat(path).st_mode & 0o777, file.read()
+
+
+def append(out, base, files):
+    """Write to `out` the archive in the file `base`, and one of `files` behind it."""
+    with open(base, "rb") as file:
+        content = file.read()
+    with open(out, "wb") as file:
+        file.write(content + b"\0" * (-len(content) % 512) + archive(files))
+
+
+if __name__ == "__main__":
+    append(sys.argv[1], sys.argv[2], {name: host_file(path) for name, path in
+                                      (argument.split("=", 1) for argument in sys.argv[3:])})

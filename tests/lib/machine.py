@@ -125,9 +125,7 @@ class Config:
         if not self.files:
             return initrd
         combined = scratch / "initrd.cpio"
-        with open(initrd, "rb") as base:
-            content = base.read()
-        combined.write_bytes(content + b"\0" * (-len(content) % 512) + cpio.archive(self.files))
+        cpio.append(combined, initrd, self.files)
         return str(combined)
 
 

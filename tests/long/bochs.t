@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Bochs: the prompt is reached, and the in-kernel tests pass on two CPUs. Bochs faults where a
-flush goes to an unmapped address and keeps global pages over a load of CR3, which QEMU forgives."""
+"""Bochs: the prompt is reached; on two CPUs the in-kernel tests pass, and the stress programs of
+the mapping interface run for two minutes of the guest's time. Bochs faults where a flush goes to an
+unmapped address and keeps global pages over a load of CR3, which QEMU forgives."""
 
 import os
 import pathlib
@@ -36,6 +37,13 @@ def passes_ktests():
     assert complete, console[-2000:]
 
 
+def survives_stress():
+    console = bochs("bochs-stress.iso", "stress: done", 2, 1500)
+    for program in ("vmstress", "ephstress"):
+        assert f"{program} survived" in console, console[-3000:]
+
+
 tap.attempt("the shell's prompt", reaches_prompt)
 tap.attempt("all in-kernel tests ran", passes_ktests)
+tap.attempt("the stress programs ran", survives_stress)
 tap.done()

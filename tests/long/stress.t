@@ -28,6 +28,9 @@ for number, (smp, accel) in enumerate(MACHINES):
     stress.run("procstress", "", SECONDS, smp, seed, accel)
     stress.run("threadstress", "", SECONDS, smp, seed, accel)
     stress.run("fsstress", folder, SECONDS, smp, seed, accel)
+# Threads of three processes on ephemeral mappings, and processes on all other kinds.
+stress.run("ephstress", "/pmem/a", 8 * SECONDS, 4, SEED, options="-j 3 -m 3")
+stress.run("vmstress", BOTH, 8 * SECONDS, 4, SEED + 2, options="-j 8")
 for number in range(5):
     stress.cut("fsstress", "/pmem/a", 1 + number, 1 + number % 4, SEED + number)
     stress.cut("vmstress", "/pmem/a", 1 + number, 1 + number % 4, SEED + number)
