@@ -271,6 +271,19 @@ static int clear_edges(struct aspace *as, u64 start, u64 end)
 	return err;
 }
 
+static void zap_mapping(struct ptbatch *b, const struct vma *v)
+{
+	bool done = false;
+
+	if (v->unit_level) {
+		spin_lock(&v->as->pt_lock);
+		done = pt_zap_one(b, v->lo, v->hi);
+		spin_unlock(&v->as->pt_lock);
+	}
+	if (!done)
+		pt_zap_range(b, v->lo, v->hi, PT_ZAP_ALL);
+}
+
 int unmap_locked(struct aspace *as, u64 start, u64 end)
 {
 	struct vma *first = vma_find_from(&as->vmas, start), *v, *next;
@@ -286,7 +299,7 @@ int unmap_locked(struct aspace *as, u64 start, u64 end)
 	}
 	ptbatch_begin(&b, as);
 	for (v = first; v && v->lo < end; v = vma_next(v))
-		pt_zap_range(&b, v->lo, v->hi, PT_ZAP_ALL);
+		zap_mapping(&b, v);
 	ptbatch_finish(&b);
 	// I1: only now, with all entries cleared and flushed.
 	for (v = first; v && v->lo < end; v = next) {

@@ -158,19 +158,25 @@ static bool may_fold(struct aspace *as, const struct vma *v, u64 va, int level)
 #define PRIVATE_TABLE 2
 static int install_on_none(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
 {
-	int result = ATTACH_DONE;
+	int result = ATTACH_DONE, level;
 	bool installed = false;
 	struct pt_cursor c;
+	pte_t *slot;
 
 	spin_lock(&as->pt_lock);
-	if (pt_reach(as, &c, va, t->level)) {
-		result = -ENOMEM;
-	} else if (c.level == t->level) {
-		pte_t old = pt_cursor_get(&c);
+	slot = pt_find(as, va, &level);
+	if (level != t->level) { // tables are missing, or there are more than it takes
+		if (pt_reach(as, &c, va, t->level))
+			result = -ENOMEM;
+		slot = pt_slot(&c);
+		level = c.level;
+	}
+	if (result == ATTACH_DONE && level == t->level) {
+		pte_t old = pte_read(slot);
 
 		if (pte_is_none(old)) {
-			pte_write(pt_slot(&c), attached_entry(v, t->entry));
-			pt_filled(pt_slot(&c), 1);
+			pte_write(slot, attached_entry(v, t->entry));
+			pt_filled(slot, 1);
 			installed = true;
 		} else if (!(old.bits & PTE_ATTACHED)) {
 			result = PRIVATE_TABLE;

@@ -470,12 +470,14 @@ static int resolve_locked(struct fault *f, enum fault_access access)
 
 int fault_resolve_group(struct aspace *as, u64 va, enum fault_access access, u64 group)
 {
-	struct fault f = { .as = as,
-			   .va = ALIGN_DOWN(va, PAGE_SIZE),
-			   .write = access == FAULT_WRITE,
-			   .group = group };
+	struct fault f;
 	int err;
 
+	f.as = as; // what was seen of the entry is set by look()
+	f.va = ALIGN_DOWN(va, PAGE_SIZE);
+	f.write = access == FAULT_WRITE;
+	f.exclusive = false;
+	f.group = group;
 	if (va < USER_BASE || va >= USER_END)
 		return -EFAULT;
 	rwlock_read_lock(&as->lock);

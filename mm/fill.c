@@ -83,7 +83,7 @@ static __attribute__((noinline)) bool find_anew(struct vm_object *o, u64 off, st
 
 // A mapping without any right takes no faults. Where stores are tracked, W comes with a store: the
 // fault's own, which has marked the chunk, and of which a group and a leaf are parts.
-static u64 leaf_rights(const struct vma *v, bool write)
+static inline u64 leaf_rights(const struct vma *v, bool write)
 {
 	bool writable = vma_is_shared(v) && (write || !vma_tracks(v));
 
@@ -169,27 +169,41 @@ static unsigned fill_entries(pte_t *to, const struct source *s, struct group g, 
 	return filled;
 }
 
+// NULL: no memory.
+static pte_t *slot_in_new_table(struct aspace *as, u64 va, int *level)
+{
+	struct pt_cursor c;
+
+	if (pt_reach(as, &c, va, PT_PTE))
+		return NULL;
+	*level = c.level;
+	return pt_slot(&c);
+}
+
 static int fill_group(struct aspace *as, const struct vma *v, u64 va, bool write,
 		      const struct source *s, struct group g)
 {
 	u64 rights = leaf_rights(v, write);
-	int result = ATTACH_NONE;
+	int result = ATTACH_NONE, level;
 	unsigned filled = 0;
-	struct pt_cursor c;
+	pte_t *slot;
 
 	spin_lock(&as->pt_lock);
-	if (pt_reach(as, &c, va, PT_PTE)) {
+	slot = pt_find(as, va, &level);
+	if (level > PT_PTE && pte_is_none(pte_read(slot)))
+		slot = slot_in_new_table(as, va, &level);
+	if (!slot) {
 		result = -ENOMEM;
-	} else if (c.level == PT_PTE && pte_is_none(pt_cursor_get(&c))) {
-		filled = fill_entries(pt_slot(&c), s, g, rights);
-		pt_filled(pt_slot(&c), filled);
+	} else if (level == PT_PTE && pte_is_none(pte_read(slot))) {
+		filled = fill_entries(slot, s, g, rights);
+		pt_filled(slot, filled);
 		result = ATTACH_DONE;
 	}
 	spin_unlock(&as->pt_lock);
-	if (filled) {
+	if (filled)
 		mm_count(fault_file_4k);
+	if (filled > 1)
 		mm_count_many(MM_STAT_fault_around, filled - 1);
-	}
 	return result;
 }
 

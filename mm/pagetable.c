@@ -225,8 +225,8 @@ static void drop_pte_page(struct ptbatch *b, struct pt_cursor *c)
 	ptbatch_drop_table(b, pte_addr(pt_set(b, c, (pte_t){ 0 })));
 }
 
-// Down to the lowest entry for the cursor's place, but into no table that lies in [va, end) as a
-// whole and is empty.
+// Down to the lowest entry for the cursor's place, but into no empty table, if much of it lies in
+// [va, end): less is looked through in less time than it takes to know.
 static void down_to_entries(struct pt_cursor *c, u64 va, u64 end)
 {
 	for (;;) {
@@ -234,7 +234,7 @@ static void down_to_entries(struct pt_cursor *c, u64 va, u64 end)
 
 		if (!is_private_table(e, c->level))
 			return;
-		if (c->va >= va && pt_cursor_end(c) <= end &&
+		if (min(end, pt_cursor_end(c)) - max(va, c->va) > 32 * pt_span(c->level - 1) &&
 		    table_count(phys_to_virt(pte_addr(e))) == 0)
 			return;
 		descend(c, max(va, c->va), c->level - 1);
@@ -351,6 +351,22 @@ void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 		if (va < end)
 			ptbatch_flush(b);
 	}
+}
+
+bool pt_zap_one(struct ptbatch *b, u64 va, u64 end)
+{
+	int level;
+	pte_t *slot = pt_find(b->as, va, &level), e = pte_read(slot);
+	u64 first = ALIGN_DOWN(va, pt_span(level));
+
+	if (level == PT_PTE || end - first > pt_span(level))
+		return false;
+	if (pte_is_none(e))
+		return true;
+	ASSERT(!(e.bits & PTE_OWNED)); // frames of RAM are mapped by small pages
+	ptbatch_set(b, slot, level, first, (pte_t){ 0 });
+	table_count_add(slot, -1);
+	return true;
 }
 
 bool pt_prune(struct ptbatch *b, struct pt_cursor *c)

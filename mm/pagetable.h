@@ -121,6 +121,10 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what) __must_check;
 // held.
 void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what);
 
+// The usual end of what was attached: one entry maps all of [va, end), or there is none. False:
+// more than that, nothing was done.
+bool pt_zap_one(struct ptbatch *b, u64 va, u64 end) __must_check;
+
 // Remove the private table that the cursor's entry names with everything below: the entry is zero
 // then. False: the batch is full, flush and try again.
 bool pt_prune(struct ptbatch *b, struct pt_cursor *c) __must_check;
