@@ -86,7 +86,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wvla -Wcast-qual -Wstrict-prototypes -Wm
 # pointers for backtraces.
 KCFLAGS := -std=gnu17 -ffreestanding -mcmodel=kernel -mno-red-zone -mgeneral-regs-only -fno-pic \
 	-fno-stack-protector -fno-omit-frame-pointer -fno-asynchronous-unwind-tables \
-	-fno-strict-aliasing -fcf-protection=none -O2 -g $(WARN) -I. -Ifs/ptfs_glue/home -MMD -MP \
+	-fno-strict-aliasing -fcf-protection=none -O2 -g $(WARN) -I. -Ifs/ptfs_glue/home -Ikernel/x86/home -MMD -MP \
 	$(if $(DEBUG_SUFFIX),-DDAX64_DEBUG)
 
 KSRC_C   := $(wildcard kernel/*.c kernel/*/*.c mm/*.c fs/*.c fs/ptfs_glue/*.c \

@@ -19,6 +19,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/x86/cpu.h"
 #include "mm/uaccess.h"
+#include "media_load.h"
 
 #define LINE PMEM_LINE
 
@@ -52,12 +53,13 @@ void pmem_flush_lines(phys_t start, u64 len)
 	}
 }
 
-// Replaces `n` bytes from dst on, which all lie in one aligned word (I2).
+// Replaces `n` bytes from dst on, which all lie in one aligned word (I2). If that word has failed
+// its other bytes are lost already.
 static void store_part(phys_t dst, const u8 *src, size_t n)
 {
 	phys_t word = PHYS(ALIGN_DOWN(dst.pa, 8));
 	size_t at = dst.pa - word.pa;
-	u64 found = load64(phys_to_virt(word)), old, new;
+	u64 found = media_load64(phys_to_virt(word)), old, new;
 
 	do {
 		old = new = found;

@@ -15,7 +15,8 @@
 #include "mm/layout.h"
 
 static inline void pmem_store8(phys_t dst, u64 value); // dst 8-byte aligned; one atomic store
-// Atomic compare-and-swap; returns the value found (== old: it was replaced).
+// Atomic compare-and-swap; returns the value found (== old: it was replaced; ~1: the memory has
+// failed, and nothing was stored).
 static inline u64 pmem_cas8(phys_t dst, u64 old, u64 value);
 static inline void pmem_flush(phys_t start, u64 len);
 static inline void pmem_fence(void);
@@ -57,9 +58,7 @@ static inline void pmem_store8(phys_t dst, u64 value)
 static inline u64 pmem_cas8(phys_t dst, u64 old, u64 value)
 {
 	ASSERT(IS_ALIGNED(dst.pa, 8));
-	__atomic_compare_exchange_n((u64 *)(void *)pmem_alias(dst), &old, value, false,
-				    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-	return old;
+	return asm_cmpxchg_may_fail((u64 *)(void *)pmem_alias(dst), old, value);
 }
 
 // Write-back needs no right to write: the read-only view will do.

@@ -233,13 +233,6 @@ static int take_any(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, str
 	return take_slowly(fs, type, owner, zeros, out);
 }
 
-static bool is_bad(const struct ptfs_fs *fs, u64 off, u64 len)
-{
-	phys_t first;
-
-	return unlikely(ptfs_bad_count()) && ptfs_bad_find(ptfs_pa(fs, off), len, &first);
-}
-
 // A block whose memory has failed is in use from now on, and nobody's.
 static void retire(struct ptfs_fs *fs, u64 off)
 {
@@ -257,7 +250,7 @@ int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, str
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
 	err = take_any(fs, type, goal, zeros, out);
-	while (!err && is_bad(fs, out->off, PTFS_BLOCK)) {
+	while (!err && ptfs_is_bad(fs, out->off, PTFS_BLOCK)) {
 		retire(fs, out->off);
 		err = take_any(fs, type, PTFS_NOTHING, zeros, out);
 	}
@@ -301,7 +294,7 @@ int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
 	err = take_chunk(fs, zeros, out);
-	while (!err && is_bad(fs, out->off, PTFS_CHUNK)) {
+	while (!err && ptfs_is_bad(fs, out->off, PTFS_CHUNK)) {
 		// All but the bad blocks goes back: the chunk is not FREE any more, and not whole.
 		ptfs_space_free(fs, out->off, PTFS_CHUNK_BLOCKS);
 		err = take_chunk(fs, zeros, out);
@@ -385,7 +378,7 @@ static void free_run(struct ptfs_fs *fs, u64 off, unsigned nr)
 static void free_good(struct ptfs_fs *fs, u64 off, unsigned nr)
 {
 	for (u64 end = off + nr * PTFS_BLOCK; off < end; off += PTFS_BLOCK) {
-		if (is_bad(fs, off, PTFS_BLOCK))
+		if (ptfs_is_bad(fs, off, PTFS_BLOCK))
 			retire(fs, off);
 		else
 			free_run(fs, off, 1);
@@ -394,7 +387,7 @@ static void free_good(struct ptfs_fs *fs, u64 off, unsigned nr)
 
 void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr)
 {
-	if (is_bad(fs, off, nr * PTFS_BLOCK))
+	if (ptfs_is_bad(fs, off, nr * PTFS_BLOCK))
 		free_good(fs, off, nr);
 	else
 		free_run(fs, off, nr);

@@ -33,7 +33,7 @@ static int itable_extent(struct check *c, u64 block, struct ptfs_extent *x)
 {
 	int err = ptfs_map_extent(&c->fs->itable, block, PTFS_WHOLE_RUN, x);
 
-	if (err != -EUCLEAN)
+	if (!ptfs_is_damage(err))
 		return err;
 	*x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES, .hole = true };
 	return 0;
@@ -55,7 +55,7 @@ static int for_each_inode(struct check *c, int (*fn)(struct check *c, struct ptf
 		}
 		if (!err)
 			err = ptfs_iget(c->fs, ino, &ip);
-		if (err == -EUCLEAN || err == -ENOENT)
+		if (ptfs_is_damage(err) || err == -ENOENT)
 			continue;
 		if (!err) {
 			err = fn(c, ip);
@@ -98,7 +98,7 @@ static int check_beyond_eof(struct check *c, struct ptfs_inode *ip)
 	while (block < PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT) {
 		err = ptfs_map_extent(ip, block, PTFS_WHOLE_RUN, &x);
 		if (err)
-			return err == -EUCLEAN ? 0 : err;
+			return ptfs_is_damage(err) ? 0 : err;
 		// A 2 MiB leaf may reach beyond EOF if it begins before it.
 		if (!x.hole && !(x.level == PT_PMD && block % PTFS_CHUNK_BLOCKS)) {
 			found(c, "blocks beyond the end of the file: first block, size", ip->ino,
@@ -250,11 +250,11 @@ static int check_dir(struct check *c, struct ptfs_inode *dir)
 		return err;
 	for (u64 b = 0; b < dir->size >> PTFS_BLOCK_SHIFT && !err; b++)
 		err = check_block(c, dir, b, &subdirs);
-	if (err == -EUCLEAN)
+	if (ptfs_is_damage(err))
 		found(c, "directory with impossible records", dir->ino, 0, 0);
 	else if (!err && dir->nlink != 2 + subdirs)
 		found(c, "links of a directory: are, should be", dir->ino, dir->nlink, 2 + subdirs);
-	return err == -EUCLEAN ? 0 : err;
+	return ptfs_is_damage(err) ? 0 : err;
 }
 
 static bool reaches_root(struct check *c, u64 ino)

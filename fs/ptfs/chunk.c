@@ -224,19 +224,25 @@ static int groups_alloc(struct ptfs_fs *fs)
 	return 0;
 }
 
+// Of eight whose memory has failed no type is possible.
+static u8 type_stored(const struct ptfs_fs *fs, u64 nr)
+{
+	u64 eight = ptfs_word(fs, fs->chunk_map_off + ALIGN_DOWN(nr, 8));
+
+	return eight == PTFS_FAILED ? 0xff : (u8)(eight >> nr % 8 * 8);
+}
+
 static int types_load(struct ptfs_fs *fs)
 {
-	const u8 *type = ptfs_at(fs, fs->chunk_map_off, fs->chunks);
-
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
 		struct ptfs_chunk *c = ptfs_chunk_nr(fs, nr);
 		bool system = nr << PTFS_CHUNK_SHIFT < fs->system_bytes;
 
-		c->type = READ_ONCE(type[nr]);
+		c->type = type_stored(fs, nr);
 		if (c->type >= PTFS_CHUNK_TYPES || (system && c->type != PTFS_CHUNK_META)) {
 			ptfs_log(PTFS_LOG_ERROR, "ptfs %s: chunk %llu has the impossible type %u",
 				 fs->name, (unsigned long long)nr, c->type);
-			return -EUCLEAN;
+			return ptfs_damage(fs, fs->chunk_map_off + nr);
 		}
 		fs->chunks_of[c->type]++;
 	}

@@ -240,6 +240,8 @@ int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len)
 	u64 e;
 	int err = ptfs_map_ready(ip, 0, PTFS_FILE_MAX, ~0u);
 
+	if (!err && root && !ptfs_root_level_valid(root))
+		err = ptfs_damage(ip->fs, ip->root_off);
 	if (err)
 		return err;
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);

@@ -38,6 +38,15 @@ static bool name_is_plain(const char *name, size_t len)
 	return len && !(len == 1 && name[0] == '.') && !(len == 2 && !memcmp(name, "..", 2));
 }
 
+// The first of its lines was loaded with its head.
+static bool name_loadable(const struct ptfs_dirent *d, unsigned name_bytes)
+{
+	for (unsigned i = 1; i < units_for(name_bytes); i++)
+		if (le64_get(&d[i].ino) == PTFS_FAILED)
+			return false;
+	return true;
+}
+
 const char *ptfs_record_read(const void *block, unsigned unit, struct ptfs_record *out)
 {
 	const struct ptfs_dirent *d =
@@ -60,6 +69,8 @@ const char *ptfs_record_read(const void *block, unsigned unit, struct ptfs_recor
 		return "reserved bits";
 	if (units_for(out->name_bytes) > out->units)
 		return "name longer than its record";
+	if (!name_loadable(d, out->name_bytes))
+		return "memory that has failed";
 	if (!name_is_plain(out->name, out->name_bytes))
 		return "impossible name";
 	if (ptfs_name_hash(out->name, out->name_bytes) != PTFS_DE_HASH(head))
@@ -72,7 +83,7 @@ static int dir_refuse(struct ptfs_inode *dir, u64 off, const char *why)
 	__atomic_fetch_add(&dir->fs->refused, 1, __ATOMIC_RELAXED);
 	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: directory %llu: record at offset %#llx refused: %s",
 		 dir->fs->name, (unsigned long long)dir->ino, (unsigned long long)off, why);
-	return -EUCLEAN;
+	return ptfs_damage(dir->fs, off);
 }
 
 static int block_find(struct ptfs_inode *dir, u64 block, u64 *off)
@@ -127,7 +138,7 @@ int ptfs_dir_index_make(struct ptfs_inode *dir)
 	int err;
 
 	if (dir->bad)
-		return -EUCLEAN;
+		return dir->bad;
 	err = ptfs_index_create(&x);
 	if (err)
 		return err;
@@ -161,7 +172,7 @@ static bool record_is(const void *block, struct ptfs_dir_slot *slot, const char 
 	slot->units = PTFS_DE_UNITS(head) ? PTFS_DE_UNITS(head) : room;
 	return *ino && PTFS_DE_HASH(head) == slot->hash && PTFS_DE_NAME_BYTES(head) == len &&
 	       !(head & PTFS_DE_RESERVED) && units_for(len) <= slot->units && slot->units <= room &&
-	       !memcmp(d->name, name, len);
+	       name_loadable(d, (unsigned)len) && !memcmp(d->name, name, len);
 }
 
 int ptfs_dir_find(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_dir_slot *slot,

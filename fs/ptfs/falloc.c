@@ -18,7 +18,7 @@ static int regular_check(const struct ptfs_inode *ip)
 		return -EISDIR;
 	if (!ptfs_is(ip, PTFS_S_IFREG))
 		return -EINVAL;
-	return ip->bad ? -EUCLEAN : 0;
+	return ip->bad;
 }
 
 // Not fenced: a block that is published later is fenced before its entry is stored, and the flags

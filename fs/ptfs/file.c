@@ -14,7 +14,7 @@
 static int regular_check(const struct ptfs_inode *ip)
 {
 	if (likely(ip->leaf_type == PTFS_CHUNK_DATA)) // a regular file's, and no other's
-		return unlikely(ip->bad) ? -EUCLEAN : 0;
+		return ip->bad;
 	return ptfs_is(ip, PTFS_S_IFDIR) ? -EISDIR : -EINVAL;
 }
 
@@ -261,7 +261,7 @@ int ptfs_sync_range(struct ptfs_inode *ip, u64 off, u64 len)
 {
 	u64 limit = ALIGN_UP(ptfs_size(ip), PTFS_CHUNK);
 	u64 end = off < limit ? off + min(len, limit - off) : off;
-	int err = ip->bad ? -EUCLEAN : 0;
+	int err = ip->bad;
 
 	if (!ip->leaf_type || ip->fs->read_only)
 		return 0;

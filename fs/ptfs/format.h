@@ -41,11 +41,14 @@ static inline u64 le64(le64_t v)
 	return LE_ORDER64(v.raw);
 }
 
-// Media words that change in place are read exactly once, untorn.
+// Media words that change in place are read exactly once, untorn. Where the memory has failed this
+// is a word that nobody wrote (~1): every reader refuses it.
 static inline u64 le64_get(const le64_t *p)
 {
-	return LE_ORDER64(__atomic_load_n(&p->raw, __ATOMIC_ACQUIRE));
+	return LE_ORDER64(media_load64(&p->raw));
 }
+
+#define PTFS_FAILED (~1ull)
 
 #define LE16(v) ((le16_t){ LE_ORDER16((u16)(v)) })
 #define LE32(v) ((le32_t){ LE_ORDER32((u32)(v)) })

@@ -37,9 +37,13 @@ static int cursor_step(struct ptfs_fs *fs)
 	}
 	if (err == -ENOSPC || err == -ENOMEM)
 		return err;
+	if (err && ptfs_word(fs, fs->itable.root_off) == PTFS_FAILED)
+		return err; // no page of the table can be found any more
+	if (err) {          // a refused table page: skip what it maps
+		fs->inode_cursor = ALIGN_UP(fs->inode_cursor + 1, PT_ENTRIES);
+		return 0;
+	}
 	fs->inode_cursor++;
-	if (err)
-		return 0; // a refused table page: skip what it maps
 	for (u64 i = PTFS_INODES_PER_BLOCK; i-- > 0;) {
 		u64 off = x.off + i * PTFS_INODE_BYTES;
 

@@ -78,6 +78,8 @@ u8 ptfs_leaf_type(u32 mode, u64 size)
 
 const char *ptfs_inode_wrong_head(const struct ptfs_dinode *d, u64 ino)
 {
+	if (le64_get(&d->ino) == PTFS_FAILED) // of the line that the checksum covers
+		return "memory that has failed";
 	if (le32_get(d->magic) != PTFS_INODE_MAGIC)
 		return "no magic";
 	if (le32_get(d->crc) !=
@@ -131,7 +133,7 @@ int ptfs_inode_refuse(struct ptfs_fs *fs, u64 ino, u64 off, const char *why)
 	if (!said)
 		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: inode %llu at offset %#llx refused: %s",
 			 fs->name, (unsigned long long)ino, (unsigned long long)off, why);
-	return -EUCLEAN;
+	return ptfs_damage(fs, off);
 }
 
 static void inode_fill(struct ptfs_inode *ip, const struct ptfs_dinode *d, u64 off)
@@ -164,7 +166,7 @@ static int inode_load(struct ptfs_fs *fs, u64 ino, struct ptfs_inode **out)
 
 	if (err)
 		return err;
-	memcpy(&d, ptfs_at(fs, off, sizeof(d)), sizeof(d));
+	ptfs_copy_out(fs, &d, off, sizeof(d));
 	if (!(le64(d.mode_links) >> 32))
 		return -ENOENT;
 	why = ptfs_inode_wrong(&d, ino);
@@ -176,11 +178,11 @@ static int inode_load(struct ptfs_fs *fs, u64 ino, struct ptfs_inode **out)
 	ptfs_inode_setup(fs, ip, ino);
 	inode_fill(ip, &d, off);
 	err = ptfs_verify_inode(ip);
-	if (err && err != -EUCLEAN) {
+	if (err && !ptfs_is_damage(err)) {
 		inode_destroy(ip);
 		return err;
 	}
-	ip->bad = err == -EUCLEAN;
+	ip->bad = err;
 	*out = ip;
 	return 0;
 }

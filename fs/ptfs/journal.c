@@ -103,12 +103,36 @@ void ptfs_tx_commit(struct ptfs_tx *tx)
 	ptfs_mutex_unlock(&tx->fs->tx_lock);
 }
 
+// Of an image that is clean by its snapshot a slot that has failed was closed.
+static u64 head_read(const struct ptfs_fs *fs, unsigned slot)
+{
+	u64 head = ptfs_word(fs, slot_off(fs, slot));
+
+	return head == PTFS_FAILED ? 0 : head;
+}
+
 bool ptfs_journal_open(const struct ptfs_fs *fs)
 {
 	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++)
-		if (ptfs_word(fs, slot_off(fs, s)))
+		if (head_read(fs, s))
 			return true;
 	return false;
+}
+
+// Without them nobody can tell what an open transaction has changed.
+int ptfs_journal_loadable(const struct ptfs_fs *fs)
+{
+	u64 bytes = (u64)PTFS_JOURNAL_SLOTS * PTFS_JOURNAL_SLOT_BYTES;
+	u64 at;
+
+	for (at = fs->journal_off; at < fs->journal_off + bytes; at += PTFS_JOURNAL_SLOT_BYTES)
+		if (!ptfs_loadable(fs, at, PTFS_JOURNAL_SLOT_BYTES))
+			break;
+	if (at == fs->journal_off + bytes)
+		return 0;
+	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: the journal slot at offset %#llx cannot be read",
+		 fs->name, (unsigned long long)at);
+	return ptfs_damage(fs, at);
 }
 
 // A record can be believed if it is whole, of this transaction, and names a word that transactions
@@ -134,8 +158,7 @@ static unsigned slot_read(const struct ptfs_fs *fs, unsigned slot, u64 head, str
 	if (n > PTFS_TX_RECORDS)
 		return 0;
 	for (unsigned i = 0; i < n; i++) {
-		memcpy(&undo[i], ptfs_at(fs, undo_off(fs, slot, i), sizeof(undo[i])),
-		       sizeof(undo[i]));
+		ptfs_copy_out(fs, &undo[i], undo_off(fs, slot, i), sizeof(undo[i]));
 		if (!undo_valid(fs, &undo[i], head >> PTFS_TX_COUNT_BITS))
 			return 0;
 	}
@@ -186,8 +209,12 @@ void ptfs_journal_init(struct ptfs_fs *fs)
 {
 	u64 last = 0;
 
-	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++)
-		for (unsigned i = 0; i < PTFS_TX_RECORDS; i++)
-			last = max(last, ptfs_word(fs, undo_off(fs, s, i)));
+	for (unsigned s = 0; s < PTFS_JOURNAL_SLOTS; s++) {
+		for (unsigned i = 0; i < PTFS_TX_RECORDS; i++) {
+			u64 txid = ptfs_word(fs, undo_off(fs, s, i));
+
+			last = txid == PTFS_FAILED ? last : max(last, txid);
+		}
+	}
 	fs->next_txid = last < TXID_MAX ? last + 1 : 1;
 }

@@ -92,7 +92,7 @@ int ptfs_map_table(struct ptfs_inode *ip, struct ptfs_map *out)
 
 	*out = (struct ptfs_map){ .kind = PTFS_MAP_NONE };
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	root = ptfs_word(ip->fs, ip->root_off);
 	if (root) {
 		map_root(ip, root, ptfs_root_level(root), out);
@@ -109,7 +109,7 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 
 	*out = (struct ptfs_map){ .kind = PTFS_MAP_NONE };
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	if (!ptfs_walk_init(&w, ip) || off >= pt_span(w.c.top))
 		return 0;
 	pt_cursor_descend(&w.c, off, level);
@@ -157,11 +157,11 @@ int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget)
 	struct ptfs_ref ref;
 
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	if (!root)
 		return 0;
 	if (ptfs_entry_decode(ip->fs, root & ~PTFS_E_LEVEL, level, &ref))
-		return -EUCLEAN;
+		return ptfs_damage(ip->fs, ip->root_off);
 	if (ref.leaf)
 		return 0;
 	return ptfs_ready_table(ip, ref.off, level - 1, 0, off, off + min(len, PTFS_FILE_MAX),

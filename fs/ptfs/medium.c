@@ -67,9 +67,17 @@ void ptfs_copy_nt(struct ptfs_fs *fs, u64 off, const void *src, u64 len)
 	pmem_memcpy_nt(ptfs_pa(fs, off), src, len);
 }
 
+bool ptfs_loadable(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	for (u64 at = ALIGN_DOWN(off, LINE); at < off + len; at += LINE)
+		if (ptfs_word(fs, at) == PTFS_FAILED)
+			return false;
+	return true;
+}
+
 static bool line_is_zero(const u64 *p)
 {
-	return !(p[0] | p[1] | p[2] | p[3] | p[4] | p[5] | p[6] | p[7]);
+	return !media_any8(p);
 }
 
 // Whole lines. A line that reads as zero may still differ on the medium below the cache, so it is
@@ -178,6 +186,12 @@ const char *ptfs_entry_decode(const struct ptfs_fs *fs, u64 e, int level, struct
 	return NULL;
 }
 
+int ptfs_damage(const struct ptfs_fs *fs, u64 off)
+{
+	ptfs_bad_update();
+	return ptfs_is_bad(fs, off, 1) ? -EIO : -EUCLEAN;
+}
+
 int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
 		int level, u64 index, u64 value)
 {
@@ -187,5 +201,5 @@ int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *wha
 		 "refused: %s",
 		 fs->name, (unsigned long long)ip->ino, (unsigned long long)entry_off, level,
 		 (unsigned long long)index, (unsigned long long)value, what);
-	return -EUCLEAN;
+	return ptfs_damage(fs, entry_off);
 }

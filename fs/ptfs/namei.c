@@ -502,6 +502,8 @@ ssize ptfs_readlink(struct ptfs_inode *ip, char *buf, size_t bytes)
 	}
 	if (err)
 		return err;
-	memcpy(buf, ptfs_at(ip->fs, off, n), n);
+	if (n && !ptfs_loadable(ip->fs, off, n))
+		return ptfs_damage(ip->fs, off);
+	ptfs_copy_out(ip->fs, buf, off, n);
 	return (ssize)n;
 }

@@ -51,6 +51,13 @@ size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes);
 //
 // Is any block of [start, start + len) bad? *first: the lowest one.
 bool ptfs_bad_find(phys_t start, u64 len, phys_t *first);
+// A load from the medium that meets such memory gives what nothing on the medium is (le64_get,
+// pte_read: ~1), so that it is refused as damage would be. Here what this thread's loads have met
+// so far becomes known: ptfs_bad_find finds it. Any locks may be held.
+void ptfs_bad_update(void);
+// Copies what nobody changes meanwhile. Bytes 0xff stand for what cannot be loaded, and for all
+// behind it.
+void ptfs_medium_copy(void *dst, const void *src, size_t bytes);
 
 // ---- Memory ----
 

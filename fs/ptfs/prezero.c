@@ -36,8 +36,8 @@ static bool block_is_zero(const struct ptfs_fs *fs, u64 off)
 {
 	const u64 *p = ptfs_at(fs, off, PTFS_BLOCK);
 
-	for (unsigned i = 0; i < PTFS_BLOCK / 8; i++)
-		if (p[i])
+	for (unsigned i = 0; i < PTFS_BLOCK / 8; i += 8)
+		if (media_any8(p + i))
 			return false;
 	return true;
 }
@@ -54,13 +54,6 @@ static unsigned find_dirty(const struct ptfs_chunk *c)
 	return PTFS_CHUNK_BLOCKS;
 }
 
-static bool is_bad(const struct ptfs_fs *fs, u64 off)
-{
-	phys_t first;
-
-	return ptfs_bad_find(ptfs_pa(fs, off), PTFS_BLOCK, &first);
-}
-
 // False: there was nothing to do. Blocks that read as zero are written back all the same, for the
 // medium may differ below the cache (ptfs_zero).
 static bool zero_one(struct ptfs_fs *fs, struct ptfs_chunk *c)
@@ -71,16 +64,17 @@ static bool zero_one(struct ptfs_fs *fs, struct ptfs_chunk *c)
 	block = find_dirty(c);
 	if (block < PTFS_CHUNK_BLOCKS) {
 		u64 off = ptfs_block_off(c, block);
-		bool found;
+		bool found = !ptfs_is_bad(fs, off, PTFS_BLOCK) && block_is_zero(fs, off);
 
-		if (unlikely(ptfs_bad_count()) && is_bad(fs, off)) {
+		if (!found)
+			ptfs_bad_update();
+		if (ptfs_is_bad(fs, off, PTFS_BLOCK)) {
 			// Not to be read; who takes it sees that it is bad, and leaves it alone.
 			c->zero_map[block / 64] |= BIT(block % 64);
 			c->zeroed++;
 			ptfs_mutex_unlock(&c->lock);
 			return true;
 		}
-		found = block_is_zero(fs, off);
 		ptfs_zero(fs, off, PTFS_BLOCK);
 		ptfs_fence(fs);
 		c->zero_map[block / 64] |= BIT(block % 64);

@@ -44,18 +44,19 @@ struct ptfs_inode {
 	u64 size;                         // [lock], read without it by one 8-byte load
 	u64 atime_ns, mtime_ns, ctime_ns; // [lock]
 	u64 flags;                        // PTFS_INODE_* [lock]
-	u8 leaf_type;      // chunk type of its leaves, 0: it has none (short symlink) [const]
-	bool bad;          // direct entries or root were refused: data calls give -EUCLEAN [const]
-	bool blocks_known; // `blocks` is right; any change of the tree clears it [atomic]
-	u64 blocks;        // leaf blocks when they were counted last
-	u64 bad_answer;    // ptfs_has_bad's, and to which count of bad blocks (map.c) [atomic]
-	u64 pte_page;      // the PTE page found last (table.c, I4) [atomic]
-	u32 merge_mark;    // 1 + a 2 MiB unit that may be merged (merge.c), 0: none [atomic]
-	bool orphan;       // nlink reached 0; freed by the last ptfs_iput [tx]
-	bool linkable;     // made without a name, and may get one [tx]
-	u32 refs;          // [cache]
-	struct list hash_node;        // [cache]
-	struct list lru_node;         // while refs is 0 [cache]
+	u8 leaf_type;          // chunk type of its leaves, 0: it has none (short symlink) [const]
+	int bad;               // -EUCLEAN or -EIO, for all data calls: direct entries or root were
+			       // refused [const]
+	bool blocks_known;     // `blocks` is right; any change of the tree clears it [atomic]
+	u64 blocks;            // leaf blocks when they were counted last
+	u64 bad_answer;        // ptfs_has_bad's, and to which count of bad blocks (map.c) [atomic]
+	u64 pte_page;          // the PTE page found last (table.c, I4) [atomic]
+	u32 merge_mark;        // 1 + a 2 MiB unit that may be merged (merge.c), 0: none [atomic]
+	bool orphan;           // nlink reached 0; freed by the last ptfs_iput [tx]
+	bool linkable;         // made without a name, and may get one [tx]
+	u32 refs;              // [cache]
+	struct list hash_node; // [cache]
+	struct list lru_node;  // while refs is 0 [cache]
 	struct ptfs_dir_index *index; // directories, made at first use [dir]
 	struct ptfs_mutex lock;
 	struct ptfs_mutex

@@ -184,6 +184,15 @@ static inline phys_t ptfs_pa(const struct ptfs_fs *fs, u64 off)
 	return PHYS(fs->region.base.pa + off);
 }
 
+// Bytes [off, off + len) into a copy, to be validated (ptfs_medium_copy).
+static inline void ptfs_copy_out(const struct ptfs_fs *fs, void *dst, u64 off, u64 len)
+{
+	ptfs_medium_copy(dst, ptfs_at(fs, off, len), len);
+}
+// Can all lines of the range be loaded? Whoever then looks at bytes there at once finds the lines
+// in the cache.
+bool ptfs_loadable(const struct ptfs_fs *fs, u64 off, u64 len);
+
 void ptfs_store8(struct ptfs_fs *fs, u64 off, u64 value);
 void ptfs_store8_flush(struct ptfs_fs *fs, u64 off, u64 value);
 u64 ptfs_cas8(struct ptfs_fs *fs, u64 off, u64 old, u64 value);
@@ -226,6 +235,12 @@ static inline int ptfs_root_level(u64 root)
 {
 	return (int)((root & PTFS_E_LEVEL) >> PTFS_E_LEVEL_SHIFT);
 }
+static inline bool ptfs_root_level_valid(u64 root)
+{
+	int level = ptfs_root_level(root);
+
+	return level >= PTFS_ROOT_LEVEL_MIN && level <= PTFS_ROOT_LEVEL_MAX;
+}
 static inline u64 ptfs_root_make(u64 e, int level)
 {
 	return e ? e | (u64)level << PTFS_E_LEVEL_SHIFT : 0;
@@ -239,7 +254,21 @@ u64 ptfs_base_encode(u64 base, unsigned t);
 // image is clean. Flushed.
 void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value);
 
-// One log line about something impossible on the medium; counts it. Returns -EUCLEAN.
+// Is any block of the range known to have failed?
+static inline bool ptfs_is_bad(const struct ptfs_fs *fs, u64 off, u64 len)
+{
+	phys_t first;
+
+	return unlikely(ptfs_bad_count()) && ptfs_bad_find(ptfs_pa(fs, off), len, &first);
+}
+// What the refusal of the word at `off` is called: -EIO if its memory has failed, else -EUCLEAN.
+int ptfs_damage(const struct ptfs_fs *fs, u64 off) __must_check;
+static inline bool ptfs_is_damage(int err)
+{
+	return err == -EUCLEAN || err == -EIO;
+}
+
+// One log line about something impossible on the medium; counts it. Returns ptfs_damage's errno.
 int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
 		int level, u64 index, u64 value) __must_check;
 
@@ -288,7 +317,8 @@ struct ptfs_walk {
 	pte_t root; // a copy as on the medium: the root word may grow, and this subtree stays
 	int err;    // why `table` refused
 };
-// False: there is no tree (the direct entries are the file).
+// False: there is no tree (the direct entries are the file). If the root word cannot be loaded
+// `err` says so, and the walk finds a hole.
 bool ptfs_walk_init(struct ptfs_walk *w, struct ptfs_inode *ip);
 u64 ptfs_walk_slot(const struct ptfs_walk *w); // offset of the current entry
 
@@ -420,6 +450,8 @@ struct ptfs_tx {
 void ptfs_tx_begin(struct ptfs_tx *tx, struct ptfs_fs *fs);
 void ptfs_tx_set(struct ptfs_tx *tx, u64 off, u64 value);
 void ptfs_tx_commit(struct ptfs_tx *tx);
+// 0, or ptfs_damage's errno with a log line: a slot's memory has failed.
+int ptfs_journal_loadable(const struct ptfs_fs *fs) __must_check;
 bool ptfs_journal_open(const struct ptfs_fs *fs); // some transaction needs to be rolled back
 void ptfs_journal_recover(struct ptfs_fs *fs);
 // The same for readers only: the medium stays as it is. -ENOMEM.

@@ -46,6 +46,8 @@ static unsigned direct_used(const le64_t *w)
 {
 	unsigned n = PTFS_DIRECT;
 
+	if (le64_get(&w[0]) == PTFS_FAILED) // then the rest of the line is left alone
+		return PTFS_DIRECT;
 	if (!(w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw | w[7].raw))
 		return w[0].raw != 0;
 	while (!w[n - 1].raw)

@@ -174,7 +174,7 @@ static int tags_free(struct ptfs_fs *fs)
 // What hangs below a refused entry is lost for this mount; the pass goes on.
 static int refused(struct ptfs_fs *fs, int err)
 {
-	if (err != -EUCLEAN)
+	if (!ptfs_is_damage(err))
 		return err;
 	fs->rebase_refused = true;
 	return 0;
@@ -192,7 +192,7 @@ int ptfs_rebase(struct ptfs_fs *fs, unsigned budget)
 		err = next_inode(fs, &fs->rebase_ino);
 		if (err == -ENOENT)
 			return tags_free(fs);
-		if (err == -EUCLEAN) {
+		if (ptfs_is_damage(err)) {
 			err = refused(fs, err);
 			fs->rebase_ino = ALIGN_UP(fs->rebase_ino + 1, INODES_PER_PAGE);
 			continue;

@@ -107,7 +107,8 @@ static void zero_tail(struct ptfs_fs *fs, u64 off, u64 end)
 	unsigned nr = (unsigned)((end - first) / 8);
 	const le64_t *w;
 
-	if (!bytes_zero(ptfs_at(fs, off, first - off), first - off))
+	if (first > off && (!ptfs_loadable(fs, off, first - off) ||
+			    !bytes_zero(ptfs_at(fs, off, first - off), first - off)))
 		ptfs_zero(fs, off, first - off);
 	if (!nr)
 		return;
@@ -188,7 +189,7 @@ static int load(struct walk *w, struct walker *k, u64 ino, u64 off)
 
 static int skip_refused(int err)
 {
-	return err == -EUCLEAN || err == -ENOENT ? 0 : err;
+	return ptfs_is_damage(err) || err == -ENOENT ? 0 : err;
 }
 
 static bool large_add(struct walk *w, u64 ino)
@@ -278,7 +279,7 @@ static int walk_portion(struct walk *w, struct walker *k, u64 block)
 		err = ptfs_map_extent(&w->fs->itable, block, end - block, &x);
 		if (!err && x.hole) // how far does it reach?
 			err = ptfs_map_extent(&w->fs->itable, block, PTFS_WHOLE_RUN, &x);
-		if (err == -EUCLEAN) {
+		if (ptfs_is_damage(err)) {
 			// A page of the table was refused.
 			x = (struct ptfs_extent){ .blocks = PT_ENTRIES - block % PT_ENTRIES,
 						  .hole = true };
@@ -330,7 +331,7 @@ static int walk_gib(struct walk *w, struct walker *k, u64 i)
 
 	progress(w, k, CLOCK_EFFORT);
 	if (ptfs_entry_decode(w->fs, root, PT_PML4, &top))
-		return -EUCLEAN;
+		return ptfs_damage(w->fs, k->ip.root_off);
 	err = ptfs_verify_table(&k->ip, top.off, PT_PUD, 0); // done: a page refused names nothing
 	if (err)
 		return err;
@@ -338,7 +339,7 @@ static int walk_gib(struct walk *w, struct walker *k, u64 i)
 	if (!e)
 		return 0;
 	if (ptfs_entry_decode(w->fs, e, PT_PUD, &ref))
-		return -EUCLEAN;
+		return ptfs_damage(w->fs, top.off + 8 * i);
 	return ptfs_ready_table(&k->ip, ref.off, PT_PMD, i << PUD_SHIFT, 0, PTFS_FILE_MAX, &budget);
 }
 
@@ -413,7 +414,7 @@ static int walk_itable(struct ptfs_fs *fs)
 		err = ptfs_map_ready(&fs->itable, 0, PTFS_FILE_MAX, ~0u);
 	else
 		return err;
-	return err == -EUCLEAN ? 0 : err; // parts of it are lost; the rest goes on
+	return ptfs_is_damage(err) ? 0 : err; // parts of it are lost; the rest goes on
 }
 
 static int walk_files(struct ptfs_fs *fs)

@@ -64,7 +64,7 @@ int ptfs_shadow_set(struct ptfs_fs *fs, u64 off, u64 value)
 
 		if (!copy)
 			return -ENOMEM;
-		memcpy(copy, (const u8 *)fs->region.view + block, PTFS_BLOCK);
+		ptfs_medium_copy(copy, (const u8 *)fs->region.view + block, PTFS_BLOCK);
 		fs->shadow->slot[i].off = block;
 		fs->shadow->slot[i].copy = copy;
 	}

@@ -150,21 +150,26 @@ static bool shrink_once(struct ptfs_inode *ip, u64 from)
 	struct ptfs_fs *fs = ip->fs;
 	u64 root = ptfs_word(fs, ip->root_off);
 	int level = ptfs_root_level(root);
-	u64 words[PTFS_DIRECT] = { 0 };
+	u64 words[PTFS_DIRECT];
 	struct ptfs_ref ref;
 	u64 limit = level <= PT_PMD ? PTFS_DIRECT * PTFS_BLOCK : pt_span(level - 1);
 
 	if (!root || from > limit || ptfs_entry_decode(fs, root & ~PTFS_E_LEVEL, level, &ref) ||
 	    ref.leaf || ptfs_verify_table(ip, ref.off, level - 1, 0))
 		return false;
+	for (unsigned i = 0; i < PTFS_DIRECT; i++) {
+		words[i] = ptfs_word(fs, ref.off + 8 * i);
+		if (words[i] == PTFS_FAILED)
+			return false; // nothing to build on
+	}
 	ptfs_revoke_begin(&ip->home);
-	if (level == PT_PMD || !ptfs_word(fs, ref.off)) {
-		for (unsigned i = 0; level == PT_PMD && i < PTFS_DIRECT; i++)
-			words[i] = ptfs_word(fs, ref.off + 8 * i);
+	if (level == PT_PMD || !words[0]) {
+		if (level != PT_PMD)
+			memset(words, 0, sizeof(words));
 		direct_write(ip, words);
 		root_replace(ip, 0);
 	} else {
-		root_replace(ip, ptfs_root_make(ptfs_word(fs, ref.off), level - 1));
+		root_replace(ip, ptfs_root_make(words[0], level - 1));
 	}
 	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
 	ptfs_table_free(fs, ref.off);
@@ -177,7 +182,7 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 	int err;
 
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
 	ptfs_map_forget(ip);
 	if (!ptfs_walk_init(&w, ip)) {
@@ -185,6 +190,8 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 			cut_direct(ip, from, PTFS_FILE_MAX);
 		return 0;
 	}
+	if (w.err)
+		return w.err;
 	if (!from) {
 		cut_all(ip, pte_read(&w.root).bits);
 		return 0;
@@ -304,6 +311,8 @@ int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end)
 			cut_direct(ip, from, end);
 		return 0;
 	}
+	if (w.err)
+		return w.err;
 	if (!from && end >= pt_span(w.c.top)) {
 		cut_all(ip, pte_read(&w.root).bits);
 		return 0;

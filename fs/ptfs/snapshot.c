@@ -19,15 +19,19 @@ bool ptfs_snapshot_valid(const struct ptfs_fs *fs)
 	struct ptfs_snapshot s;
 	u32 crc = 0;
 
-	memcpy(&s, ptfs_at(fs, fs->snapshot_off, sizeof(s)), sizeof(s));
+	ptfs_copy_out(fs, &s, fs->snapshot_off, sizeof(s));
 	if (le64(s.magic) != PTFS_SNAPSHOT_MAGIC || le64(s.generation) != fs->generation ||
 	    le64(s.clean) != fs->generation || le64(s.chunks) != fs->chunks ||
 	    le32_get(s.crc) != crc32c(0, &s, PTFS_SNAPSHOT_CRC_BYTES))
 		return false;
-	for (u64 nr = 0; nr < fs->chunks; nr++)
-		if (ptfs_chunk_nr(fs, nr)->type != PTFS_CHUNK_FREE)
-			crc = crc32c(crc, ptfs_at(fs, bitmap_off(fs, nr), PTFS_BITMAP_BYTES),
-				     PTFS_BITMAP_BYTES);
+	for (u64 nr = 0; nr < fs->chunks; nr++) {
+		u8 map[PTFS_BITMAP_BYTES];
+
+		if (ptfs_chunk_nr(fs, nr)->type == PTFS_CHUNK_FREE)
+			continue;
+		ptfs_copy_out(fs, map, bitmap_off(fs, nr), sizeof(map));
+		crc = crc32c(crc, map, sizeof(map));
+	}
 	return crc == le32_get(s.data_crc);
 }
 
@@ -35,18 +39,21 @@ void ptfs_snapshot_load(struct ptfs_fs *fs)
 {
 	struct ptfs_snapshot s;
 
-	memcpy(&s, ptfs_at(fs, fs->snapshot_off, sizeof(s)), sizeof(s));
+	ptfs_copy_out(fs, &s, fs->snapshot_off, sizeof(s));
 	fs->inode_cursor =
 		min(le64(s.inode_hint), PTFS_FILE_MAX / PTFS_INODE_BYTES) / PTFS_INODES_PER_BLOCK;
 	fs->inodes = le64(s.inodes);
 	for (u64 nr = 0; nr < fs->chunks; nr++) {
 		struct ptfs_chunk *c = ptfs_chunk_nr(fs, nr);
-		u64 map[PTFS_BITMAP_BYTES / 8];
+		le64_t stored[PTFS_BITMAP_BYTES / 8];
+		u64 map[ARRAY_SIZE(stored)];
 
 		if (c->type == PTFS_CHUNK_FREE)
 			continue;
+		// As ptfs_snapshot_valid has seen it. What cannot be loaded is in use.
+		ptfs_copy_out(fs, stored, bitmap_off(fs, nr), sizeof(stored));
 		for (unsigned w = 0; w < ARRAY_SIZE(map); w++)
-			map[w] = ptfs_word(fs, bitmap_off(fs, nr) + 8 * w);
+			map[w] = le64(stored[w]);
 		ptfs_use_map(fs, c, map);
 	}
 }

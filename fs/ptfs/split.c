@@ -37,7 +37,7 @@ int ptfs_map_split(struct ptfs_inode *ip, u64 block)
 	level = slot == ip->root_off ? e & PTFS_E_LEVEL : 0;
 	e &= ~level;
 	if (ptfs_entry_decode(fs, e, w.c.level, &ref))
-		return -EUCLEAN;
+		return ptfs_damage(fs, slot);
 	ptfs_assert(w.c.level == PT_PMD && ref.leaf);
 	err = ptfs_table_new(ip, PT_PTE, w.c.va, true, &page);
 	if (err)

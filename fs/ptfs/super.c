@@ -45,8 +45,15 @@ static u32 super_crc(const struct ptfs_super *s)
 	return crc32c(0, s, PTFS_SUPER_CRC_BYTES);
 }
 
-static int super_wrong(const char *name, const char *why)
+static int super_wrong(const struct ptfs_region *r, const char *name, const char *why)
 {
+	phys_t bad;
+
+	ptfs_bad_update();
+	if (r->bytes >= PTFS_BLOCK && ptfs_bad_find(r->base, PTFS_BLOCK, &bad)) {
+		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: the memory of the superblock has failed", name);
+		return -EIO;
+	}
 	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: not a usable ptfs image: %s", name, why);
 	return -EUCLEAN;
 }
@@ -80,13 +87,14 @@ static int super_read(const struct ptfs_region *r, const char *name, struct ptfs
 	const char *why;
 
 	if (r->bytes < PTFS_CHUNKS_MIN * PTFS_CHUNK)
-		return super_wrong(name, "the region is smaller than 16 MiB");
-	memcpy(s, r->view, sizeof(*s));
+		return super_wrong(r, name, "the region is smaller than 16 MiB");
+	ptfs_medium_copy(s, r->view, sizeof(*s));
 	why = ptfs_super_wrong(s, r->bytes);
-	return why ? super_wrong(name, why) : 0;
+	return why ? super_wrong(r, name, why) : 0;
 }
 
-static int bases_read(struct ptfs_super *s, const char *name, u64 *base, unsigned *tag)
+static int bases_read(const struct ptfs_region *r, struct ptfs_super *s, const char *name,
+		      u64 *base, unsigned *tag)
 {
 	u64 bytes = le64(s->chunks) << PTFS_CHUNK_SHIFT;
 
@@ -94,10 +102,10 @@ static int bases_read(struct ptfs_super *s, const char *name, u64 *base, unsigne
 		base[t] = ptfs_base_decode(le64(s->base[t]), t);
 		// PTFS_NOTHING is too large, too.
 		if ((!t && base[t]) || base[t] > ADDRESS_MAX - bytes)
-			return super_wrong(name, "broken base table");
+			return super_wrong(r, name, "broken base table");
 	}
 	if (le64(s->base_current) >= PTFS_TAGS || !base[le64(s->base_current)])
-		return super_wrong(name, "no current base address");
+		return super_wrong(r, name, "no current base address");
 	*tag = (unsigned)le64(s->base_current);
 	return 0;
 }
@@ -111,7 +119,7 @@ int ptfs_probe(const struct ptfs_region *r, struct ptfs_probe *out)
 	int err = super_read(r, "image", &s);
 
 	if (!err)
-		err = bases_read(&s, "image", base, &tag);
+		err = bases_read(r, &s, "image", base, &tag);
 	if (err)
 		return err;
 	snap = (const void *)((const u8 *)r->view + le64(s.snapshot_off));
@@ -212,6 +220,10 @@ int ptfs_dirty(struct ptfs_fs *fs)
 static int roll_back_for_readers(struct ptfs_fs *fs, unsigned flags)
 {
 	if (flags & PTFS_MOUNT_NORECOVERY) {
+		int err = ptfs_journal_loadable(fs);
+
+		if (err)
+			return err;
 		ptfs_log(PTFS_LOG_INFO, "ptfs %s: was not unmounted cleanly, stays so", fs->name);
 		return ptfs_journal_shadow(fs);
 	}
@@ -226,8 +238,13 @@ static int roll_back_for_readers(struct ptfs_fs *fs, unsigned flags)
 // Open transactions come first: what they roll back may be entries of any base.
 static int roll_back(struct ptfs_fs *fs, unsigned flags)
 {
+	int err;
+
 	if (fs->read_only)
 		return roll_back_for_readers(fs, flags);
+	err = ptfs_journal_loadable(fs);
+	if (err)
+		return err;
 	ptfs_log(PTFS_LOG_INFO, "ptfs %s: was not unmounted cleanly, scanning", fs->name);
 	fs->recovering = true;
 	ptfs_journal_recover(fs);
@@ -261,7 +278,7 @@ static int root_check(struct ptfs_fs *fs)
 		return err;
 	if (err) {
 		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: no root directory", fs->name);
-		return -EUCLEAN;
+		return err == -EIO ? err : -EUCLEAN;
 	}
 	if (!ptfs_is(root, PTFS_S_IFDIR)) {
 		ptfs_log(PTFS_LOG_ERROR, "ptfs %s: the root is not a directory", fs->name);
@@ -311,7 +328,7 @@ static int fs_open(const struct ptfs_region *r, const char *name, unsigned flags
 	if (!fs)
 		return -ENOMEM;
 	fs_setup(fs, r, name, &s, r->read_only || (flags & PTFS_MOUNT_RDONLY) || le64(s.ro_compat));
-	err = bases_read(&s, name, fs->base, &fs->tag_stored);
+	err = bases_read(r, &s, name, fs->base, &fs->tag_stored);
 	fs->tag = fs->tag_stored;
 	if (!err)
 		err = region_check(&fs->region, name);
@@ -388,7 +405,8 @@ static void make_clean(struct ptfs_fs *fs)
 	if (!fs->dirty)
 		return;
 	ptfs_snapshot_store(fs);
-	ptfs_copy_nt(fs, fs->super_copy_off, ptfs_at(fs, 0, PTFS_BLOCK), PTFS_BLOCK);
+	if (ptfs_loadable(fs, 0, PTFS_BLOCK)) // else the old copy is better
+		ptfs_copy_nt(fs, fs->super_copy_off, ptfs_at(fs, 0, PTFS_BLOCK), PTFS_BLOCK);
 	ptfs_fence(fs);
 	ptfs_store8_flush(fs, fs->snapshot_off + offsetof(struct ptfs_snapshot, clean),
 			  fs->generation);

@@ -46,7 +46,7 @@ static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)
 	phys_t bad;
 
 	if (ptfs_entry_decode(ip->fs, value, level, &ref)) {
-		w->err = -EUCLEAN;
+		w->err = ptfs_damage(ip->fs, ptfs_walk_slot(cw));
 		return NULL;
 	}
 	if (unlikely(ptfs_bad_count()) &&
@@ -68,6 +68,11 @@ bool ptfs_walk_init(struct ptfs_walk *w, struct ptfs_inode *ip)
 				 .root = { LE_ORDER64(root) } };
 	if (!root)
 		return false;
+	if (unlikely(!ptfs_root_level_valid(root))) { // it was sound; its memory has failed
+		w->err = ptfs_damage(ip->fs, ip->root_off);
+		w->root.bits = 0;
+		root = ptfs_root_make(PTFS_E_P, PTFS_ROOT_LEVEL_MAX);
+	}
 	pt_cursor_init_entry(&w->c, &w->space, &w->root, ptfs_root_level(root));
 	return true;
 }
@@ -113,7 +118,7 @@ static int extent_of_words(struct ptfs_inode *ip, u64 slot, u64 max, struct ptfs
 
 	*x = (struct ptfs_extent){ .blocks = 1, .level = PT_PTE, .hole = !e };
 	if (e && !leaf_block(fs, slot, e, &x->off))
-		return -EUCLEAN;
+		return ptfs_damage(fs, slot);
 	for (; x->blocks < max; x->blocks++) {
 		e = le64_get(words + x->blocks);
 		if (x->hole != !e)
@@ -153,7 +158,9 @@ static int extent_of_walk(struct ptfs_walk *w, u64 block, u64 most, struct ptfs_
 				   .hole = !e };
 	if (!e)
 		return 0;
-	if (ptfs_entry_decode(w->ip->fs, e, w->c.level, &ref) || !ref.leaf)
+	if (ptfs_entry_decode(w->ip->fs, e, w->c.level, &ref))
+		return ptfs_damage(w->ip->fs, slot);
+	if (!ref.leaf)
 		return -EAGAIN;
 	settle(w->ip->fs, slot, ptfs_word(w->ip->fs, slot));
 	x->off = ref.off + (va & (PTFS_CHUNK - 1));
@@ -178,7 +185,7 @@ static int look_up(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_exten
 	int err;
 
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	do {
 		tree = ptfs_walk_init(&w, ip);
 		if (!tree && block < PTFS_DIRECT)
@@ -444,7 +451,7 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 	int err;
 
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;
@@ -517,7 +524,7 @@ int ptfs_map_filled(struct ptfs_inode *ip, u64 block, int level, struct ptfs_ite
 	int err;
 
 	if (ip->bad)
-		return -EUCLEAN;
+		return ip->bad;
 	err = slot_find(ip, block, level, &slot);
 	if (err)
 		return err;

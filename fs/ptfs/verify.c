@@ -132,8 +132,7 @@ static const le64_t *run_words(const struct ptfs_fs *fs, const struct run *r)
 
 static inline u64 any_of_8(const le64_t *w)
 {
-	return w[0].raw | w[1].raw | w[2].raw | w[3].raw | w[4].raw | w[5].raw | w[6].raw |
-	       w[7].raw;
+	return media_any8(&w->raw);
 }
 
 static inline bool step_is_zero(const le64_t *w)
@@ -296,11 +295,11 @@ static int verify_table_locked(struct ptfs_inode *ip, struct ptfs_tpage *tp, u64
 	u8 state = tp->state | PTFS_TP_VERIFIED;
 	int err = run_claim(ip, &r, &soft);
 
-	if (err == -EUCLEAN)
+	if (ptfs_is_damage(err))
 		state = tp->state | PTFS_TP_BAD;
-	if (err == -EUCLEAN && fs->scanning)
+	if (ptfs_is_damage(err) && fs->scanning)
 		quarantine(ip, &r);
-	if (err && err != -EUCLEAN)
+	if (err && !ptfs_is_damage(err))
 		return err;
 	if (!err && soft && fs->read_only)
 		state |= PTFS_TP_SOFT;
@@ -325,12 +324,12 @@ int ptfs_verify_table(struct ptfs_inode *ip, u64 off, int level, u64 va)
 	    tp->index != va >> PMD_SHIFT || tp->leaf_type != ip->leaf_type)
 		return ptfs_refuse(fs, ip, "table page belongs elsewhere", off, level, 0, off);
 	if (state & PTFS_TP_BAD)
-		return -EUCLEAN;
+		return ptfs_damage(fs, off);
 	if (state & PTFS_TP_VERIFIED)
 		return 0;
 	claims_lock(fs);
 	if (tp->state & PTFS_TP_BAD)
-		err = -EUCLEAN;
+		err = ptfs_damage(fs, off);
 	else if (!(tp->state & PTFS_TP_VERIFIED))
 		err = verify_table_locked(ip, tp, off);
 	claims_unlock(fs);
@@ -478,7 +477,7 @@ static int verify_inode_locked(struct ptfs_inode *ip)
 	if (root || ip == &fs->itable)
 		return verify_root_locked(ip, root);
 	err = run_claim(ip, &direct, &soft);
-	if (err == -EUCLEAN && fs->scanning)
+	if (ptfs_is_damage(err) && fs->scanning)
 		quarantine(ip, &direct);
 	if (!err && soft && !fs->read_only)
 		run_harden(fs, &direct);
@@ -499,12 +498,12 @@ int ptfs_verify_inode(struct ptfs_inode *ip)
 	if (ip != &fs->itable)
 		state = ptfs_inode_state(fs, ip->media_off);
 	if (*state & PTFS_IN_BAD)
-		err = -EUCLEAN;
+		err = ptfs_damage(fs, ip->root_off);
 	else if (!(*state & PTFS_IN_VERIFIED))
 		err = verify_inode_locked(ip);
 	if (!err)
 		*state |= PTFS_IN_VERIFIED;
-	else if (err == -EUCLEAN)
+	else if (ptfs_is_damage(err))
 		*state |= PTFS_IN_BAD;
 out:
 	claims_unlock(fs);

@@ -50,6 +50,14 @@ bool ptfs_bad_find(phys_t start, u64 len, phys_t *first)
 	return poison_find(start, len, first);
 }
 
+void ptfs_medium_copy(void *dst, const void *src, size_t bytes)
+{
+	size_t left = asm_copy_user(dst, src, bytes);
+
+	if (unlikely(left))
+		memset((u8 *)dst + bytes - left, 0xff, left);
+}
+
 // ---- Memory ----
 
 void *ptfs_alloc(size_t bytes)

@@ -14,6 +14,7 @@
 
 #include "kernel/lib/endian.h"
 #include "kernel/lib/types.h"
+#include "media_load.h"
 
 typedef struct {
 	u64 bits;
@@ -88,9 +89,13 @@ static inline pte_t pte_table(phys_t table, u64 rights)
 	return (pte_t){ table.pa | rights | PTE_P | PTE_A };
 }
 
+// Tables may lie in persistent memory, which may fail: what is loaded then is an entry that is not
+// present, and that no file system writes (~1). (media_any8() is the same for the eight words of a
+// line: is any of them not zero, or has it failed?) "media_load.h" is found by include path; the
+// kernel and the host have one each.
 static inline pte_t pte_read(const pte_t *slot)
 {
-	return (pte_t){ LE_ORDER64(__atomic_load_n(&slot->bits, __ATOMIC_ACQUIRE)) };
+	return (pte_t){ LE_ORDER64(media_load64(&slot->bits)) };
 }
 
 // For DRAM tables only; tables on the medium are written through the pmem functions.

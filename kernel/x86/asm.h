@@ -415,6 +415,10 @@ static inline void asm_fpu_init(void)
 	".quad " from ", " to "\n\t"                                                               \
 	".popsection\n\t"
 
+// What stands for a word of memory that has failed. To the MMU and whoever reads page tables it is
+// an entry that is not present; to ptfs no word that it ever writes, and to a checksum a wrong one.
+#define FAILED_WORD (-2)
+
 // Read a word that may not be there. False: it is not.
 static inline bool asm_read_word(u64 va, u64 *out)
 {
@@ -434,6 +438,67 @@ static inline bool asm_read_word(u64 va, u64 *out)
 // ---- User memory: used by mm/uaccess.c and the pmem functions alone -----------------------------
 
 // Allow and forbid the kernel's accesses to user pages. Only where CPUID has SMAP.
+// A word of memory that may fail; FAILED_WORD if it has. The way on is out of line: a load that
+// succeeds costs nothing more.
+static inline u64 asm_load_may_fail(const u64 *p)
+{
+	u64 v;
+
+	__asm__ volatile("1: mov %1, %0\n"
+			 "2:\n\t"
+			 ".pushsection .text.failed, \"ax\"\n"
+			 "3: mov %2, %0\n\t"
+			 "jmp 2b\n\t"
+			 ".popsection\n\t" ASM_MCTABLE("1b", "3b")
+			 : "=r"(v)
+			 : "m"(*p), "i"(FAILED_WORD));
+	return v;
+}
+
+// All bits that are set in any of eight words; not 0 if their memory has failed.
+static inline u64 asm_any8_may_fail(const u64 *p)
+{
+	u64 v;
+
+	__asm__ volatile("11: mov %1, %0\n"
+			 "12: or %2, %0\n"
+			 "13: or %3, %0\n"
+			 "14: or %4, %0\n"
+			 "15: or %5, %0\n"
+			 "16: or %6, %0\n"
+			 "17: or %7, %0\n"
+			 "18: or %8, %0\n"
+			 "19:\n\t"
+			 ".pushsection .text.failed, \"ax\"\n"
+			 "20: mov %9, %0\n\t"
+			 "jmp 19b\n\t"
+			 ".popsection\n\t" ASM_MCTABLE("11b", "20b") ASM_MCTABLE("12b", "20b")
+				 ASM_MCTABLE("13b", "20b") ASM_MCTABLE("14b", "20b")
+					 ASM_MCTABLE("15b", "20b") ASM_MCTABLE("16b", "20b")
+						 ASM_MCTABLE("17b", "20b") ASM_MCTABLE("18b", "20b")
+			 : "=&r"(v)
+			 : "m"(p[0]), "m"(p[1]), "m"(p[2]), "m"(p[3]), "m"(p[4]), "m"(p[5]),
+			   "m"(p[6]), "m"(p[7]), "i"(FAILED_WORD)
+			 : "cc");
+	return v;
+}
+
+// Stores `new` if *p is `old`. Returns what was found: FAILED_WORD, and nothing is stored, if the
+// memory has failed.
+static inline u64 asm_cmpxchg_may_fail(u64 *p, u64 old, u64 new)
+{
+	__asm__ volatile("1: lock cmpxchg %2, %1\n"
+			 "2:\n\t"
+			 ".pushsection .text.failed, \"ax\"\n"
+			 "3: mov %3, %0\n\t"
+			 "jmp 2b\n\t"
+			 ".popsection\n\t" ASM_MCTABLE("1b", "3b")
+			 : "+a"(old), "+m"(*p)
+			 : "r"(new), "i"(FAILED_WORD)
+			 : "memory", "cc");
+	return old;
+}
+
 static inline void asm_stac(void)
 {
 	__asm__ volatile("stac" : : : "memory", "cc");

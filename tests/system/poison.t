@@ -4,15 +4,17 @@
 two instructions, so the machine is stopped until it stands at one that uses the memory: what a real
 machine check says of the interrupted instruction is then true."""
 
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from lib import tap
 from lib.images import make_image
-from lib.machine import Config, Dimm, GuestError, Machine
+from lib.machine import KERNEL, Config, Dimm, GuestError, Machine
 
 PAGE = 4096
 PHYSMAP = 0xffff800000000000
@@ -89,6 +91,11 @@ def user(name, options):
         freed(machine, name, pa)
 
 
+def answers(output):
+    """Its lines, without the log's."""
+    return [line for line in output.splitlines() if not line.startswith("[")]
+
+
 def freed(machine, name, pa):
     """The file goes, and all space is used: the block is nobody's."""
     script = ("rm /pmem/bad; dd if=/dev/zero of=/pmem/all bs=64k 2>/dev/null;"
@@ -96,8 +103,7 @@ def freed(machine, name, pa):
               "mount -t ptfs pmem0 /pmem && dd if=/dev/zero of=/pmem/all bs=64k 2>/dev/null;"
               "cat /pmem/all >/dev/null && echo readable; wc -l </proc/badblocks")
     output = machine.command(script, 120)[1]
-    answers = [line for line in output.splitlines() if not line.startswith("[")]  # not the log
-    tap.equal(answers, ["readable", "readable", "1"],
+    tap.equal(answers(output), ["readable", "readable", "1"],
               f"{name}: a file over all the space does not get the block, after a mount neither")
     log = machine.command("dmesg | grep -c 'has failed and is not used'")[1]
     tap.equal(log.strip(), "1", f"{name}: one line in the log for the block")
@@ -126,6 +132,91 @@ def read():
         tap.equal(machine.command("cat /proc/badblocks")[1].split()[1], hex(pa & -PAGE),
                   "read(): in /proc/badblocks")
         tap.ok("uncorrected data load error" in machine.command("dmesg")[1], "read(): logged")
+
+
+def failing_load(machine, function, command, block=0):
+    """Run a command in the guest in which a load of a function of the kernel fails; its output."""
+    here = pathlib.Path(__file__).resolve().parent.parent
+    socket = machine.scratch / "gdb"
+    machine.monitor(f"gdbserver unix:{socket},server=on,wait=off")
+    environment = dict(os.environ, FAIL_FUNCTION=function, FAIL_TARGET=str(socket),
+                       FAIL_BLOCK=hex(block))
+    with subprocess.Popen(["gdb", "-q", "-batch", "-nx", "-x", str(here / "lib/failing_load.py"),
+                           KERNEL], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          env=environment) as gdb:
+        said = gdb.stdout.readline()
+        while said and not said.startswith("armed"):
+            said = gdb.stdout.readline()
+        output = machine.command(command, 60)[1]
+        said += gdb.communicate(timeout=20)[0]
+    machine.monitor("gdbserver none")
+    found = re.search("failed (0x[0-9a-f]+)", said)
+    tap.ok(found, f"{command}: a load in {function} fails", said)
+    return int(found.group(1), 16), output
+
+
+def metadata(function, command, table=False):
+    """The kernel's own load: of a table, a directory, an inode. The call fails, and nothing else."""
+    with make_image(files=FILES) as image, boot(image, function) as machine:
+        machine.prompt()
+        block = 0
+        if table:
+            block = touching_table(machine)[1]
+            machine.monitor("cont")
+            machine.send("\x03")
+            machine.prompt()
+        pa, output = failing_load(machine, function, command, block)
+        tap.ok(re.search("I/O error|Input/output error", output), f"{command}: EIO", output)
+        tap.equal(machine.command("cat /proc/badblocks")[1].split()[1:2], [hex(pa & -PAGE)],
+                  f"{command}: in /proc/badblocks")
+        if table:
+            output = machine.command(command)[1]
+            tap.ok(re.search("I/O error|Input/output error", output), f"{command}: again", output)
+        output = machine.command("echo new >/pmem/new; cat /pmem/new; rm /pmem/new;"
+                                 "cat /pmem/good | wc -c; umount /pmem && echo unmounted")[1]
+        tap.equal(answers(output), ["new", "40000", "unmounted"],
+                  f"{command}: the file system goes on")
+
+
+def table_of(machine, va):
+    """Where the page table of the lowest level stands that a program's address goes through."""
+    table = int(re.search(r"CR3=([0-9a-f]+)", machine.monitor("info registers")).group(1), 16)
+    for shift in (39, 30, 21):
+        word = machine.monitor(f"xp/1gx {(table & -PAGE) + 8 * (va >> shift & 511):#x}")
+        table = int(word.split()[1], 16) & 0x000ffffffffff000
+    return table
+
+
+def touching_table(machine):
+    """As touching(), of page 600: the address, and that of the table."""
+    machine.send("poison touch -d /pmem/bad 600\n")
+    va = int(machine.expect(r"touching 0x([0-9a-f]+)\s").group(1), 16)
+    return va, stop_where(machine, lambda r: table_of(machine, va)
+                          if r["CPL"] == 3 and physical(machine, va) else None)
+
+
+def walk():
+    """The MMU meets it, in a table of the file: only the table's address is known. (The first 2 MiB
+    of the file are one leaf.)"""
+    with make_image(files=FILES) as image, boot(image, "walk") as machine:
+        machine.prompt()
+        va, pa = touching_table(machine)
+        tap.ok(pa >= 0x100000000, "walk: the table is the file's own", hex(pa))
+        inject(machine, ACTION, pa + 8 * (va >> 12 & 511))
+        machine.monitor("cont")
+        got = machine.expect(r"SIGBUS code (-?\d+) offset (\S+) lsb (\d+)\s")
+        tap.equal([int(x, 0) for x in got.groups()], [2, 600 * PAGE + 0x123, 0],
+                  "walk: SIGBUS, BUS_ADRERR, exact address")
+        machine.prompt()
+        tap.equal(machine.command("cat /proc/badblocks")[1].split()[1], hex(pa),
+                  "walk: the table is in /proc/badblocks")
+        output = machine.command("dd if=/pmem/bad bs=4k skip=600 count=1 of=/dev/null")[1]
+        tap.ok("I/O error" in output or "Input/output error" in output, "walk: read(): EIO", output)
+        output = machine.command("poison touch -d /pmem/bad 300 10; cat /pmem/good | wc -c")[1]
+        tap.ok("touched" in output and "40000" in output,
+               "walk: what another table of it maps is there", output)
+        output = machine.command("rm /pmem/bad && echo removed; umount /pmem && echo unmounted")[1]
+        tap.equal(answers(output), ["removed", "unmounted"], "walk: the file can be removed")
 
 
 def survived():
@@ -171,6 +262,11 @@ def fatal(name, status, mcg, says):
 tap.attempt("user, plain", user, "mmap", "")
 tap.attempt("user, attached", user, "daxvm", "-d")
 tap.attempt("read", read)
+tap.attempt("walk", walk)
+tap.attempt("directory", metadata, "ptfs_record_read", "cat /pmem/good")
+tap.attempt("table", metadata, "extent_of_words", "dd if=/pmem/bad of=/dev/null bs=64k",
+            True)
+tap.attempt("inode", metadata, "ptfs_medium_copy", "stat /pmem/bad")
 tap.attempt("survived", survived)
 tap.attempt("scrub", scrub)
 tap.attempt("context", fatal, "PCC", FATAL, MCG_HERE, "an uncorrected error has damaged the CPU")

@@ -2,7 +2,7 @@
 //
 // What: the host's side of fs/ptfs/platform.h that has no medium in it: memory, locks, log, clock,
 // bytes.
-// Not here: images and the pmem functions (host_pmem.c).
+// Not here: images and the pmem functions (host_pmem.c), memory that fails (host_fail.c).
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,31 +55,6 @@ bool host_memory_failed(void)
 bool host_space_failed(void)
 {
 	return home.space.hit;
-}
-
-u32 host_bad_count;
-static u64 bad_pa[64];
-
-void host_bad_add(u64 pa)
-{
-	ptfs_assert(host_bad_count < ARRAY_SIZE(bad_pa));
-	bad_pa[host_bad_count++] = ALIGN_DOWN(pa, PTFS_BLOCK);
-}
-
-void host_bad_forget(void)
-{
-	host_bad_count = 0;
-}
-
-bool ptfs_bad_find(phys_t start, u64 len, phys_t *first)
-{
-	u64 lowest = ~0ull;
-
-	for (u32 i = 0; i < host_bad_count; i++)
-		if (bad_pa[i] + PTFS_BLOCK > start.pa && bad_pa[i] < start.pa + len)
-			lowest = min(lowest, bad_pa[i]);
-	*first = PHYS(lowest);
-	return lowest != ~0ull;
 }
 
 bool ptfs_inject_nospace(void)
@@ -326,7 +301,7 @@ size_t ptfs_iter_to_medium(struct ptfs_iter *from, phys_t dst, size_t bytes)
 
 size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)
 {
-	size_t n = min(bytes, (size_t)to->left);
+	size_t n = host_sound(src, min(bytes, (size_t)to->left));
 
 	memcpy(to->at, src, n);
 	to->at += n;

@@ -79,6 +79,12 @@ void host_clock_set(u64 ns);
 // (https://reproducible-builds.org/specs/source-date-epoch/).
 void host_clock_from_environment(void);
 
+// The line of 64 bytes at `off` of an image cannot be loaded from now on.
+void host_fail_line(const struct host_image *im, u64 off);
+void host_fail_none(void); // all can again; what is known stays known
+// How many of `bytes` at `src` can be loaded.
+size_t host_sound(const void *src, size_t bytes);
+
 // The block at address `pa` is known to have failed, until all are forgotten.
 void host_bad_add(u64 pa);
 void host_bad_forget(void);

@@ -203,6 +203,8 @@ u64 pmem_cas8(phys_t dst, u64 old, u64 value)
 	ptfs_assert(IS_ALIGNED(dst.pa, 8));
 	old = LE_ORDER64(old);
 	value = LE_ORDER64(value);
+	if (unlikely(!host_sound(p, 8)))
+		return PTFS_FAILED;
 	if (__atomic_load_n(p, __ATOMIC_ACQUIRE) == old)
 		pm_note(HOST_PM_STORE, dst, 8, &value);
 	__atomic_compare_exchange_n(p, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);

@@ -62,6 +62,11 @@ static inline u32 ptfs_bad_count(void)
 	return poison_count();
 }
 
+static inline void ptfs_bad_update(void)
+{
+	(void)poison_met();
+}
+
 static inline size_t ptfs_iter_from_medium(struct ptfs_iter *to, const void *src, size_t bytes)
 {
 	return iov_copy_to(&to->iov, src, bytes);
