@@ -153,8 +153,10 @@ bool poison_met(void)
 
 	if (likely(!t->memory_failed))
 		return false;
-	t->memory_failed = 0;
 	take_all();
+	// The record may be in the hands of another thread, which has not come to this yet.
+	(void)poison_add(PHYS(t->memory_failed));
+	t->memory_failed = 0;
 	return true;
 }
 
@@ -169,9 +171,8 @@ static bool in_kernel(u64 pa, bool copying)
 {
 	struct thread *t = thread_current();
 
-	(void)pa;
 	if (copying && t)
-		t->memory_failed = 1;
+		t->memory_failed = pa;
 	return false;
 }
 

@@ -53,6 +53,12 @@ def physical(address):
     return None
 
 
+def of_a_program():
+    """Not of one of the kernel's own threads, which look after their own work meanwhile."""
+    thread = int(gdb.parse_and_eval("*(unsigned long *)($gs_base + 24)"))  # as in asm_gs_current()
+    return int(gdb.parse_and_eval(f"(unsigned long)((struct thread *){thread})->as")) != 0
+
+
 def main():
     found = list(addresses(os.environ["FAIL_FUNCTION"]))
     gdb.execute("target remote " + os.environ["FAIL_TARGET"], to_string=True)
@@ -63,7 +69,7 @@ def main():
     pa = None
     while pa is None or (block and pa & -4096 != block):
         gdb.execute("continue", to_string=True)
-        pa = physical(operand())
+        pa = physical(operand()) if of_a_program() else None
     gdb.execute(f"monitor mce 0 1 {STATUS:#x} {MCG} {pa:#x} {MISC:#x}", to_string=True)
     gdb.execute("delete", to_string=True)
     print(f"failed {pa:#x}", flush=True)

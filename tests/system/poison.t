@@ -156,7 +156,7 @@ def failing_load(machine, function, command, block=0):
 
 
 def metadata(function, command, table=False):
-    """The kernel's own load: of a table, a directory, an inode. The call fails, and nothing else."""
+    """A load of the kernel, of a table, a directory, an inode: the call fails, and nothing else."""
     with make_image(files=FILES) as image, boot(image, function) as machine:
         machine.prompt()
         block = 0
