@@ -72,7 +72,9 @@ bool poison_find(phys_t start, u64 len, phys_t *first)
 	return lowest != ~0ull;
 }
 
-bool poison_add(phys_t pa)
+static void (*added_fn)(void); // set once at boot
+
+static bool add(phys_t pa, bool tell)
 {
 	const struct pmem_region *r = region_of(pa.pa);
 	bool added = false, full;
@@ -88,14 +90,31 @@ bool poison_add(phys_t pa)
 		added = true;
 	}
 	spin_unlock(&list_lock);
-	if (added)
+	if (added && added_fn)
+		added_fn();
+	if (added && tell)
 		log_err("%s: block at 0x%llx (offset 0x%llx) has failed and is not used any more",
 			r->name, (unsigned long long)ALIGN_DOWN(pa.pa, BLOCK),
 			(unsigned long long)ALIGN_DOWN(pa.pa - r->base.pa, BLOCK));
-	else if (full)
+	else if (full && !added)
 		log_err("%s: block at 0x%llx has failed, and the list of bad blocks is full",
 			r->name, (unsigned long long)pa.pa);
 	return added;
+}
+
+bool poison_add(phys_t pa)
+{
+	return add(pa, true);
+}
+
+void poison_known(phys_t pa)
+{
+	(void)add(pa, false);
+}
+
+void poison_on_added(void (*fn)(void))
+{
+	added_fn = fn;
 }
 
 static void show_blocks(struct seq *s, void *arg)

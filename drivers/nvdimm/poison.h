@@ -23,6 +23,10 @@ bool poison_find(phys_t start, u64 len, phys_t *first);
 // The block that holds `pa` of a region is bad from now on; one log line. False: it was known, or
 // the list is full (logged). Thread context.
 bool poison_add(phys_t pa);
+// The same of a block that was known before the machine started: nothing new for the log.
+void poison_known(phys_t pa);
+// Called after each addition, in thread context, perhaps with locks of a file system held. Once.
+void poison_on_added(void (*fn)(void));
 
 // Since the thread last asked, a copy of its was cut short by memory that failed: what failed is in
 // the list now, and the call it is in gives -EIO. Thread context.

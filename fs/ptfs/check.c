@@ -295,7 +295,8 @@ static void check_bitmap(struct check *c)
 
 		if (now && !ptfs_bit(before, b))
 			found(c, "block in use that the bitmap calls free: offset", 0, off, 0);
-		c->result->leaked += !now && ptfs_bit(before, b);
+		c->result->leaked +=
+			!now && ptfs_bit(before, b) && !ptfs_is_bad(c->fs, off, PTFS_BLOCK);
 	}
 	if (c->snapshot_inodes != c->result->inodes)
 		found(c, "inodes in use: the snapshot says, are", 0, c->snapshot_inodes,
@@ -318,6 +319,7 @@ static int second_pass(struct check *c, const struct ptfs_region *r)
 		err = for_each_inode(c, check_links);
 	if (!err && c->result->was_clean)
 		check_bitmap(c);
+	c->result->bad = ptfs_bad_load(c->fs);
 	for (unsigned t = 0; t < PTFS_CHUNK_TYPES; t++)
 		c->result->used[t] = ptfs_used(c->fs, t);
 	c->result->tables = c->result->used[PTFS_CHUNK_TABLE];

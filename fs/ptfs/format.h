@@ -143,6 +143,14 @@ struct ptfs_super {
 };
 #define PTFS_SUPER_CRC_BYTES 252u
 
+// Blocks whose memory has failed: words in the rest of the superblock's block, which change in
+// place and check themselves (badlist.c). In bits 12-63 the offset of the block, below the low bits
+// of a CRC over it and the word's number. 0: none.
+#define PTFS_BAD_OFF 512u
+#define PTFS_BAD_MAX 448u
+#define PTFS_BAD_CRC 0xfffull
+_Static_assert(PTFS_BAD_OFF + 8 * PTFS_BAD_MAX == 4096, "format");
+
 _Static_assert(offsetof(struct ptfs_super, chunks) == 24, "format");
 _Static_assert(offsetof(struct ptfs_super, uuid) == 32, "format");
 _Static_assert(offsetof(struct ptfs_super, journal_off) == 48, "format");

@@ -123,6 +123,13 @@ void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value)
 	pmem_flush(ptfs_pa(fs, off), 8);
 }
 
+// Also in the copy: fsck that falls back on it needs all bases, and the list of failed blocks.
+void ptfs_super_store(struct ptfs_fs *fs, u64 off, u64 value)
+{
+	ptfs_base_store(fs, off, value);
+	ptfs_base_store(fs, fs->super_copy_off + off, value);
+}
+
 static u32 base_crc(u64 base, unsigned t)
 {
 	le64_t words[2] = { LE64(base), LE64(t) };

@@ -51,6 +51,9 @@ size_t ptfs_iter_zero(struct ptfs_iter *to, size_t bytes);
 //
 // Is any block of [start, start + len) bad? *first: the lowest one.
 bool ptfs_bad_find(phys_t start, u64 len, phys_t *first);
+// The block is known to have failed from now on: the medium says so. Without room for it nothing
+// happens.
+void ptfs_bad_add(phys_t block);
 // A load from the medium that meets such memory gives what nothing on the medium is (le64_get,
 // pte_read: ~1), so that it is refused as damage would be. Here what this thread's loads have met
 // so far becomes known: ptfs_bad_find finds it. Any locks may be held.

@@ -306,6 +306,9 @@ int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget) __m
 // Does the file use memory that is known to have failed, in its blocks or in its tables? Then it
 // must not be attached. Walks the whole file, once for each time that memory fails.
 bool ptfs_has_bad(struct ptfs_inode *ip);
+// Writes what is known to have failed into the list on the medium, durably, if it is not there yet:
+// to be called now and then when ptfs_bad_count() has changed. Unmounting does it, too.
+void ptfs_bad_store(struct ptfs_fs *fs);
 // A call met such memory in this file: from now on each call looks at the list of bad blocks first.
 // Takes the mapping lock exclusively.
 void ptfs_bad_met(struct ptfs_inode *ip);
@@ -315,6 +318,7 @@ void ptfs_bad_met(struct ptfs_inode *ip);
 struct ptfs_check_result {
 	u64 errors; // broken invariants, each reported
 	u64 leaked; // blocks in use by the bitmap that nothing names (harmless)
+	u64 bad; // blocks in the list of those that have failed: in use and nobody's, or a file's
 	u64 inodes, directories, tables;
 	u64 used[PTFS_CHUNK_TYPES]; // blocks by type of their chunk
 	bool was_clean;

@@ -98,6 +98,7 @@ struct ptfs_fs {
 	bool walking;  // mounting: all CPUs verify everything, and nobody else is here [const then]
 	bool scanning; // so, and what is claimed is in use: the bitmap is rebuilt [const then]
 	u64 refused;   // entries and structures found bad [atomic]
+	bool bad_full; // the log has said that the list of bad blocks is [dirty_lock]
 
 	struct ptfs_mutex cache_lock;
 	struct list hash[PTFS_HASH_HEADS]; // in-core inodes [cache_lock]
@@ -184,15 +185,6 @@ static inline phys_t ptfs_pa(const struct ptfs_fs *fs, u64 off)
 	return PHYS(fs->region.base.pa + off);
 }
 
-// Bytes [off, off + len) into a copy, to be validated (ptfs_medium_copy).
-static inline void ptfs_copy_out(const struct ptfs_fs *fs, void *dst, u64 off, u64 len)
-{
-	ptfs_medium_copy(dst, ptfs_at(fs, off, len), len);
-}
-// Can all lines of the range be loaded? Whoever then looks at bytes there at once finds the lines
-// in the cache.
-bool ptfs_loadable(const struct ptfs_fs *fs, u64 off, u64 len);
-
 void ptfs_store8(struct ptfs_fs *fs, u64 off, u64 value);
 void ptfs_store8_flush(struct ptfs_fs *fs, u64 off, u64 value);
 u64 ptfs_cas8(struct ptfs_fs *fs, u64 off, u64 old, u64 value);
@@ -254,20 +246,8 @@ u64 ptfs_base_encode(u64 base, unsigned t);
 // image is clean. Flushed.
 void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value);
 
-// Is any block of the range known to have failed?
-static inline bool ptfs_is_bad(const struct ptfs_fs *fs, u64 off, u64 len)
-{
-	phys_t first;
-
-	return unlikely(ptfs_bad_count()) && ptfs_bad_find(ptfs_pa(fs, off), len, &first);
-}
-// What the refusal of the word at `off` is called: -EIO if its memory has failed, else -EUCLEAN.
-int ptfs_damage(const struct ptfs_fs *fs, u64 off) __must_check;
-static inline bool ptfs_is_damage(int err)
-{
-	return err == -EUCLEAN || err == -EIO;
-}
-
+// A word of the superblock's block, there and in the copy. Flushed.
+void ptfs_super_store(struct ptfs_fs *fs, u64 off, u64 value);
 // One log line about something impossible on the medium; counts it. Returns ptfs_damage's errno.
 int ptfs_refuse(struct ptfs_fs *fs, const struct ptfs_inode *ip, const char *what, u64 entry_off,
 		int level, u64 index, u64 value) __must_check;
@@ -604,3 +584,5 @@ void ptfs_index_unuse(struct ptfs_dir_index *x, u32 pos, unsigned units);
 // The first block with a run of `units` free units, *unit: where the run begins, which is where a
 // record begins. x->blocks: there is none.
 u32 ptfs_index_run_find(struct ptfs_dir_index *x, unsigned units, unsigned *unit);
+
+#include "fs/ptfs/failed.h"

@@ -28,16 +28,9 @@
 // Table pages that the pass verifies in one hold of a file's mapping lock.
 #define REBASE_HOLD 64u
 
-// In the superblock and in its copy: fsck that falls back on the copy needs all bases.
-static void super_word_store(struct ptfs_fs *fs, size_t off, u64 value)
-{
-	ptfs_base_store(fs, off, value);
-	ptfs_base_store(fs, fs->super_copy_off + off, value);
-}
-
 static void base_store(struct ptfs_fs *fs, unsigned t, u64 base)
 {
-	super_word_store(fs, SUPER(base) + t * sizeof(u64), base ? ptfs_base_encode(base, t) : 0);
+	ptfs_super_store(fs, SUPER(base) + t * sizeof(u64), base ? ptfs_base_encode(base, t) : 0);
 }
 
 // The tag for the region's address; 0: it has none, and none is free (or may be taken).
@@ -87,7 +80,7 @@ void ptfs_tag_enter(struct ptfs_fs *fs)
 		fs->base[fs->tag] = fs->region.base.pa;
 		tag_use(fs);
 	}
-	super_word_store(fs, SUPER(base_current), fs->tag);
+	ptfs_super_store(fs, SUPER(base_current), fs->tag);
 	// Where all entries bear this tag already, nothing else fences before the pass is through
 	// and frees the tag that the medium would still call current: no mount would find a base.
 	ptfs_fence(fs);

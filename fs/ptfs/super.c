@@ -295,6 +295,7 @@ static int fs_load(struct ptfs_fs *fs, unsigned flags)
 
 	if (err)
 		return err;
+	ptfs_bad_load(fs);
 	clean = !(flags & PTFS_MOUNT_SCAN) && ptfs_snapshot_valid(fs) && !ptfs_journal_open(fs);
 	err = clean ? 0 : roll_back(fs, flags);
 	if (err)
@@ -417,6 +418,7 @@ int ptfs_unmount(struct ptfs_fs *fs)
 {
 	if (ptfs_cache_busy(fs))
 		return -EBUSY;
+	ptfs_bad_store(fs);
 	make_clean(fs);
 	fs_destroy(fs, false);
 	return 0;

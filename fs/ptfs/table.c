@@ -43,15 +43,16 @@ static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)
 	bool root = pt_cursor_slot(&cw->c) == &cw->root;
 	u64 value = root ? e.bits & ~PTFS_E_LEVEL : e.bits;
 	struct ptfs_ref ref;
-	phys_t bad;
 
 	if (ptfs_entry_decode(ip->fs, value, level, &ref)) {
 		w->err = ptfs_damage(ip->fs, ptfs_walk_slot(cw));
 		return NULL;
 	}
-	if (unlikely(ptfs_bad_count()) &&
-	    ptfs_bad_find(ptfs_pa(ip->fs, ref.off), PTFS_BLOCK, &bad)) {
-		w->err = -EIO; // the table's memory has failed: it is not looked at
+	// The MMU must not see such a table, so the file is not attached, and here it learns why
+	// not. In tables that only software reads no more is lost than the lines that cannot be
+	// loaded.
+	if (ip->leaf_type == PTFS_CHUNK_DATA && ptfs_is_bad(ip->fs, ref.off, PTFS_BLOCK)) {
+		w->err = -EIO;
 		return NULL;
 	}
 	settle(ip->fs, ptfs_walk_slot(cw), e.bits);

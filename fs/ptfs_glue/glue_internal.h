@@ -32,6 +32,7 @@ struct glue_super {
 	bool ready_running;
 	struct wait_queue ready_wait;
 	bool zero_stop, zero_running; // the thread of prezero.c [ready_lock]
+	u32 bad_written; // ptfs_bad_count() when it wrote the list last, that thread's own
 };
 
 struct glue_inode {

@@ -50,6 +50,11 @@ bool ptfs_bad_find(phys_t start, u64 len, phys_t *first)
 	return poison_find(start, len, first);
 }
 
+void ptfs_bad_add(phys_t block)
+{
+	poison_known(block);
+}
+
 void ptfs_medium_copy(void *dst, const void *src, size_t bytes)
 {
 	size_t left = asm_copy_user(dst, src, bytes);

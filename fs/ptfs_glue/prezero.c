@@ -2,7 +2,8 @@
 //
 // What: the thread of each mounted file system that makes free blocks zero ahead of their use, when
 // and as fast as it may.
-// Not here: the zeroing, and what is left to be done (fs/ptfs/prezero.c).
+// It also writes blocks that have failed into the list on the medium.
+// Not here: the zeroing, and what is left to be done (fs/ptfs/prezero.c), the list (badlist.c).
 //
 //      rate   the mount option prezero=, else /proc/sys/daxvm/prezero, in MiB a second; 0: none
 //      when   as much as half a CPU has been idle since the thread looked last
@@ -48,6 +49,25 @@ static bool was_idle(u64 *idle_ns, u64 *at_ns)
 	return yes;
 }
 
+// Have blocks failed that the list on the medium does not have?
+static bool bad_unwritten(const struct glue_super *g)
+{
+	return ptfs_bad_count() != g->bad_written;
+}
+
+static void write_bad(struct glue_super *g)
+{
+	u32 now = ptfs_bad_count();
+
+	ptfs_bad_store(g->fs);
+	g->bad_written = now;
+}
+
+static void wake(void)
+{
+	wait_wake_all(&changed);
+}
+
 static void zero_thread(void *arg)
 {
 	struct glue_super *g = arg;
@@ -57,11 +77,14 @@ static void zero_thread(void *arg)
 	while (!READ_ONCE(g->zero_stop)) {
 		u64 bytes = rate_of(g) * MIB(1) / SLICES_PER_SEC;
 
+		if (unlikely(bad_unwritten(g)))
+			write_bad(g);
 		if (!bytes) {
-			wait_event(&changed, READ_ONCE(g->zero_stop) || rate_of(g));
+			wait_event(&changed,
+				   READ_ONCE(g->zero_stop) || rate_of(g) || bad_unwritten(g));
 			continue;
 		}
-		if (wait_event_timeout(&changed, READ_ONCE(g->zero_stop),
+		if (wait_event_timeout(&changed, READ_ONCE(g->zero_stop) || bad_unwritten(g),
 				       time_now_ns() + wait_ns) != -ETIMEDOUT)
 			continue;
 		wait_ns = LOOK_NS;
@@ -120,6 +143,7 @@ static int store_rate(const char *text, void *arg)
 void glue_zero_init(void)
 {
 	wait_queue_init(&changed);
+	poison_on_added(wake);
 	if (proc_register_rw("sys/daxvm/prezero", show_rate, store_rate, NULL))
 		log_warn("ptfs: /proc/sys/daxvm/prezero is missing");
 }

@@ -36,8 +36,8 @@ struct thread {
 	u8 *fpu;              // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
 	u64 fs_base, gs_base; // user TLS bases
 	u32 faults_disabled;  // > 0: user copies do not handle faults, they return short
-	u64 memory_failed; // where a machine check cut a load or copy short (drivers/nvdimm/poison.h)
-	u32 failed_times; // machine checks of user code in `failed_block`, of no file
+	u64 memory_failed;    // where a machine check cut a load short (drivers/nvdimm/poison.h)
+	u32 failed_times;     // machine checks of user code in `failed_block`, of no file
 	u64 failed_block;
 	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]

@@ -204,6 +204,7 @@ static bool try_line(struct trial *t, const struct host_image *from, u64 off, bo
 	}
 	host_fail_none();
 	host_bad_forget();
+	memset(t->image.map + PTFS_BAD_OFF, 0, 8 * PTFS_BAD_MAX); // the line is well again
 	assert_int_equal(ptfs_check(&t->image.region, rig_report, NULL, &result), 0);
 	if (result.errors)
 		fail_msg("line at %#llx, %s: the image is damaged", (unsigned long long)off,
@@ -308,13 +309,124 @@ static void system_area(void **state)
 	rig_free(&r);
 }
 
+// ---- The list on the medium ----
+
+static u64 block_of(struct ptfs_inode *ip, u64 block)
+{
+	struct ptfs_extent x;
+
+	assert_int_equal(ptfs_map_extent(ip, block, 1, &x), 0);
+	assert_false(x.hole);
+	return x.off;
+}
+
+// All space goes to one file; `bad` is not in it.
+static void use_all_but(struct rig *r, u64 bad)
+{
+	struct ptfs_inode *ip = make_file(r->root, "all");
+	struct ptfs_extent x;
+	u64 pos = 0;
+	s64 n;
+
+	do {
+		n = write_at(ip, pattern, KIB(64), pos);
+		pos += n > 0 ? (u64)n : 0;
+	} while (n > 0);
+	assert_int_equal(n, -ENOSPC);
+	for (u64 block = 0; block < pos >> PTFS_BLOCK_SHIFT; block += x.blocks) {
+		assert_int_equal(ptfs_map_extent(ip, block, PTFS_WHOLE_RUN, &x), 0);
+		assert_true(x.hole || bad < x.off || bad >= x.off + x.blocks * PTFS_BLOCK);
+	}
+	ptfs_iput(ip);
+	assert_int_equal(rm(r->root, "all"), 0);
+}
+
+// As after the machine was switched off; then the list alone tells.
+static void again(struct rig *r, bool clean, u64 base, u64 bad)
+{
+	if (clean)
+		rig_unmount(r);
+	else
+		rig_crash(r);
+	host_bad_forget();
+	image_check(&r->image, 0); // a block that nobody may have is no leak
+	host_bad_forget();
+	r->image.region.base = PHYS(base);
+	rig_mount(r);
+	assert_true(ptfs_is_bad(r->fs, bad, 1));
+	assert_false(ptfs_is_bad(r->fs, bad + PTFS_BLOCK, 1));
+}
+
+static void list_is_kept(void **state)
+{
+	struct ptfs_inode *ip;
+	struct rig r;
+	u8 data[10];
+	u64 bad;
+
+	(void)state;
+	host_bad_forget();
+	rig_new(&r, BYTES);
+	ip = make_file(r.root, "file");
+	assert_int_equal(write_at(ip, pattern, KIB(100), 0), KIB(100));
+	bad = block_of(ip, 3);
+	host_bad_add(TEST_BASE + bad);
+	ptfs_bad_met(ip);
+	assert_int_equal(read_at(ip, data, 10, 3 * PTFS_BLOCK), -EIO);
+	ptfs_iput(ip);
+	ptfs_bad_store(r.fs);
+	again(&r, false, TEST_BASE, bad);
+	ip = look(r.root, "file");
+	assert_int_equal(read_at(ip, data, 10, 3 * PTFS_BLOCK), -EIO);
+	assert_int_equal(read_at(ip, data, 10, 4 * PTFS_BLOCK), 10);
+	ptfs_iput(ip);
+	assert_int_equal(rm(r.root, "file"), 0);
+	use_all_but(&r, bad);
+	again(&r, true, TEST_BASE + MIB(64), bad); // it holds offsets, not addresses
+	use_all_but(&r, bad);
+	again(&r, false, TEST_BASE, bad);
+	use_all_but(&r, bad);
+	rig_free(&r);
+	host_bad_forget();
+}
+
+// Words that do not check themselves are none; a full list is one log line, and no trouble.
+static void list_is_checked(void **state)
+{
+	struct heard h;
+	struct rig r;
+
+	(void)state;
+	host_bad_forget();
+	rig_new(&r, BYTES);
+	host_bad_add(TEST_BASE + MIB(8));
+	rig_unmount(&r);
+	host_bad_forget();
+	r.image.map[PTFS_BAD_OFF + 2] ^= 1; // another block, with the check of this one
+	memset(r.image.map + PTFS_BAD_OFF + 8, 0xff, 16);
+	rig_mount(&r);
+	assert_int_equal(host_bad_count, 0);
+	hear(&h);
+	for (u64 i = 0; i < PTFS_BAD_MAX + 2; i++)
+		host_bad_add(TEST_BASE + MIB(8) + i * PTFS_BLOCK);
+	ptfs_bad_store(r.fs);
+	ptfs_bad_store(r.fs);
+	assert_int_equal(h.errors, 1);
+	host_log_to(NULL, NULL);
+	host_bad_forget();
+	rig_unmount(&r);
+	rig_mount(&r);
+	assert_int_equal(host_bad_count, PTFS_BAD_MAX);
+	rig_free(&r);
+	host_bad_forget();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tables),
-		cmocka_unit_test(inodes),
-		cmocka_unit_test(names),
-		cmocka_unit_test(system_area),
+		cmocka_unit_test(list_is_kept), cmocka_unit_test(list_is_checked),
+		cmocka_unit_test(tables),       cmocka_unit_test(inodes),
+		cmocka_unit_test(names),        cmocka_unit_test(system_area),
 	};
 
 	fill_pattern(pattern, sizeof(pattern), 3);

@@ -134,6 +134,34 @@ def read():
         tap.ok("uncorrected data load error" in machine.command("dmesg")[1], "read(): logged")
 
 
+def power_cut(image):
+    """A block fails, and a second later the machine is off; the block's address."""
+    with boot(image, "kept") as machine:
+        machine.prompt()
+        pa = touching(machine)
+        inject(machine, ACTION, pa)
+        machine.monitor("cont")
+        machine.expect(r"SIGBUS code 4")
+        machine.prompt()
+        machine.command("sleep 1")
+    return pa & -PAGE
+
+
+def kept():
+    """The next machine knows of it."""
+    with make_image(files=FILES) as image:
+        pa = power_cut(image)
+        with boot(image, "kept-2") as machine:
+            machine.prompt()
+            tap.equal(machine.command("cat /proc/badblocks")[1].split()[1:2], [hex(pa)],
+                      "kept: in /proc/badblocks of the next machine")
+            output = machine.command("poison touch -d /pmem/bad 300;"
+                                     "dd if=/pmem/bad bs=4k skip=300 count=1 of=/dev/null")[1]
+            tap.ok("SIGBUS code 4 offset 0x12c123" in output and
+                   re.search("I/O error|Input/output error", output),
+                   "kept: SIGBUS and EIO without another machine check", output)
+
+
 def failing_load(machine, function, command, block=0):
     """Run a command in the guest in which a load of a function of the kernel fails; its output."""
     here = pathlib.Path(__file__).resolve().parent.parent
@@ -262,6 +290,7 @@ def fatal(name, status, mcg, says):
 tap.attempt("user, plain", user, "mmap", "")
 tap.attempt("user, attached", user, "daxvm", "-d")
 tap.attempt("read", read)
+tap.attempt("kept", kept)
 tap.attempt("walk", walk)
 tap.attempt("directory", metadata, "ptfs_record_read", "cat /pmem/good")
 tap.attempt("table", metadata, "extent_of_words", "dd if=/pmem/bad of=/dev/null bs=64k",

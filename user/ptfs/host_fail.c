@@ -36,6 +36,12 @@ void host_bad_add(u64 pa)
 	bad_pa[host_bad_count++] = ALIGN_DOWN(pa, PTFS_BLOCK);
 }
 
+void ptfs_bad_add(phys_t block)
+{
+	if (host_bad_count < BAD_MAX)
+		host_bad_add(block.pa);
+}
+
 void host_bad_forget(void)
 {
 	host_bad_count = 0;

@@ -298,6 +298,9 @@ static int cmd_check(int argc, char **argv)
 	       (unsigned long long)r.inodes, (unsigned long long)r.directories,
 	       (unsigned long long)r.tables, (unsigned long long)r.used[PTFS_CHUNK_DATA],
 	       (unsigned long long)r.errors, (unsigned long long)r.leaked);
+	if (r.bad)
+		printf("%s: %llu blocks are in the list of those that have failed\n", argv[0],
+		       (unsigned long long)r.bad);
 	host_image_close(&image);
 	return r.errors ? 1 : 0;
 }

@@ -73,6 +73,7 @@ static void bitmap_compare(struct fix *x)
 	struct ptfs_fs *fs = x->fs;
 	u64 leaked = 0, missing = 0, live = 0;
 
+	ptfs_bad_load(fs); // those are in use, and nobody's
 	for (u64 off = 0; off < fs->region.bytes; off += PTFS_BLOCK) {
 		u64 nr = off >> PTFS_CHUNK_SHIFT;
 		unsigned b = ptfs_block_index(off);
@@ -81,7 +82,7 @@ static void bitmap_compare(struct fix *x)
 				1);
 		bool used = x->type[nr] != PTFS_CHUNK_FREE && (*map >> b % 8 & 1);
 
-		leaked += used && !fix_is_claimed(x, off);
+		leaked += used && !fix_is_claimed(x, off) && !ptfs_is_bad(fs, off, PTFS_BLOCK);
 		missing += !used && fix_is_claimed(x, off);
 	}
 	for (size_t i = 0; i < x->iblocks; i++)
