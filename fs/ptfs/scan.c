@@ -157,7 +157,8 @@ static int walk_tail(struct ptfs_inode *ip, u64 root)
 
 // The inode at `off` into k->ip. -ENOENT: it is free (now); -EUCLEAN: refused. Each word is read
 // once: what is validated is what is used.
-static int load(struct walk *w, struct walker *k, u64 ino, u64 off)
+static inline __attribute__((always_inline)) int load(struct walk *w, struct walker *k, u64 ino,
+						      u64 off)
 {
 	struct ptfs_fs *fs = w->fs;
 	const struct ptfs_dinode *d = ptfs_at(fs, off, sizeof(*d));
