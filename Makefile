@@ -392,6 +392,12 @@ $(BUILD)/conflicts/calls: tests/conflicts/calls.c tests/conflicts/mark.h user/da
 	$(call say,UCC)
 	$(Q)mkdir -p $(@D); $(MUSL_CC) -std=gnu17 -O2 -g -static -pthread $(WARN) -I. -o $@ $<
 
+# The worst TLB that the architecture allows.
+$(BUILD)/adversary.so: $(wildcard tests/tlb/*.[ch]) kernel/lib/tlbmark.h Makefile
+	$(call say,HOSTCC)
+	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -fvisibility=hidden -O2 $(WARN) -I. \
+		-o $@ $(filter %.c,$^)
+
 # With a tenth of the fuzzer's executions.
 check-host: $(HTEST) ## host tests only
 	$(Q)PTFS_FUZZ=$${PTFS_FUZZ:-20000} tests/prove $(HTEST)
@@ -403,7 +409,7 @@ test: $(BIGTOOL) $(FUSETOOL)
 PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
 test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
-	$(CRASH) $(CONFLICTS) $(PROGRAM) ## all suites
+	$(CRASH) $(CONFLICTS) $(BUILD)/adversary.so $(PROGRAM) ## all suites
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 

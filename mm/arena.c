@@ -24,6 +24,7 @@
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
+#include "kernel/x86/tlbmark.h"
 #include "mm/arena_internal.h"
 #include "mm/aspace_internal.h"
 #include "mm/frame.h"
@@ -305,6 +306,8 @@ void arena_reap(struct arena *a)
 		if (!a->resting)
 			a->resting_end = &a->resting;
 		a->nr_resting--;
+		tlb_mark(TLB_MARK_ENTRIES, virt_to_phys(s->entry).pa,
+			 slot_class(s) == SLOT_32K ? VM_DIRECT_BLOCKS : 1);
 		s->next = a->free[slot_class(s)];
 		a->free[slot_class(s)] = s;
 		__atomic_store_n(&s->state, (slot_load(s) & ~SLOT_STATE) | SLOT_FREE,

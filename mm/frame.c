@@ -22,6 +22,7 @@
 #include "kernel/sched/lock.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/tlbmark.h"
 #include "mm/bootmem.h"
 #include "mm/buddy.h"
 #include "mm/kmap_internal.h"
@@ -148,6 +149,7 @@ void frame_free(phys_t block, unsigned order)
 	u64 irq;
 
 	ASSERT(f->order == order && f->refs == 1);
+	tlb_mark(TLB_MARK_MEMORY, block.pa, PAGE_SIZE << order);
 	f->refs = 0;
 	f->owner = 0;
 	if (order == 0) {
@@ -175,6 +177,7 @@ void frame_put(phys_t p)
 	ASSERT(before > 0 && f->order == 0);
 	if (before > 1)
 		return;
+	tlb_mark(TLB_MARK_MEMORY, p.pa, PAGE_SIZE);
 	f->owner = 0;
 	free_one(p);
 }

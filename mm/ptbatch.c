@@ -19,6 +19,7 @@
 #include "kernel/sched/thread.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/tlbmark.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
@@ -175,6 +176,7 @@ static void drop(struct aspace *as, phys_t frame)
 
 	if (frame.pa & EMPTY_TABLE) {
 		frame.pa &= ~EMPTY_TABLE;
+		tlb_mark(TLB_MARK_MEMORY, frame.pa, PAGE_SIZE);
 		// Without a space at hand (a revoke goes through many) it is nobody's.
 		if (as && __atomic_compare_exchange_n(&as->spare_table, &none, frame.pa, false,
 						      __ATOMIC_RELEASE, __ATOMIC_RELAXED))

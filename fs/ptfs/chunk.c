@@ -75,6 +75,7 @@ void ptfs_use_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, u
 
 void ptfs_unuse_locked(struct ptfs_fs *fs, struct ptfs_chunk *c, unsigned first, unsigned nr)
 {
+	ptfs_note_free(ptfs_pa(fs, ptfs_block_off(c, first)), nr * PTFS_BLOCK);
 	for (unsigned i = first / 64; i <= (first + nr - 1) / 64; i++) {
 		u64 m = word_mask(i, first, nr);
 

@@ -98,6 +98,10 @@ void ptfs_map_unlock(struct ptfs_home_inode *h);
 void ptfs_revoke_begin(struct ptfs_home_inode *h);
 void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len);
 
+// The memory can be had for another use in a moment: nobody may be able to reach it any more. For
+// who checks that from outside; locks may be held.
+void ptfs_note_free(phys_t start, u64 len);
+
 // ---- CPUs ----
 
 // How many may work at once, at least 1. On the host it is 1 unless a tool asks for more.

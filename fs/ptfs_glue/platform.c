@@ -14,6 +14,7 @@
 #include "kernel/sched/thread.h"
 #include "kernel/sched/wait.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/tlbmark.h"
 #include "kernel/x86/time.h"
 #include "mm/heap.h"
 #include "mm/stat.h"
@@ -131,6 +132,11 @@ void ptfs_revoke_begin(struct ptfs_home_inode *h)
 void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len)
 {
 	vm_revoke_finish(&h->object, off, len);
+}
+
+void ptfs_note_free(phys_t start, u64 len)
+{
+	tlb_mark(TLB_MARK_MEMORY, start.pa, len);
 }
 
 // ---- CPUs ----

@@ -15,7 +15,8 @@ class Mistake:
     file: str
     was: str
     becomes: str
-    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM" or "system FILE"
+    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM", "system FILE" or
+    # "tlb PROGRAM" (of tests/stress, under the adversarial TLB)
     cpus: int = 2
 
 
@@ -143,4 +144,42 @@ RULES = [
     Mistake("RLIMIT_AS does not count ephemeral mappings", "mm/arena_map.c",
             "\t\tif (as->mapped_bytes + arena_bytes(as) + len > as->limit_bytes)",
             "\t\tif (as->mapped_bytes + len > as->limit_bytes)", "ktest arena_limits"),
+]
+
+# ---- Uses that begin too early, seen by the adversarial TLB (docs/adversarial-tlb.md) ------------
+
+FLUSHES = [
+    Mistake("the epoch publishes without a flush", "kernel/sched/epoch.c",
+            "\tasm_write_cr3(asm_read_cr3());\n\tepoch_publish(e);", "\tepoch_publish(e);",
+            "tlb ephstress"),
+    Mistake("an epoch that began before the clear counts", "kernel/sched/epoch.c",
+            "__ATOMIC_ACQUIRE) <= stamp; // I3", "__ATOMIC_ACQUIRE) < stamp; // I3",
+            "tlb ephstress"),
+    Mistake("a slot's stamp is older than its clear", "mm/arena.c",
+            "\tstamp = epoch_stamp(); // one", "\tstamp = epoch_stamp();\n\tepoch_want(stamp);\n"
+            "\tstamp--; // one", "tlb ephstress"),
+    Mistake("tables below a slot go back at once", "mm/arena.c",
+            "\tepoch_defer(&t->node, free_tree);", "\tfree_tree(&t->node);", "tlb ephstress"),
+    Mistake("a revoke clears, and does not flush", "mm/vmobject.c",
+            "\t\tptbatch_flush(&b);\n\tptbatch_finish(&b);\n}\n\nvoid vm_unlinked",
+            "\t\tptbatch_flush(&b);\n\tptbatch_begin(&b, NULL);\n}\n\nvoid vm_unlinked",
+            "tlb ephstress"),
+    Mistake("no CPU but this one is asked", "mm/ptbatch.c",
+            "\tif (remote.bits) {", "\tif (remote.bits & self) {", "tlb threadstress"),
+    Mistake("the last page of several is not flushed", "mm/ptbatch.c",
+            "\tfor (u64 va = o->start; va < o->end; va += PAGE_SIZE)\n",
+            "\tfor (u64 va = o->start; va == o->start || va + PAGE_SIZE < o->end; "
+            "va += PAGE_SIZE)\n", "tlb threadstress"),
+    Mistake("a table goes, and nothing is flushed for it", "mm/ptbatch.c",
+            "\tif (o->all || this_cpu()", "\tif (o->all)\n\t\treturn;\n\tif (this_cpu()",
+            "tlb threadstress"),
+    Mistake("frames go back before the shootdown", "mm/ptbatch.c",
+            "\tif (is_dirty(b) || b->others.bits)\n\t\tshoot_down(b);\n"
+            "\tfor (unsigned i = 0; i < b->nr_frames; i++)\n\t\tdrop(b->as, b->frames[i]);\n",
+            "\tfor (unsigned i = 0; i < b->nr_frames; i++)\n\t\tdrop(b->as, b->frames[i]);\n"
+            "\tif (is_dirty(b) || b->others.bits)\n\t\tshoot_down(b);\n",
+            "tlb threadstress"),
+    Mistake("idle CPUs stay on user tables", "mm/ptbatch.c",
+            "\tasm_write_cr3(as ? as->root.pa : kmap_root().pa);",
+            "\tif (as)\n\t\tasm_write_cr3(as->root.pa);", "tlb threadstress"),
 ]

@@ -15,10 +15,10 @@ import tempfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-from lib import cpio, guest, tap
+from lib import adversary, cpio, guest, tap
 from lib.images import make_image
 from lib.machine import BUILD, Config, Dimm, GuestError, Machine
-from lib.mistakes import RULES, WAYS
+from lib.mistakes import FLUSHES, RULES, WAYS
 
 PASSED = 33  # QEMU's status after isa-debug-exit with 0x10
 SECONDS = 40
@@ -58,6 +58,12 @@ def abi_passes(kernel, program, cpus):
         return guest.run(config, f"TMPDIR=/pmem /put/{program}", timeout=SECONDS).status == 0
 
 
+def tlb_passes(kernel, program, cpus):
+    folders = "" if program == "threadstress" else "/pmem/a"
+    report = adversary.run(program, folders, cpus, seconds=5, first=True, kernel=kernel)
+    return not report.alarms
+
+
 def succeeds(program, **environment):
     return subprocess.run([program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                           timeout=3 * SECONDS, check=False,
@@ -73,6 +79,8 @@ def passes(tree, test, cpus):
     kernel = str(tree / "build" / "dax64-debug.elf")
     if kind == "system":
         return succeeds(ROOT / "tests" / "system" / name, DAX64_KERNEL=kernel)
+    if kind == "tlb":
+        return tlb_passes(kernel, name, cpus)
     try:
         return (ktest_passes if kind == "ktest" else abi_passes)(kernel, name, cpus)
     except GuestError:
@@ -91,7 +99,7 @@ def must_notice(tree, mistake):
 
 
 def main():
-    chosen = [m for m in WAYS + RULES if os.environ.get("ONLY", "") in m.what]
+    chosen = [m for m in WAYS + RULES + FLUSHES if os.environ.get("ONLY", "") in m.what]
     with tempfile.TemporaryDirectory(prefix="dax64-") as folder:
         tree = pathlib.Path(folder) / "tree"
         copy_tree(tree)
