@@ -17,6 +17,7 @@
 #include "kernel/lib/errno.h"
 #include "kernel/panic.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/tlbmark.h"
 #include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/attach.h"
@@ -246,6 +247,7 @@ static int trim_reservation(struct aspace *as, struct vma *v, u64 start, u64 end
 		return err;
 	ptbatch_begin(&b, as);
 	pt_zap_range(&b, lo, hi, PT_ZAP_ALL);
+	flush_zapped(&b, v);
 	ptbatch_finish(&b);
 	if (v->end <= start)
 		vma_set_bounds(v, v->lo, v->start, v->end, start);
@@ -282,6 +284,7 @@ static void zap_mapping(struct ptbatch *b, const struct vma *v)
 	}
 	if (!done)
 		pt_zap_range(b, v->lo, v->hi, PT_ZAP_ALL);
+	flush_zapped(b, v);
 }
 
 int unmap_locked(struct aspace *as, u64 start, u64 end)
@@ -301,6 +304,7 @@ int unmap_locked(struct aspace *as, u64 start, u64 end)
 	for (v = first; v && v->lo < end; v = vma_next(v))
 		zap_mapping(&b, v);
 	ptbatch_finish(&b);
+	tlb_mark_range(TLB_MARK_UNMAPPED, as->root.pa, start, end);
 	// I1: only now, with all entries cleared and flushed.
 	for (v = first; v && v->lo < end; v = next) {
 		next = vma_next(v);

@@ -6,6 +6,8 @@
 #include "mm/aspace.h"
 #include "mm/layout.h"
 #include "mm/ptbatch.h"
+#include "mm/vma.h"
+#include "mm/vmobject.h"
 
 // Rounds; false: not a range of user addresses.
 static inline bool page_range(uva_t addr, u64 len, u64 *start, u64 *end)
@@ -31,6 +33,15 @@ struct vma *vma_join(struct vma *v);
 
 // Change the bounds of a linked VMA (a revoke may be reading them).
 void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi);
+
+// Entries of `v` were changed, or found cleared: then perhaps by a round over all mappings of the
+// object (mm/vmobject.c), on another CPU, whose flush is still to come. The batch makes up for it,
+// so that nothing of before is left when the call returns.
+static inline void flush_zapped(struct ptbatch *b, const struct vma *v)
+{
+	if (v->object && vm_zap_pending(v->object))
+		ptbatch_flush_all(b);
+}
 
 // Remove every mapping of [start, end), reservations at its edges included. 0 or -ENOMEM (nothing
 // was unmapped).

@@ -31,6 +31,7 @@ static void protect_vma(struct aspace *as, struct vma *v, unsigned prot)
 	spin_lock(&as->pt_lock);
 	pt_protect(&b, v->lo, v->hi, prot, vma_is_shared(v) && !vma_tracks(v));
 	spin_unlock(&as->pt_lock);
+	flush_zapped(&b, v);
 	ptbatch_finish(&b);
 }
 
@@ -319,12 +320,13 @@ enum {
 	MADV_POPULATE_WRITE = 23,
 };
 
-static void forget(struct aspace *as, u64 start, u64 end)
+static void forget(struct aspace *as, const struct vma *v, u64 start, u64 end)
 {
 	struct ptbatch b;
 
 	ptbatch_begin(&b, as);
 	pt_zap_range(&b, start, end, PT_ZAP_ALL);
+	flush_zapped(&b, v);
 	ptbatch_finish(&b);
 }
 
@@ -333,7 +335,7 @@ static int advise_vma(struct aspace *as, struct vma *v, u64 start, u64 end, int 
 	int err;
 
 	switch (advice) {
-	case MADV_DONTNEED: forget(as, start, end); return 0;
+	case MADV_DONTNEED: forget(as, v, start, end); return 0;
 	case MADV_FREE:
 		// Allowed to do nothing: the pages are given back when they are unmapped.
 		return v->object ? -EINVAL : 0;

@@ -23,6 +23,7 @@
 #include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
+#include "mm/layout.h"
 #include "mm/stat.h"
 
 #define CR4_PGE BIT(7)
@@ -108,6 +109,7 @@ void ptbatch_switch(struct ptbatch *b, struct aspace *as)
 {
 	if (b->as && b->as != as && is_dirty(b)) {
 		asm_mfence();
+		tlb_mark(TLB_MARK_BATCH, (u64)b, b->as->root.pa);
 		b->others.bits |= holders(b->as).bits;
 		b->all = true; // one order for all CPUs
 	}
@@ -156,8 +158,10 @@ static void shoot_down(const struct ptbatch *b)
 	preempt_disable();
 	asm_mfence();
 	mask = b->others;
-	if (b->as)
+	if (b->as) {
+		tlb_mark(TLB_MARK_BATCH, (u64)b, b->as->root.pa);
 		mask.bits |= holders(b->as).bits;
+	}
 	self = BIT(this_cpu()->index);
 	remote.bits = mask.bits & ~self;
 	mm_count(shootdowns);
@@ -167,6 +171,7 @@ static void shoot_down(const struct ptbatch *b)
 	}
 	if (mask.bits & self)
 		flush_here(&order);
+	tlb_mark_range(TLB_MARK_FLUSHED, (u64)b, b->all ? 0 : b->start, b->all ? USER_END : b->end);
 	preempt_enable();
 }
 

@@ -17,6 +17,8 @@
 //       one was cleared and flushed (aspace_unmap). So who walks the list misses nothing.
 //   I2  the spaces of all mappings of the range are flushed, also where nothing was found: another
 //       CPU may have cleared the entry and not flushed yet.
+//   I3  `zapping` is up while entries are cleared here and not flushed: munmap, which holds no lock
+//       that keeps this out, finds nothing to flush then, and flushes all (flush_zapped).
 //
 // Locking: object->vmas_lock, then each space's pt_lock; never as->lock, which comes before
 // map_lock.
@@ -143,10 +145,12 @@ static void zap_everywhere(struct vm_object *o, u64 off, u64 end, enum pt_zap wh
 	enum arena_zap slots = what == PT_ZAP_ZERO ? ARENA_ZERO : ARENA_REVOKE;
 	struct ptbatch b;
 
+	__atomic_fetch_add(&o->zapping, 1, __ATOMIC_SEQ_CST); // I3: before the first clear
 	ptbatch_begin(&b, NULL);
 	while (!zap_mappings(o, &b, off, end, what) || !arena_zap(o, &b, off, end, slots))
 		ptbatch_flush(&b);
 	ptbatch_finish(&b);
+	__atomic_fetch_sub(&o->zapping, 1, __ATOMIC_SEQ_CST);
 }
 
 void vm_unlinked(struct vm_object *o)

@@ -90,6 +90,7 @@ struct vm_object {
 	u64 root_word __cacheline; // vm_root_word [atomic]
 	u64 gib_table;             // a PMD page that vm_gib_leaf found so; as root_word [atomic]
 	u32 revoking;              // raised while a revoke runs [atomic]
+	u32 zapping;               // rounds over all mappings that have not flushed [atomic]
 	pte_t direct[VM_DIRECT_BLOCKS]; // with level PT_PTE: the direct entries [atomic]
 };
 
@@ -140,6 +141,14 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 //           then.
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
+
+// A round over all mappings may have cleared an entry of the object, and not flushed yet. Asked after
+// the entry was found cleared, under the space's pt_lock: who then finds none knows that all CPUs
+// have flushed since.
+static inline bool vm_zap_pending(const struct vm_object *o)
+{
+	return __atomic_load_n(&o->zapping, __ATOMIC_ACQUIRE) != 0;
+}
 
 // The last name of the file is gone: ranges that were unmapped and may still be reachable until the
 // next tick (MAP_DAXVM_BATCHING) end now. Thread context, no spinlock held.

@@ -10,10 +10,15 @@
 #include "kernel/lib/tlbmark.h"
 #include "kernel/x86/asm.h"
 
-static inline void tlb_mark(enum tlb_mark_kind kind, u64 pa, u64 n)
+static inline void tlb_mark_range(enum tlb_mark_kind kind, u64 what, u64 n, u64 end)
 {
-	struct tlb_mark m = { .pa = pa, .n = n };
+	struct tlb_mark m = { .what = what, .n = n, .end = end };
 
 	if (DEBUG_BUILD)
 		asm_store_marked(&m.kind, kind);
+}
+
+static inline void tlb_mark(enum tlb_mark_kind kind, u64 what, u64 n)
+{
+	tlb_mark_range(kind, what, n, 0);
 }

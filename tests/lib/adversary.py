@@ -20,8 +20,8 @@ COUNTS = ["marks", "ways", "tables", "flushes", "pages", "checks", "lenient", "a
 class Alarm:
     """Something that got another use while a CPU could still reach it."""
 
-    kind: str  # page, table, slot, root
-    by: str  # the function that declared it free
+    kind: str  # page, table, slot, root; stale: of a range that was flushed or unmapped
+    by: str  # the function that declared it free or forgotten
     cleared: str  # the one that cleared the entry; None: it still leads there
     text: str
 
@@ -47,7 +47,7 @@ def _read(path, kernel):
         elif fields[0] == "held":
             kind, cpu, address, size, va = fields[1:6]
             by, cleared = (_name_at(symbols, int(pc, 16)) for pc in fields[6:8])
-            text = (f"{kind} {address}, {size} bytes, freed in {by}: CPU {cpu} may hold it for "
+            text = (f"{kind} {address}, {size} bytes, given up in {by}: CPU {cpu} may hold it for "
                     f"address {va}, cleared in {cleared}; {' '.join(fields[8:])}")
             report.alarms.append(Alarm(kind, by, cleared, text))
     return report

@@ -23,6 +23,8 @@ for number, (smp, accel) in enumerate(MACHINES):
     folder = BOTH.split()[number % 2]
     stress.run("vmstress", BOTH, SECONDS, smp, seed, accel)
     stress.run("vmstress", "/pmem/a", SECONDS, smp, seed + 1, accel)
+    if smp > 2:
+        stress.run("unmapstress", "/pmem/a", SECONDS, smp, seed, accel)
     stress.run("ephstress", "/pmem/a", SECONDS, smp, seed, accel)
     stress.run("sysfuzz", folder, SECONDS, smp, seed * 1000, accel)
     stress.run("procstress", "", SECONDS, smp, seed, accel)

@@ -14,6 +14,7 @@ from lib import adversary, tap
 SECONDS = int(os.environ.get("STRESS_SECONDS", "30"))
 SEED = int(os.environ.get("STRESS_SEED", "1"))
 PROGRAMS = [("vmstress", "/tmp/a /pmem/a"), ("vmstress", "/pmem/a"), ("ephstress", "/pmem/a"),
+            ("unmapstress", "/pmem/a"),
             ("threadstress", ""), ("procstress", ""), ("fsstress", "/pmem/a")]
 
 for number, (smp, accel) in enumerate([(2, "tcg"), (4, "tcg"), (4, "tcg,thread=single")]):

@@ -3,9 +3,9 @@
 """No memory and no address gets another use while a CPU could still hold a way to it: the stress
 programs on CPUs that forget nothing until they are told to (docs/adversarial-tlb.md).
 
-That nothing is found would mean little if nothing could be. So a copy of the kernel lacks one
-instruction, the flush of the epoch, and that must be found. More mistakes are made in
-tests/long/mistakes.t, and longer runs in tests/long/tlb.t."""
+That nothing is found would mean little if nothing could be. So two copies of the kernel lack one
+instruction each, the flush of the epoch and that of the shootdown, which must be found. More
+mistakes are made in tests/long/mistakes.t, and longer runs in tests/long/tlb.t."""
 
 import pathlib
 import re
@@ -57,6 +57,9 @@ def must_find(function, program, folders, freed_by):
 adversary.check_sound("vmstress", "/tmp/a /pmem/a", smp=4, seconds=3)
 adversary.check_sound("ephstress", "/pmem/a", smp=4, seconds=3)
 adversary.check_sound("threadstress", "", smp=2, seconds=3)
+adversary.check_sound("unmapstress", "/pmem/a", smp=3, seconds=3)
 tap.attempt("an epoch that does not flush is found", must_find, "flush_and_publish", "ephstress",
             "/pmem/a", {"arena_reap", "frame_put"})
+tap.attempt("a shootdown that does not is found", must_find, "flush_here", "threadstress", "",
+            {"ptbatch_flush", "shoot_down"})
 tap.done()

@@ -6,8 +6,8 @@
 //
 //      -plugin build/adversary.so,out=FILE[,first=on]
 //
-// FILE gets a line for each thing that the kernel declares free for another use while a CPU could
-// still hold a way to it, and at the end one of counts; with `first` the first alarm ends QEMU.
+// FILE gets a line for each thing that the kernel declares free for another use, or forgotten, while
+// a CPU could still hold a way to it, and at the end one of counts; with `first` the first alarm ends QEMU.
 // Addresses are hexadecimal:
 //
 //      held KIND cpu address bytes va by cleared way...      by, cleared: instructions
@@ -138,10 +138,13 @@ static void on_mark(unsigned index, meminfo_t info, uint64_t vaddr, void *data)
 		return;
 	// The store was that of the last word; aligned as it is, the record lies on one page.
 	memcpy(&mark, (const void *)(hw->host - offsetof(struct tlb_mark, kind)), sizeof(mark));
-	if (mark.kind == TLB_MARK_MEMORY)
-		hold_check_memory(mark.pa, mark.n, in->pc);
-	else
-		hold_check_entries(mark.pa, mark.n, in->pc);
+	switch (mark.kind) {
+	case TLB_MARK_MEMORY: hold_check_memory(mark.what, mark.n, in->pc); break;
+	case TLB_MARK_ENTRIES: hold_check_entries(mark.what, mark.n, in->pc); break;
+	case TLB_MARK_BATCH: hold_batch(mark.what, mark.n); break;
+	case TLB_MARK_FLUSHED: hold_check_flushed(mark.what, mark.n, mark.end, in->pc); break;
+	case TLB_MARK_UNMAPPED: hold_check_unmapped(mark.what, mark.n, mark.end, in->pc); break;
+	}
 }
 
 // Right where an instruction begins a translation block, and only there.

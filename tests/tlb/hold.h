@@ -30,3 +30,11 @@ void hold_invalidated(unsigned cpu, uint64_t va);
 // to. An alarm if a CPU could still hold a way to it.
 void hold_check_memory(uint64_t pa, uint64_t bytes, uint64_t pc);
 void hold_check_entries(uint64_t pa, uint64_t nr, uint64_t pc);
+
+// A batch of changes to the space of `root` is going to be flushed: CPUs were looked for now.
+void hold_batch(uint64_t id, uint64_t root);
+// It is: of what had ended in its spaces by then, in [start, end), nothing may be held, be it only
+// by the rights that it had.
+void hold_check_flushed(uint64_t id, uint64_t start, uint64_t end, uint64_t pc);
+// The range is not mapped any more, and nothing that was may be held.
+void hold_check_unmapped(uint64_t root, uint64_t start, uint64_t end, uint64_t pc);
