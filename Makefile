@@ -176,6 +176,9 @@ $(BUILD)/host/%: $(BUILD)/san/tests/host/%.o $(BUILD)/san/lib.a
 	$(call say,HOSTLD)
 	$(Q)mkdir -p $(@D); gcc $(SAN) -pthread -o $@ $(filter %.o,$^) $(filter %.a,$^) -lcmocka
 
+# What the adversarial TLB takes a CPU to hold.
+$(BUILD)/host/adversary_test: $(patsubst %,$(BUILD)/san/tests/tlb/%.o,hold check)
+
 # The tools are static musl programs: the same binaries run here and in the guest.
 HTOOL := $(HMAIN:user/ptfs/%.c=$(BUILD)/bin/%.ptfs)
 HTOOL := $(HTOOL:%/ptfs.ptfs=%/ptfs)

@@ -142,9 +142,9 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
 
-// A round over all mappings may have cleared an entry of the object, and not flushed yet. Asked after
-// the entry was found cleared, under the space's pt_lock: who then finds none knows that all CPUs
-// have flushed since.
+// A round over all mappings may have cleared an entry of the object, and not flushed yet. Asked
+// after the entry was found cleared, under the space's pt_lock: who then finds none knows that all
+// CPUs have flushed since.
 static inline bool vm_zap_pending(const struct vm_object *o)
 {
 	return __atomic_load_n(&o->zapping, __ATOMIC_ACQUIRE) != 0;

@@ -165,7 +165,7 @@ FLUSHES = [
             "\tptbatch_begin(&b, NULL);\n\t__atomic_fetch_sub(&o->zapping",
             "tlb ephstress"),
     Mistake("no CPU but this one is asked", "mm/ptbatch.c",
-            "\tif (remote.bits) {", "\tif (remote.bits & self) {", "tlb threadstress"),
+            "\tif (unlikely(remote.bits)) {", "\tif (remote.bits & self) {", "tlb threadstress"),
     Mistake("the last page of several is not flushed", "mm/ptbatch.c",
             "\tfor (u64 va = o->start; va < o->end; va += PAGE_SIZE)\n",
             "\tfor (u64 va = o->start; va == o->start || va + PAGE_SIZE < o->end; "

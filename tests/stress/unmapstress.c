@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: munmap beside truncate. One thread maps a file, unmaps it, and maps another one at the same
-// address; a second one, on another CPU, looks at that address all the time; a process truncates the
-// first file and fills it again.
+// address; a second one, on another CPU, looks at that address all the time; a process truncates
+// the first file and fills it again.
 //
 //      unmapstress [-s SEED] [-t SECONDS] FOLDER
 //
@@ -30,7 +30,7 @@ enum phase { NOTHING, LOOK_AT_FIRST, LOOK_AT_SECOND, END };
 
 static uint64_t end_ms;
 static const char *folder;
-static unsigned phase, looked; // [atomic] `looked`: the phase that the second thread is through with
+static unsigned phase, looked; // [atomic] `looked`: what the second thread is through with
 static unsigned long wrong, seen, rounds;
 static _Thread_local sigjmp_buf on_fault;
 
@@ -157,7 +157,8 @@ int main(int argc, char **argv)
 	pthread_join(id, NULL);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
-	printf("unmapstress: %s seed %lu, %lu rounds, the first file seen %lu times, %lu too late\n",
+	printf("unmapstress: %s seed %lu, %lu rounds, the first file seen %lu times, %lu too "
+	       "late\n",
 	       wrong ? "failed" : "ok", (unsigned long)seed, rounds, seen, wrong);
 	return wrong != 0;
 }

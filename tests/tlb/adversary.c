@@ -6,9 +6,9 @@
 //
 //      -plugin build/adversary.so,out=FILE[,first=on]
 //
-// FILE gets a line for each thing that the kernel declares free for another use, or forgotten, while
-// a CPU could still hold a way to it, and at the end one of counts; with `first` the first alarm ends QEMU.
-// Addresses are hexadecimal:
+// FILE gets a line for each thing that the kernel declares free for another use, or forgotten,
+// while a CPU could still hold a way to it, and at the end one of counts; with `first` the first
+// alarm ends QEMU. Addresses are hexadecimal:
 //
 //      held KIND cpu address bytes va by cleared way...      by, cleared: instructions
 //      end marks ways tables flushes pages checks lenient alarms

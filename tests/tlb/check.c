@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: whether a CPU could hold a way to something (hold.h): going up from a page or an entry to the
-// roots, or down from a root through a range of addresses; alarms.
+// What: whether a CPU could hold a way to something (hold.h): going up from a page or an entry to
+// the roots, or down from a root through a range of addresses; alarms.
 // Not here: what ways there are and were (hold.c).
 //
 // Of a chain of ways one figure matters: when a walk that went down it began at the latest. That is
@@ -189,7 +189,7 @@ void hold_check_entries(uint64_t pa, uint64_t nr, uint64_t pc)
 	pthread_mutex_unlock(&lock);
 }
 
-// ---- Down: what is held of a range of addresses? -------------------------------------------------
+// ---- Down: what is held of a range of addresses? ------------------------------------------------
 
 struct range {
 	struct search s;
