@@ -291,11 +291,13 @@ static bool zap_ptes(struct ptbatch *b, struct pt_cursor *c, u64 end, enum pt_za
 	pte_t *slot = pt_slot(c);
 	u64 count = table_count(table_of(slot)), left = count;
 
-	for (i = 0; i < n && left && !ptbatch_full(b); i++) {
+	for (i = 0; i < n; i++) {
 		pte_t e = pte_read(&slot[i]);
 
 		if (pte_is_none(e) || !zap_wants(e, PT_PTE, what))
 			continue;
+		if (ptbatch_full(b))
+			break;
 		pte_write(&slot[i], (pte_t){ 0 });
 		left--;
 		if (e.bits & PTE_OWNED)
