@@ -5,6 +5,7 @@
 // with 0xee, so a translation that outlives a revoke shows. Concurrency: mm/stress_test.c.
 #include "kernel/lib/errno.h"
 #include "mm/fault.h"
+#include "mm/frame.h"
 #include "mm/layout.h"
 #include "mm/pagetable.h"
 #include "mm/stat.h"
@@ -262,4 +263,33 @@ KTEST_NOMEM(fill_waits_for_readiness)
 		EXPECT_EQ(s.f->page_calls, 0);
 	}
 	end(&s);
+}
+
+// What the last mapping left is used again: neither a frame nor a record is taken for the next one.
+KTEST(fill_again_takes_no_memory)
+{
+	struct aspace *as = test_enter();
+	struct test_file *f = test_file_create(PAGES * PAGE_SIZE);
+	u64 at = 0;
+
+	if (as && f && EXPECT(test_file_fill(f, 0, PAGES * PAGE_SIZE))) {
+		for (unsigned round = 0; round < 3; round++) {
+			if (round) // the first frame or object that is asked for is not there
+				frame_fail_nth(1);
+			at = test_map_file(as, &f->object, 0, PAGES * PAGE_SIZE, PROT_READ,
+					   MAP_SHARED);
+			if (EXPECT(at)) {
+				EXPECT_EQ(test_peek(page_at(at, 5)), test_file_word(5));
+				// All zeros but for what this fault has filled.
+				EXPECT_EQ(mapped(as, at), 0xffff);
+				EXPECT_EQ(aspace_unmap(as, UVA(at), PAGES * PAGE_SIZE), 0);
+			}
+			EXPECT_EQ(frame_fail_armed(), round > 0);
+			frame_fail_nth(0);
+		}
+	}
+	if (as)
+		test_leave(as);
+	if (f)
+		test_file_destroy(f);
 }
