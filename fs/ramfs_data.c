@@ -220,7 +220,8 @@ static void drop_pages(struct ramfs_inode *r, u64 first, u64 last)
 		return;
 	if (r->object.ever_mapped) {
 		vm_revoke_begin(&r->object);
-		vm_revoke_finish(&r->object, first << PAGE_SHIFT, (last - first + 1) << PAGE_SHIFT);
+		vm_revoke_finish(&r->object, first << PAGE_SHIFT, (last - first + 1) << PAGE_SHIFT,
+				 VM_FORGET_ALL);
 	}
 	mutex_lock(&r->inode.lock);
 	free_range(&r->data, &r->data.root, r->data.height, 0, first, last);

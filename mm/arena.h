@@ -74,6 +74,7 @@ void arena_destroy(struct aspace *as);
 
 enum arena_zap {
 	ARENA_REVOKE,  // all that shows part of the range
+	ARENA_REVOKE_ALL, // and flush also where nothing is found
 	ARENA_ZERO,    // zero pages in the range
 	ARENA_ZOMBIES, // mappings that were unmapped and are still reachable
 	ARENA_PASS,    // nothing: arena_pass

@@ -290,15 +290,17 @@ static bool scan_slot(const struct arena *a, struct slot *s, const struct scan *
 			break;
 		}
 	}
-	// The space is flushed also where nothing was found: another CPU may have cleared it and
-	// not flushed yet (revoke.pml: FLUSH_WHERE_FOUND).
 	if (slot_state(word) == SLOT_FREE)
 		return true;
 	ptbatch_switch(scan->batch, a->as);
-	if (scan->what != ARENA_ZERO)
+	if (scan->what == ARENA_REVOKE_ALL)
 		ptbatch_flush_all(scan->batch);
-	if (slot_state(word) == SLOT_CLEARED)
+	if (slot_state(word) == SLOT_CLEARED) {
+		// Unmapped, and perhaps still reachable: a revoke ends that at once.
+		if (scan->what != ARENA_ZERO)
+			ptbatch_flush_all(scan->batch);
 		return true;
+	}
 	// It may have been used again for something else before it was locked.
 	if (s->object != scan->object) {
 		__atomic_fetch_and(&s->state, ~SLOT_LOCK, __ATOMIC_SEQ_CST);

@@ -320,7 +320,7 @@ static bool grow_levels(struct test_file *f, int level)
 static void revoke(struct test_file *f, u64 from, u64 to)
 {
 	vm_revoke_begin(&f->object);
-	vm_revoke_finish(&f->object, from, to - from);
+	vm_revoke_finish(&f->object, from, to - from, VM_FORGET_ALL);
 	free_range(f, from, to);
 }
 

@@ -9,14 +9,16 @@
 //   2. the caller clears the entries in the file's own table
 //   3. here: all private entries that lead to the range are cleared, in every address space
 //   4. fence, and every CPU that has one of those spaces loaded flushes, paging-structure caches
-//   too
-//   5. the caller frees blocks and tables
+//      too
+//   5. the caller lets blocks and tables rest for an epoch, or has asked for VM_FORGET_ALL
 //
 // Invariants
 //   I1  a VMA is in its object's list from before its first entry is installed until after the last
 //       one was cleared and flushed (aspace_unmap). So who walks the list misses nothing.
-//   I2  the spaces of all mappings of the range are flushed, also where nothing was found: another
-//       CPU may have cleared the entry and not flushed yet.
+//   I2  another CPU may have cleared an entry and not flushed yet, and then nothing is found here.
+//       With VM_FORGET_ALL the spaces of all mappings of the range are flushed nevertheless; else
+//       nobody is interrupted for it, and the epoch protects what was there (revoke.pml:
+//       FREED_AT_ONCE).
 //   I3  `zapping` is up while entries are cleared here and not flushed: munmap, which holds no lock
 //       that keeps this out, finds nothing to flush then, and flushes all (flush_zapped).
 //
@@ -114,7 +116,8 @@ static bool shown_at(const struct vma *v, u64 off, u64 end, u64 *lo, u64 *hi)
 
 // One round over all mappings. False: the batch became full, flush and go round again; what was
 // cleared stays clear.
-static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum pt_zap what)
+static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum pt_zap what,
+			 bool all)
 {
 	bool all_done = true;
 	struct vma *v;
@@ -128,7 +131,7 @@ static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 en
 		spin_lock(&v->as->pt_lock);
 		ptbatch_switch(b, v->as);
 		all_done = pt_zap(b, lo, hi, what) == hi;
-		if (what != PT_ZAP_ZERO)
+		if (all)
 			ptbatch_flush_all(b); // I2
 		spin_unlock(&v->as->pt_lock);
 		if (!all_done)
@@ -140,14 +143,16 @@ static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 en
 	return all_done;
 }
 
-static void zap_everywhere(struct vm_object *o, u64 off, u64 end, enum pt_zap what)
+static void zap_everywhere(struct vm_object *o, u64 off, u64 end, enum pt_zap what, bool all)
 {
-	enum arena_zap slots = what == PT_ZAP_ZERO ? ARENA_ZERO : ARENA_REVOKE;
+	enum arena_zap slots = what == PT_ZAP_ZERO ? ARENA_ZERO
+			       : all		   ? ARENA_REVOKE_ALL
+						   : ARENA_REVOKE;
 	struct ptbatch b;
 
 	__atomic_fetch_add(&o->zapping, 1, __ATOMIC_SEQ_CST); // I3: before the first clear
 	ptbatch_begin(&b, NULL);
-	while (!zap_mappings(o, &b, off, end, what) || !arena_zap(o, &b, off, end, slots))
+	while (!zap_mappings(o, &b, off, end, what, all) || !arena_zap(o, &b, off, end, slots))
 		ptbatch_flush(&b);
 	ptbatch_finish(&b);
 	__atomic_fetch_sub(&o->zapping, 1, __ATOMIC_SEQ_CST);
@@ -174,8 +179,9 @@ void vm_revoke_begin(struct vm_object *o)
 	__atomic_store_n(&o->gib_table, 0, __ATOMIC_RELAXED);
 }
 
-void vm_revoke_finish(struct vm_object *o, u64 off, u64 len)
+void vm_revoke_finish(struct vm_object *o, u64 off, u64 len, enum vm_forget how)
 {
+	bool all = how == VM_FORGET_ALL;
 	u64 end = len > ~0ull - off ? ~0ull : off + len;
 
 	mm_count(revokes);
@@ -185,9 +191,9 @@ void vm_revoke_finish(struct vm_object *o, u64 off, u64 len)
 		// Private copies of pages that are beyond the end now go too (SIGBUS from then on);
 		// of pages that were punched out they stay, as Linux does it.
 		if (off < min(size, end))
-			zap_everywhere(o, off, min(size, end), PT_ZAP_FILE);
+			zap_everywhere(o, off, min(size, end), PT_ZAP_FILE, all);
 		if (end > max(size, off))
-			zap_everywhere(o, max(size, off), end, PT_ZAP_ALL);
+			zap_everywhere(o, max(size, off), end, PT_ZAP_ALL, all);
 	}
 	__atomic_fetch_sub(&o->revoking, 1, __ATOMIC_SEQ_CST);
 }
@@ -199,5 +205,5 @@ void vm_hole_filled(struct vm_object *o, u64 off, u64 len)
 	// sees the other.
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (READ_ONCE(o->zero_maps))
-		zap_everywhere(o, off, off + len, PT_ZAP_ZERO);
+		zap_everywhere(o, off, off + len, PT_ZAP_ZERO, false);
 }

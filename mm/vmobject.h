@@ -131,16 +131,27 @@ pte_t vm_gib_leaf(struct vm_object *o, u64 off);
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 
-// Revoke, the only way a file loses blocks. Caller holds map_lock exclusively around the pair,
-// clears the entries in the file's own table between the two, and frees blocks and tables only
-// after vm_revoke_finish has returned: then no CPU holds a translation that came from them.
+// Revoke, the only way a file loses blocks. Caller holds map_lock exclusively around the pair, and
+// clears the entries in the file's own table between the two.
 //   begin   raises `revoking`
 //   finish  clears every private copy that covers [off, off+len) of the file (attached roots,
-//           copied direct entries, PTEs of plain mappings), flushes all CPUs that might hold them,
-//           lowers `revoking`. Mappings stay; the next touch faults and sees the file as it is
-//           then.
+//           copied direct entries, PTEs of plain mappings), flushes the CPUs that may hold what was
+//           found, lowers `revoking`. Mappings stay; the next touch faults and sees the file as it
+//           is then.
+// What left the file may be used again when the epoch has passed for every CPU (epoch_stamp() after
+// finish): where a call in progress on another CPU (munmap) has cleared an entry and not flushed
+// yet, nothing is found. VM_FORGET_ALL flushes there, too: on return no CPU holds a translation
+// that came from the range. For who frees at once, and where an entry is to change its size.
+enum vm_forget { VM_FORGET_MAPPED, VM_FORGET_ALL };
 void vm_revoke_begin(struct vm_object *o);
-void vm_revoke_finish(struct vm_object *o, u64 off, u64 len);
+void vm_revoke_finish(struct vm_object *o, u64 off, u64 len, enum vm_forget how);
+
+// Was it ever mapped? If not, no CPU holds a translation that came from it. Also after a revoke,
+// which nobody who maps the file overtakes.
+static inline bool vm_object_ever_mapped(const struct vm_object *o)
+{
+	return READ_ONCE(o->ever_mapped);
+}
 
 // A round over all mappings may have cleared an entry of the object, and not flushed yet. Asked
 // after the entry was found cleared, under the space's pt_lock: who then finds none knows that all

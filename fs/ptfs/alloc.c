@@ -12,7 +12,7 @@
 // growing files and what other CPUs own.
 //
 // Locking: as chunk.c says. An owner is only a hint found without a lock; the chunk's lock decides.
-// Failure: -ENOSPC leaves everything as it was. Data leaves two chunks to tables and names.
+// Failure: -ENOSPC comes after what rests (rest.c) was waited for, and leaves everything as it was. Data leaves two chunks to tables and names.
 #include "fs/ptfs/ptfs_internal.h"
 
 // ---- One chunk. Its lock is held ----
@@ -230,6 +230,7 @@ static int take_any(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, str
 	c = ptfs_owned(fs, owner);
 	if (likely(c && take_owned(fs, c, owner, zeros, out)))
 		return 0;
+	ptfs_rest_poll(fs);
 	return take_slowly(fs, type, owner, zeros, out);
 }
 
@@ -243,18 +244,31 @@ static void retire(struct ptfs_fs *fs, u64 off)
 	ptfs_mutex_unlock(&c->lock);
 }
 
+// One whose memory works.
+static int take_once(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
+{
+	int err = take_any(fs, type, goal, zeros, out);
+
+	while (!err && ptfs_is_bad(fs, out->off, PTFS_BLOCK)) {
+		retire(fs, out->off);
+		err = take_any(fs, type, PTFS_NOTHING, zeros, out);
+	}
+	return err;
+}
+
+// What was taken out of files before this call is free for it, if it must be by waiting. Once: what
+// others take meanwhile is theirs.
 int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
 {
 	int err;
 
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
-	err = take_any(fs, type, goal, zeros, out);
-	while (!err && ptfs_is_bad(fs, out->off, PTFS_BLOCK)) {
-		retire(fs, out->off);
-		err = take_any(fs, type, PTFS_NOTHING, zeros, out);
-	}
-	return err;
+	err = take_once(fs, type, goal, zeros, out);
+	if (likely(err != -ENOSPC))
+		return err;
+	ptfs_rest_wait(fs);
+	return take_once(fs, type, goal, zeros, out);
 }
 
 int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
@@ -287,19 +301,31 @@ static int take_chunk(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 	return c ? 0 : -ENOSPC;
 }
 
-int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+static int chunk_take_once(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 {
-	int err;
+	int err = take_chunk(fs, zeros, out);
 
-	if (ptfs_inject_nospace())
-		return -ENOSPC;
-	err = take_chunk(fs, zeros, out);
 	while (!err && ptfs_is_bad(fs, out->off, PTFS_CHUNK)) {
 		// All but the bad blocks goes back: the chunk is not FREE any more, and not whole.
 		ptfs_space_free(fs, out->off, PTFS_CHUNK_BLOCKS);
 		err = take_chunk(fs, zeros, out);
 	}
 	return err;
+}
+
+int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+{
+	int err;
+
+	if (ptfs_inject_nospace())
+		return -ENOSPC;
+	ptfs_rest_poll(fs);
+	err = chunk_take_once(fs, zeros, out);
+	// Who gets none takes single blocks: a chunk that only rests is worth waiting for.
+	if (likely(!err) || ptfs_rest_blocks(fs, PTFS_CHUNK_DATA) < PTFS_CHUNK_BLOCKS)
+		return err;
+	ptfs_rest_wait(fs);
+	return chunk_take_once(fs, zeros, out);
 }
 
 // A chunk that its owner gives up: FREE if nothing is in it. alloc_lock held.
@@ -316,6 +342,7 @@ u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros)
 {
 	struct ptfs_chunk *c, *old;
 
+	ptfs_rest_poll(fs);
 	ptfs_mutex_lock(&fs->alloc_lock);
 	c = free_is_short(fs) ? NULL : chunk_from_free(fs, PTFS_CHUNK_DATA, zeros);
 	if (c) {

@@ -180,6 +180,14 @@ u8 *ptfs_inode_state(const struct ptfs_fs *fs, u64 media_off)
 	return (u8 *)c->aux + (media_off & (PTFS_CHUNK - 1)) / PTFS_INODE_BYTES;
 }
 
+// What rests will be free without anybody doing anything, and who finds no space waits for it.
+static u64 used_settled(const struct ptfs_fs *fs, unsigned type)
+{
+	u64 used = ptfs_used(fs, type);
+
+	return used - min(used, ptfs_rest_blocks(fs, type));
+}
+
 void ptfs_statfs(struct ptfs_fs *fs, struct ptfs_statfs *out)
 {
 	u64 whole, room;
@@ -193,7 +201,7 @@ void ptfs_statfs(struct ptfs_fs *fs, struct ptfs_statfs *out)
 	ptfs_mutex_lock(&fs->alloc_lock);
 	memcpy(out->chunks, fs->chunks_of, sizeof(out->chunks));
 	for (unsigned t = 0; t < PTFS_CHUNK_TYPES; t++)
-		out->used[t] = ptfs_used(fs, t);
+		out->used[t] = used_settled(fs, t);
 	ptfs_mutex_unlock(&fs->alloc_lock);
 	whole = out->chunks[PTFS_CHUNK_FREE];
 	whole -= min(whole, (u64)PTFS_RESERVE_CHUNKS);
@@ -428,5 +436,5 @@ const char *ptfs_alloc_verify(struct ptfs_fs *fs)
 	for (unsigned t = 0; t < PTFS_CHUNK_TYPES; t++)
 		if (used[t] != ptfs_used(fs, t) || chunks[t] != fs->chunks_of[t])
 			return "A1: counts of a type";
-	return NULL;
+	return ptfs_rest_verify(fs);
 }

@@ -13,7 +13,7 @@
 //
 // Invariants
 //   I1  until the commit nothing that the old root word leads to has changed
-//   I2  blocks and old pages are freed after the revoke that follows the commit
+//   I2  blocks and old pages rest (rest.c) after the revoke that follows the commit
 // Locking: mapping lock exclusively, inode lock.
 // Persistence: new pages, flush; one transaction {root or direct words, size, times}, whose first
 // fence makes the pages durable, too, before the root word is stored.
@@ -158,7 +158,7 @@ static int build(struct collapse *c, int level, u64 va, u64 *e)
 }
 
 // The range's blocks and the pages that only the old tree used.
-static void free_old(struct collapse *c, u64 e, int level, u64 va)
+static void old_gone(struct collapse *c, struct ptfs_gone *g, u64 e, int level, u64 va)
 {
 	struct ptfs_fs *fs = c->ip->fs;
 	u64 end = va + pt_span(level);
@@ -167,16 +167,15 @@ static void free_old(struct collapse *c, u64 e, int level, u64 va)
 
 	if (!e || end <= c->from || ptfs_entry_decode(fs, e, level, &ref))
 		return;
-	if (ref.leaf && level == PT_PMD && from == va && to == end) {
-		ptfs_chunk_free(fs, ref.off);
-	} else if (ref.leaf) {
-		for (; from < to; from += PTFS_BLOCK)
-			ptfs_block_free(fs, ref.off + (from - va));
+	if (ref.leaf) {
+		if (from < to)
+			ptfs_gone_add(g, ref.off + (from - va),
+				      (unsigned)((to - from) >> PTFS_BLOCK_SHIFT));
 	} else {
 		for (u64 i = 0; i < PT_ENTRIES; i++)
-			free_old(c, ptfs_word(fs, ref.off + 8 * i), level - 1,
+			old_gone(c, g, ptfs_word(fs, ref.off + 8 * i), level - 1,
 				 va + i * pt_span(level - 1));
-		ptfs_table_free(fs, ref.off);
+		ptfs_gone_table(g, ref.off);
 	}
 }
 
@@ -196,11 +195,13 @@ static void collapse_direct(struct collapse *c)
 	struct ptfs_inode *ip = c->ip;
 	struct ptfs_fs *fs = ip->fs;
 	u64 old[PTFS_DIRECT];
+	struct ptfs_gone g;
 	struct ptfs_tx tx;
 
 	for (unsigned i = 0; i < PTFS_DIRECT; i++)
 		old[i] = ptfs_word(fs, PTFS_FIELD(ip, direct) + 8 * i);
-	ptfs_revoke_begin(&ip->home);
+	ptfs_gone_init(&g, ip);
+	ptfs_gone_revoke(&g, c->from, PTFS_FILE_MAX);
 	ptfs_tx_begin(&tx, fs);
 	for (u64 i = 0; i < PTFS_DIRECT; i++) {
 		u64 k = source(c, i * PTFS_BLOCK) >> PTFS_BLOCK_SHIFT;
@@ -209,27 +210,29 @@ static void collapse_direct(struct collapse *c)
 	}
 	tx_size_and_times(&tx, ip, ip->size - c->len);
 	ptfs_tx_commit(&tx);
-	ptfs_revoke_finish(&ip->home, c->from, PTFS_FILE_MAX - c->from);
 	for (u64 i = 0; i < PTFS_DIRECT; i++)
-		free_old(c, old[i], PT_PTE, i * PTFS_BLOCK);
+		old_gone(c, &g, old[i], PT_PTE, i * PTFS_BLOCK);
+	ptfs_gone_finish(&g);
 }
 
 static void commit(struct collapse *c, u64 root, u64 e)
 {
 	struct ptfs_inode *ip = c->ip;
 	int level = ptfs_root_level(root);
+	struct ptfs_gone g;
 	struct ptfs_tx tx;
 
 	if (!e) // the direct words begin to mean something
 		ptfs_zero(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
-	ptfs_revoke_begin(&ip->home);
+	// The whole file: the top page that mappings were attached to is one of those that go.
+	ptfs_gone_init(&g, ip);
+	ptfs_gone_revoke(&g, 0, PTFS_FILE_MAX);
 	ptfs_tx_begin(&tx, ip->fs);
 	ptfs_tx_set(&tx, ip->root_off, ptfs_root_make(e, level));
 	tx_size_and_times(&tx, ip, ip->size - c->len);
 	ptfs_tx_commit(&tx);
-	// The whole file: the top page that mappings were attached to is one of those that go.
-	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
-	free_old(c, root & ~PTFS_E_LEVEL, level, 0);
+	old_gone(c, &g, root & ~PTFS_E_LEVEL, level, 0);
+	ptfs_gone_finish(&g);
 }
 
 int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len)
@@ -261,7 +264,7 @@ int ptfs_map_collapse(struct ptfs_inode *ip, u64 from, u64 len)
 		err = build(&c, ptfs_root_level(root), 0, &e);
 	if (err) {
 		for (u64 i = 0; i < c.nr_pages; i++)
-			ptfs_table_free(ip->fs, *(u64 *)ptfs_segs_at(&c.pages, i, sizeof(u64)));
+			ptfs_table_drop(ip->fs, *(u64 *)ptfs_segs_at(&c.pages, i, sizeof(u64)));
 	} else {
 		commit(&c, root, e);
 		ptfs_map_tidy(ip);

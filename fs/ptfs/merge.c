@@ -48,6 +48,7 @@ static int merge_at(struct ptfs_inode *ip, u64 va)
 {
 	struct ptfs_fs *fs = ip->fs;
 	struct ptfs_walk w;
+	struct ptfs_gone gone;
 	struct ptfs_ref ref;
 	u64 slot, e, level, chunk;
 	int err;
@@ -70,14 +71,16 @@ static int merge_at(struct ptfs_inode *ip, u64 va)
 	if (chunk == PTFS_NOTHING)
 		return 0;
 	ptfs_map_forget(ip);
+	ptfs_gone_init(&gone, ip);
 	ptfs_revoke_begin(&ip->home);
 	ptfs_store8(fs, slot, (e & ~PTFS_E_P) | level);
-	ptfs_revoke_finish(&ip->home, w.c.va, PTFS_CHUNK);
+	ptfs_revoke_finish(&ip->home, w.c.va, PTFS_CHUNK, PTFS_FORGET_ALL);
 	// With P at once: leaf and table map the same durable blocks. The fence is for the table
 	// page, which may serve others from here on.
 	ptfs_store8_flush(fs, slot, ptfs_entry_leaf(fs, chunk, PT_PMD) | level);
 	ptfs_fence(fs);
-	ptfs_table_free(fs, ref.off);
+	ptfs_gone_table(&gone, ref.off);
+	ptfs_gone_finish(&gone);
 	ptfs_count(PTFS_STAT_MERGE, 1);
 	return 0;
 }

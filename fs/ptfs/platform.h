@@ -73,6 +73,7 @@ void ptfs_free(void *p); // NULL is fine
 enum ptfs_rank {
 	PTFS_RANK_INODE, // an inode's size and times (kernel: RANK_INODE)
 	PTFS_RANK_OUTER, // inode cache, inode allocator, transactions (RANK_FS_ALLOC)
+	PTFS_RANK_REST,  // what rests on one CPU (RANK_FS_REST)
 	PTFS_RANK_INNER, // space and claims (RANK_FS_INNER)
 	PTFS_RANK_CHUNK, // one chunk's blocks (RANK_FS_CHUNK)
 };
@@ -91,12 +92,28 @@ void ptfs_map_unlock_shared(struct ptfs_home_inode *h);
 void ptfs_map_lock(struct ptfs_home_inode *h);
 void ptfs_map_unlock(struct ptfs_home_inode *h);
 
-// Revoke, around the clearing of entries, with the mapping lock held exclusively (an inode that is
-// being evicted has no users: then without). After `begin` no new copy of this file's entries is
-// made; `finish` clears every copy that covers [off, off + len) of the file and returns when no CPU
-// holds a translation, upper levels included, that came from them. Blocks are freed only after it.
+// Revoke, around the clearing of entries, with the mapping lock held exclusively. After `begin` no
+// new copy of this file's entries is made; `finish` clears every copy that covers [off, off + len)
+// of the file, and returns when nobody reaches through a mapping what the file has lost. What
+// leaves the file rests then (below), for a CPU may still know a way that a call in progress
+// elsewhere has cleared. PTFS_FORGET_ALL waits for those, too: no CPU holds any translation, upper
+// levels included, that came from the range. That is for an entry that changes its size.
+enum ptfs_forget { PTFS_FORGET_MAPPED, PTFS_FORGET_ALL };
 void ptfs_revoke_begin(struct ptfs_home_inode *h);
-void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len);
+void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len, enum ptfs_forget how);
+
+// ---- The epoch: when can no CPU reach it any more? ----
+//
+// May a CPU hold a translation that came from this file, or code on it a pointer into its tables?
+// False only if it was never mapped.
+bool ptfs_home_reachable(const struct ptfs_home_inode *h);
+// Of something that no entry leads to any more: a full fence, then the present epoch, which is
+// asked to end. Stamps do not decrease.
+u64 ptfs_epoch_stamp(void);
+// Has every CPU forgotten what was stamped so? If so, it is for every smaller stamp, too.
+bool ptfs_epoch_passed(u64 stamp);
+// Returns when that is the case; soon, for CPUs are asked. No lock of PTFS_RANK_INNER or below.
+void ptfs_epoch_wait(u64 stamp);
 
 // The memory can be had for another use in a moment: nobody may be able to reach it any more. For
 // who checks that from outside; locks may be held.

@@ -5,7 +5,7 @@
 // Not here: when that is done and at which rate (the home's thread), which block is taken
 // (alloc.c).
 //
-//      given back, or    --ptfs_prezero-->   known to   --taken, zeros wanted-->  as it is
+//      has rested, or    --ptfs_prezero-->   known to   --taken, zeros wanted-->  as it is
 //      never looked at                       be zero    --taken, to be filled-->  filled
 //
 // A free block is named nowhere and revoked everywhere, so nobody can see or disturb the zeroing.
@@ -111,6 +111,7 @@ u64 ptfs_prezero(struct ptfs_fs *fs, u64 bytes)
 
 	if (fs->read_only || !__atomic_load_n(&fs->dirty, __ATOMIC_ACQUIRE))
 		return 0;
+	ptfs_rest_poll(fs);
 	if (!fs->zero_next && !__atomic_exchange_n(&fs->zero_wanted, false, __ATOMIC_ACQ_REL))
 		return 0;
 	for (unsigned owner = 1; owner <= PTFS_OWNERS && spent < bytes; owner++) {

@@ -8,12 +8,13 @@
 //      journal.c          verify.c            transactions; trust
 //      super.c reloc.c snapshot.c scan.c      mounting; another address
 //      chunk.c alloc.c claim.c                space: what is where; take and give; who names it
-//      prezero.c place.c                      zeros; neighbours
+//      rest.c prezero.c place.c               what waits for its epoch; zeros; neighbours
 //      medium.c shadow.c                      reading and writing the medium, entries
 //      mkfs.c  check.c                        whole images
 //
 // Lock order: directory lock (caller), mapping lock (home), inode lock, then one of the outer locks
-// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then alloc_lock, then a chunk's lock.
+// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then the lock of what rests on one CPU,
+// then alloc_lock, then a chunk's lock.
 #pragma once
 
 #include "fs/ptfs/ptfs.h"
@@ -93,6 +94,7 @@ struct ptfs_fs {
 		*shared[PTFS_SHARED_MAX]; // the other owners' [alloc_lock; read atomically]
 	unsigned held_next;               // of PTFS_OWNER_HELD, the oldest [alloc_lock]
 	struct ptfs_cpu_space cpu[PTFS_CPU_MAX];
+	struct ptfs_resting resting[PTFS_CPU_MAX];
 	bool zero_wanted; // something was given back since the zeroing began its round [atomic]
 	u64 zero_next;    // chunk that the zeroing goes on with [prezero.c, one caller at a time]
 	bool walking;  // mounting: all CPUs verify everything, and nobody else is here [const then]
@@ -335,7 +337,9 @@ u64 ptfs_map_count(struct ptfs_inode *ip); // leaf blocks
 // A new table page, zeroed and owned by (ip, level, va), not yet durable and named by nobody.
 // -ENOSPC, -ENOMEM.
 int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *off) __must_check;
-void ptfs_table_free(struct ptfs_fs *fs, u64 off);
+void ptfs_table_drop(struct ptfs_fs *fs, u64 off); // one that was never published
+// What is known about it no longer holds.
+void ptfs_table_unknown(struct ptfs_fs *fs, u64 off);
 // The 2 MiB leaf around `block` becomes a PTE page that maps the same blocks. Mapping lock held
 // exclusively. -ENOSPC, -ENOMEM: nothing has changed.
 int ptfs_map_split(struct ptfs_inode *ip, u64 block) __must_check;

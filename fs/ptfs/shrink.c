@@ -1,101 +1,59 @@
 // SPDX-License-Identifier: MIT
 //
-// What: the one way in which a file loses blocks: clear entries, revoke, free; and a tree loses
-// levels.
-// Not here: the order of size, zeroed tail and cut (falloc.c), moving what follows (collapse.c),
+// What: taking blocks away from a file: clear entries, gather what they led to; and a tree loses
+// levels. Each call revokes once, when all is cleared.
+// Not here: revoking, and what becomes of blocks afterwards (rest.c), the order of size, zeroed tail and cut (falloc.c), moving what follows (collapse.c),
 // evicting an inode (inode.c).
 //
 // Invariants
-//   I1  a block or table page is freed after its entry is durably cleared and revoke_finish
-//       returned: CPUs cache upper-level entries too
+//   I1  a block or table page is handed to rest.c when its entry is cleared in the file's table.
+//       What was below keeps its contents and may be walked until then
 //   I2  the root word never names a table page that is free
-//   I3  only what is claimed is freed: a subtree that fails verification stays allocated (and is
+//   I3  only what is claimed goes: a subtree that fails verification stays allocated (and is
 //       lost until the next scan)
 // Locking: the mapping lock exclusively, or nobody else has the inode.
 // Persistence: entries 0, flush, fence; then the blocks may serve others. Root words change by one
 // store after what they name, or the direct words, are durable.
 #include "fs/ptfs/ptfs_internal.h"
 
-#define CUT_BATCH 64u
-
-static void free_entry(struct ptfs_inode *ip, u64 e, int level, u64 va)
+// All that the entry `e`, which was cleared, led to.
+static void entry_gone(struct ptfs_gone *g, u64 e, int level, u64 va)
 {
-	struct ptfs_fs *fs = ip->fs;
+	struct ptfs_inode *ip = g->ip;
 	struct ptfs_ref ref;
 
-	if (!e || ptfs_entry_decode(fs, e, level, &ref))
+	if (!e || ptfs_entry_decode(ip->fs, e, level, &ref))
 		return;
-	if (ref.leaf && level == PT_PMD) {
-		ptfs_chunk_free(fs, ref.off);
-		return;
-	}
 	if (ref.leaf) {
-		ptfs_block_free(fs, ref.off);
+		ptfs_gone_add(g, ref.off, level == PT_PMD ? PTFS_CHUNK_BLOCKS : 1);
 		return;
 	}
 	if (ptfs_verify_table(ip, ref.off, level - 1, va))
 		return;
 	for (unsigned i = 0; i < PT_ENTRIES; i++)
-		free_entry(ip, ptfs_word(fs, ref.off + 8 * i), level - 1,
+		entry_gone(g, ptfs_word(ip->fs, ref.off + 8 * i), level - 1,
 			   va + i * pt_span(level - 1));
-	ptfs_table_free(fs, ref.off);
+	ptfs_gone_table(g, ref.off);
 }
 
-// Entries that were cleared, until their subtrees may be freed. All map bytes of [from, end).
-struct cut {
-	struct ptfs_inode *ip;
-	u64 from, end;
-	unsigned n;
-	struct {
-		u64 e, va;
-		int level;
-	} gone[CUT_BATCH];
-};
-
-static void cut_begin(struct cut *c, struct ptfs_inode *ip, u64 from, u64 end)
+static void cut(struct ptfs_gone *g, u64 slot, int level, u64 va)
 {
-	c->ip = ip;
-	c->from = from;
-	c->end = end;
-	c->n = 0;
-	ptfs_revoke_begin(&ip->home);
-}
-
-// The entries are durably gone before a block may serve others. To one thread the call's last fence
-// would do; but another CPU may take a freed block, fill it and lose power before that comes.
-static void cut_finish(struct cut *c)
-{
-	ptfs_fence(c->ip->fs);
-	ptfs_revoke_finish(&c->ip->home, c->from, c->end - c->from);
-	for (unsigned i = 0; i < c->n; i++)
-		free_entry(c->ip, c->gone[i].e, c->gone[i].level, c->gone[i].va);
-}
-
-static void cut_clear(struct cut *c, u64 slot, int level, u64 va)
-{
-	u64 e = ptfs_word(c->ip->fs, slot);
+	struct ptfs_fs *fs = g->ip->fs;
+	u64 e = ptfs_word(fs, slot);
 
 	if (!e)
 		return;
-	if (c->n == CUT_BATCH) {
-		cut_finish(c);
-		cut_begin(c, c->ip, c->from, c->end);
-	}
-	ptfs_store8_flush(c->ip->fs, slot, 0);
-	c->gone[c->n].e = e;
-	c->gone[c->n].level = level;
-	c->gone[c->n++].va = va;
+	ptfs_store8_flush(fs, slot, 0);
+	entry_gone(g, e, level, va);
 }
 
-static void cut_direct(struct ptfs_inode *ip, u64 from, u64 end)
+static void cut_direct(struct ptfs_gone *g, u64 from, u64 end)
 {
 	u64 last = min(end >> PTFS_BLOCK_SHIFT, (u64)PTFS_DIRECT);
-	struct cut c;
 
-	cut_begin(&c, ip, from, end);
+	ptfs_gone_revoke(g, from, end);
 	for (u64 i = from >> PTFS_BLOCK_SHIFT; i < last; i++)
-		cut_clear(&c, PTFS_FIELD(ip, direct) + 8 * i, PT_PTE, i << PTFS_BLOCK_SHIFT);
-	cut_finish(&c);
+		cut(g, PTFS_FIELD(g->ip, direct) + 8 * i, PT_PTE, i << PTFS_BLOCK_SHIFT);
 }
 
 // The root word changes from `root` to `to`, which is durable in all it names (0: the direct words
@@ -114,39 +72,37 @@ static void direct_write(struct ptfs_inode *ip, const u64 *words)
 	ptfs_flush(ip->fs, PTFS_FIELD(ip, direct), 8 * PTFS_DIRECT);
 }
 
-static void cut_all(struct ptfs_inode *ip, u64 root)
+static void cut_all(struct ptfs_gone *g, u64 root)
 {
 	static const u64 holes[PTFS_DIRECT];
 
-	ptfs_revoke_begin(&ip->home);
-	direct_write(ip, holes);
-	root_replace(ip, 0);
-	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
-	free_entry(ip, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
+	ptfs_gone_revoke(g, 0, PTFS_FILE_MAX);
+	direct_write(g->ip, holes);
+	root_replace(g->ip, 0);
+	entry_gone(g, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
 }
 
 // Clear every entry that maps nothing outside [from, end), in tables on the paths to both. They are
 // verified: the caller has walked down to them. A 2 MiB leaf that reaches out of the range stays.
-static int cut_tree(struct ptfs_walk *w, u64 from, u64 end)
+static int cut_tree(struct ptfs_gone *g, struct ptfs_walk *w, u64 from, u64 end)
 {
-	struct cut c;
 	bool more = true;
 
-	cut_begin(&c, w->ip, from, end);
+	ptfs_gone_revoke(g, from, end);
 	while (more && w->c.va < end) {
 		if (w->c.va >= from && pt_cursor_end(&w->c) <= end)
-			cut_clear(&c, ptfs_walk_slot(w), w->c.level, w->c.va);
+			cut(g, ptfs_walk_slot(w), w->c.level, w->c.va);
 		else if (pt_cursor_end(&w->c) > from && pt_cursor_down(&w->c, max(from, w->c.va)))
 			continue;
 		more = !w->err && pt_cursor_next(&w->c);
 	}
-	cut_finish(&c);
 	return w->err;
 }
 
 // Take off one top level that is not needed for what lies below `from`. False: nothing to take.
-static bool shrink_once(struct ptfs_inode *ip, u64 from)
+static bool shrink_once(struct ptfs_gone *g, u64 from)
 {
+	struct ptfs_inode *ip = g->ip;
 	struct ptfs_fs *fs = ip->fs;
 	u64 root = ptfs_word(fs, ip->root_off);
 	int level = ptfs_root_level(root);
@@ -162,7 +118,7 @@ static bool shrink_once(struct ptfs_inode *ip, u64 from)
 		if (words[i] == PTFS_FAILED)
 			return false; // nothing to build on
 	}
-	ptfs_revoke_begin(&ip->home);
+	ptfs_gone_revoke(g, 0, PTFS_FILE_MAX);
 	if (level == PT_PMD || !words[0]) {
 		if (level != PT_PMD)
 			memset(words, 0, sizeof(words));
@@ -171,29 +127,25 @@ static bool shrink_once(struct ptfs_inode *ip, u64 from)
 	} else {
 		root_replace(ip, ptfs_root_make(words[0], level - 1));
 	}
-	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
-	ptfs_table_free(fs, ref.off);
+	ptfs_gone_table(g, ref.off);
 	return true;
 }
 
-int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
+static int cut_from(struct ptfs_gone *g, u64 from)
 {
+	struct ptfs_inode *ip = g->ip;
 	struct ptfs_walk w;
 	int err;
 
-	if (ip->bad)
-		return ip->bad;
-	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
-	ptfs_map_forget(ip);
 	if (!ptfs_walk_init(&w, ip)) {
 		if (from < PTFS_DIRECT * PTFS_BLOCK)
-			cut_direct(ip, from, PTFS_FILE_MAX);
+			cut_direct(g, from, PTFS_FILE_MAX);
 		return 0;
 	}
 	if (w.err)
 		return w.err;
 	if (!from) {
-		cut_all(ip, pte_read(&w.root).bits);
+		cut_all(g, pte_read(&w.root).bits);
 		return 0;
 	}
 	if (from < pt_span(w.c.top)) {
@@ -201,13 +153,28 @@ int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
 		if (w.err)
 			return w.err;
 		ptfs_walk_init(&w, ip);
-		err = cut_tree(&w, from, PTFS_FILE_MAX);
+		err = cut_tree(g, &w, from, PTFS_FILE_MAX);
 		if (err)
 			return err;
 	}
-	while (shrink_once(ip, from))
+	while (shrink_once(g, from))
 		;
 	return 0;
+}
+
+int ptfs_map_cut(struct ptfs_inode *ip, u64 from)
+{
+	struct ptfs_gone g;
+	int err;
+
+	if (ip->bad)
+		return ip->bad;
+	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
+	ptfs_map_forget(ip);
+	ptfs_gone_init(&g, ip);
+	err = cut_from(&g, from);
+	ptfs_gone_finish(&g);
+	return err;
 }
 
 // First byte behind what the slots in use of the top page map; 0: none is.
@@ -235,12 +202,13 @@ static bool page_is_empty(const struct ptfs_fs *fs, u64 off)
 
 // The table pages on the way to `va` that have become empty go too, from the lowest upwards. The
 // top page is left to shrink_once.
-static void prune(struct ptfs_inode *ip, u64 va)
+static void prune(struct ptfs_gone *g, u64 va)
 {
+	struct ptfs_inode *ip = g->ip;
+
 	for (int level = PT_PMD;; level++) {
 		struct ptfs_walk w;
 		struct ptfs_ref ref;
-		struct cut c;
 
 		if (!ptfs_walk_init(&w, ip) || va >= pt_span(w.c.top) || level >= w.c.top)
 			return;
@@ -254,20 +222,28 @@ static void prune(struct ptfs_inode *ip, u64 va)
 			continue;
 		if (ref.leaf || !page_is_empty(ip->fs, ref.off))
 			return;
-		cut_begin(&c, ip, w.c.va, pt_cursor_end(&w.c));
-		cut_clear(&c, ptfs_walk_slot(&w), level, w.c.va);
-		cut_finish(&c);
+		ptfs_gone_revoke(g, w.c.va, pt_cursor_end(&w.c));
+		cut(g, ptfs_walk_slot(&w), level, w.c.va);
 	}
+}
+
+static void tidy(struct ptfs_gone *g)
+{
+	u64 reach;
+
+	ptfs_map_forget(g->ip);
+	do
+		reach = top_reach(g->ip);
+	while (reach != PTFS_NOTHING && shrink_once(g, reach));
 }
 
 void ptfs_map_tidy(struct ptfs_inode *ip)
 {
-	u64 reach;
+	struct ptfs_gone g;
 
-	ptfs_map_forget(ip);
-	do
-		reach = top_reach(ip);
-	while (reach != PTFS_NOTHING && shrink_once(ip, reach));
+	ptfs_gone_init(&g, ip);
+	tidy(&g);
+	ptfs_gone_finish(&g);
 }
 
 int ptfs_map_part(struct ptfs_inode *ip, u64 at)
@@ -295,9 +271,35 @@ static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
 	return ptfs_zero_existing(ip, max(from, at), min(end, at + PTFS_CHUNK));
 }
 
+static int punch(struct ptfs_gone *g, u64 from, u64 end)
+{
+	struct ptfs_inode *ip = g->ip;
+	struct ptfs_walk w;
+	int err = 0;
+
+	if (!ptfs_walk_init(&w, ip)) {
+		if (from < PTFS_DIRECT * PTFS_BLOCK)
+			cut_direct(g, from, end);
+		return 0;
+	}
+	if (w.err)
+		return w.err;
+	if (!from && end >= pt_span(w.c.top)) {
+		cut_all(g, pte_read(&w.root).bits);
+		return 0;
+	}
+	if (from < pt_span(w.c.top)) {
+		err = cut_tree(g, &w, from, end);
+		prune(g, from);
+		prune(g, end - 1);
+	}
+	tidy(g);
+	return err;
+}
+
 int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end)
 {
-	struct ptfs_walk w;
+	struct ptfs_gone g;
 	int err = edge(ip, from, from, end);
 
 	if (!err)
@@ -306,23 +308,9 @@ int ptfs_map_punch(struct ptfs_inode *ip, u64 from, u64 end)
 		return err;
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
 	ptfs_map_forget(ip);
-	if (!ptfs_walk_init(&w, ip)) {
-		if (from < PTFS_DIRECT * PTFS_BLOCK)
-			cut_direct(ip, from, end);
-		return 0;
-	}
-	if (w.err)
-		return w.err;
-	if (!from && end >= pt_span(w.c.top)) {
-		cut_all(ip, pte_read(&w.root).bits);
-		return 0;
-	}
-	if (from < pt_span(w.c.top)) {
-		err = cut_tree(&w, from, end);
-		prune(ip, from);
-		prune(ip, end - 1);
-	}
-	ptfs_map_tidy(ip);
+	ptfs_gone_init(&g, ip);
+	err = punch(&g, from, end);
+	ptfs_gone_finish(&g);
 	return err;
 }
 
@@ -337,20 +325,20 @@ static bool is_empty(const struct ptfs_inode *ip, u64 root)
 	return !any;
 }
 
+// Nobody maps the file and nobody will: who maps has a reference. So there is nothing to revoke.
 void ptfs_map_release(struct ptfs_inode *ip)
 {
 	u64 root = ptfs_word(ip->fs, ip->root_off);
+	struct ptfs_gone g;
 
 	if (!ip->leaf_type || ip->bad || is_empty(ip, root))
 		return;
 	ptfs_map_forget(ip);
-	ptfs_revoke_begin(&ip->home);
-	ptfs_revoke_finish(&ip->home, 0, PTFS_FILE_MAX);
-	if (root) {
-		free_entry(ip, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
-		return;
-	}
-	for (unsigned i = 0; i < PTFS_DIRECT; i++)
-		free_entry(ip, ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * i), PT_PTE,
+	ptfs_gone_init(&g, ip);
+	if (root)
+		entry_gone(&g, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
+	for (unsigned i = 0; !root && i < PTFS_DIRECT; i++)
+		entry_gone(&g, ptfs_word(ip->fs, PTFS_FIELD(ip, direct) + 8 * i), PT_PTE,
 			   i * PTFS_BLOCK);
+	ptfs_gone_finish(&g);
 }

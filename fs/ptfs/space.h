@@ -21,6 +21,7 @@
 //   A5  a FREE chunk that is known to be zero as a whole stands in zeroed_list instead
 //   A6  the zero bit is set only while the block is unused, and the block is durably zero. What is
 //       known to be zero is known in DRAM only, and nothing is when a mount begins
+//   A7  what rests is used and claimed, and `resting` counts it, by list and type
 struct ptfs_chunk {
 	struct ptfs_mutex lock;    // PTFS_RANK_CHUNK
 	u64 used_map[8];           // [lock]
@@ -51,6 +52,16 @@ struct ptfs_cpu_space {
 } __attribute__((aligned(64)));
 _Static_assert(sizeof(struct ptfs_cpu_space) == 64, "one line");
 
+// What has left files and rests for its epoch, by the CPU that it left them on (rest.c). A cache
+// line of its own.
+struct ptfs_resting {
+	struct ptfs_mutex lock;      // PTFS_RANK_REST
+	struct ptfs_rest *first;     // in the order of their stamps [lock; read atomically as a hint]
+	struct ptfs_rest *last;      // [lock]
+	u32 runs;                    // [lock]
+	u64 blocks[PTFS_CHUNK_TYPES]; // [lock; read atomically]
+} __attribute__((aligned(64)));
+
 // ---- chunk.c ----
 
 int ptfs_alloc_init(struct ptfs_fs *fs) __must_check; // chunk types from the medium, nothing used
@@ -72,7 +83,7 @@ static inline bool ptfs_bit(const u64 *map, unsigned i)
 {
 	return map[i / 64] >> (i % 64) & 1;
 }
-u64 ptfs_used(const struct ptfs_fs *fs, unsigned type); // blocks in use
+u64 ptfs_used(const struct ptfs_fs *fs, unsigned type); // blocks in use or resting
 // While mounting, which no lock is needed for: mark as used what `map` says; make what belongs to
 // each chunk of tables or inodes (-ENOMEM); blocks that a walk has claimed in chunks of a type;
 // count anew what it has claimed, which a scan takes for used.
@@ -114,9 +125,9 @@ int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out) __must
 // chunks are few, so the oldest is given up. The offset of its first block; PTFS_NOTHING: none to
 // be had.
 u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros);
-// What was never published, or is nowhere named any more and has been revoked everywhere, is free:
-// to be reused at once, with whatever bytes are in it. The one way back for blocks, table pages and
-// chunks (nr: PTFS_CHUNK_BLOCKS).
+// What was never published, or has rested, is free: to be reused at once, with whatever bytes are in
+// it. The one way back for blocks, table pages and chunks (nr: PTFS_CHUNK_BLOCKS). What was
+// published comes here by way of rest.c.
 void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr);
 static inline void ptfs_block_free(struct ptfs_fs *fs, u64 off)
 {
@@ -126,6 +137,44 @@ static inline void ptfs_chunk_free(struct ptfs_fs *fs, u64 off)
 {
 	ptfs_space_free(fs, off, PTFS_CHUNK_BLOCKS);
 }
+
+// ---- rest.c: what leaves a file ----
+
+struct ptfs_run {
+	u64 off;
+	u32 nr; // blocks, all of one chunk
+	u32 reserved;
+};
+#define PTFS_GONE_RUNS 64u
+
+// What one call takes out of a file. On the caller's stack.
+struct ptfs_gone {
+	struct ptfs_inode *ip;
+	u64 from, end; // bytes of the file that are being revoked; from >= end: none
+	struct ptfs_rest *full;
+	unsigned nr_full, n;
+	struct ptfs_run run[PTFS_GONE_RUNS];
+};
+void ptfs_gone_init(struct ptfs_gone *g, struct ptfs_inode *ip);
+// [from, end) of the file loses something: before its entries are cleared. Mapping lock held
+// exclusively until ptfs_gone_finish. May be called again, for more.
+void ptfs_gone_revoke(struct ptfs_gone *g, u64 from, u64 end);
+// No entry names these blocks any more: cleared and written back, not yet fenced if they are being
+// revoked.
+void ptfs_gone_add(struct ptfs_gone *g, u64 off, unsigned nr);
+void ptfs_gone_table(struct ptfs_gone *g, u64 off);
+// Fence, revoke, and everything rests; free it is when its epoch has passed. Cannot fail; without
+// memory it waits for the epoch.
+void ptfs_gone_finish(struct ptfs_gone *g);
+
+// What has rested long enough is free now. No lock of PTFS_RANK_REST or below held.
+void ptfs_rest_poll(struct ptfs_fs *fs);
+// The same for all that rests at this moment; waits for the epoch.
+void ptfs_rest_wait(struct ptfs_fs *fs);
+u64 ptfs_rest_blocks(const struct ptfs_fs *fs, unsigned type);
+void ptfs_rest_init(struct ptfs_fs *fs);
+void ptfs_rest_destroy(struct ptfs_fs *fs);        // forgets what rests
+const char *ptfs_rest_verify(struct ptfs_fs *fs); // NULL, or what is wrong (A7). For tests
 
 // ---- claim.c. They take the chunk's lock, but while everything is walked (fs->walking) ----
 

@@ -173,6 +173,7 @@ static void fs_setup(struct ptfs_fs *fs, const struct ptfs_region *r, const char
 	fs->super_copy_off = le64(s->copy_off);
 	fs->generation = le64(s->generation);
 	locks_init(fs);
+	ptfs_rest_init(fs);
 	ptfs_inode_setup(fs, &fs->itable, PTFS_INO_ITABLE);
 	fs->itable.leaf_type = PTFS_CHUNK_INODE;
 	fs->itable.mode = PTFS_S_IFREG;
@@ -185,6 +186,7 @@ static void fs_destroy(struct ptfs_fs *fs, bool force)
 	ptfs_cache_destroy(fs, force);
 	ptfs_inode_teardown(&fs->itable);
 	ptfs_segs_free(&fs->free_inodes);
+	ptfs_rest_destroy(fs);
 	ptfs_alloc_destroy(fs);
 	ptfs_shadow_free(fs);
 	ptfs_mutex_destroy(&fs->alloc_lock);
@@ -418,6 +420,7 @@ int ptfs_unmount(struct ptfs_fs *fs)
 {
 	if (ptfs_cache_busy(fs))
 		return -EBUSY;
+	ptfs_rest_wait(fs);
 	ptfs_bad_store(fs);
 	make_clean(fs);
 	fs_destroy(fs, false);

@@ -274,11 +274,16 @@ int ptfs_table_new(struct ptfs_inode *ip, int level, u64 va, bool ready, u64 *of
 	return 0;
 }
 
-void ptfs_table_free(struct ptfs_fs *fs, u64 off)
+void ptfs_table_unknown(struct ptfs_fs *fs, u64 off)
 {
 	ptfs_mutex_lock(&fs->alloc_lock);
 	*ptfs_tpage(fs, off) = (struct ptfs_tpage){ 0 };
 	ptfs_mutex_unlock(&fs->alloc_lock);
+}
+
+void ptfs_table_drop(struct ptfs_fs *fs, u64 off)
+{
+	ptfs_table_unknown(fs, off);
 	ptfs_block_free(fs, off);
 }
 
@@ -322,7 +327,7 @@ static int grow_top(struct ptfs_inode *ip, u64 root)
 	ptfs_store8_flush(fs, top, e);
 	if (!publish(fs, ip->root_off, root | PTFS_E_P,
 		     ptfs_root_make(ptfs_entry_table(fs, top), level + 1)))
-		ptfs_table_free(fs, top);
+		ptfs_table_drop(fs, top);
 	return 0;
 }
 
@@ -353,7 +358,7 @@ static int grow_direct(struct ptfs_inode *ip, u64 block)
 			ptfs_store8_flush(fs, page + 8 * i, e | PTFS_E_P);
 	}
 	if (!publish(fs, ip->root_off, 0, ptfs_root_make(ptfs_entry_table(fs, page), level)))
-		ptfs_table_free(fs, page);
+		ptfs_table_drop(fs, page);
 	return 0;
 }
 
@@ -386,7 +391,7 @@ static int slot_in_tree(struct ptfs_walk *w, u64 block, int level, struct slot *
 		if (err)
 			return err;
 		if (!publish(fs, ptfs_walk_slot(w), 0, ptfs_entry_table(fs, page)))
-			ptfs_table_free(fs, page);
+			ptfs_table_drop(fs, page);
 	}
 	*slot = (struct slot){ .off = ptfs_walk_slot(w) };
 	return pte_is_none(pt_cursor_get(&w->c)) ? 0 : -EEXIST;

@@ -11,6 +11,7 @@
 #include "kernel/console.h"
 #include "kernel/lib/printf.h"
 #include "kernel/panic.h"
+#include "kernel/sched/epoch.h"
 #include "kernel/sched/thread.h"
 #include "kernel/sched/wait.h"
 #include "kernel/x86/cpu.h"
@@ -88,6 +89,7 @@ void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank)
 	static const enum lock_rank kernel_rank[] = {
 		[PTFS_RANK_INODE] = RANK_INODE,
 		[PTFS_RANK_OUTER] = RANK_FS_ALLOC,
+		[PTFS_RANK_REST] = RANK_FS_REST,
 		[PTFS_RANK_INNER] = RANK_FS_INNER,
 		[PTFS_RANK_CHUNK] = RANK_FS_CHUNK,
 	};
@@ -129,9 +131,35 @@ void ptfs_revoke_begin(struct ptfs_home_inode *h)
 	vm_revoke_begin(&h->object);
 }
 
-void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len)
+void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len, enum ptfs_forget how)
 {
-	vm_revoke_finish(&h->object, off, len);
+	vm_revoke_finish(&h->object, off, len,
+			 how == PTFS_FORGET_ALL ? VM_FORGET_ALL : VM_FORGET_MAPPED);
+}
+
+// ---- The epoch ----
+
+bool ptfs_home_reachable(const struct ptfs_home_inode *h)
+{
+	return vm_object_ever_mapped(&h->object);
+}
+
+u64 ptfs_epoch_stamp(void)
+{
+	u64 stamp = epoch_stamp();
+
+	epoch_want(stamp);
+	return stamp;
+}
+
+bool ptfs_epoch_passed(u64 stamp)
+{
+	return epoch_passed(stamp, NULL);
+}
+
+void ptfs_epoch_wait(u64 stamp)
+{
+	epoch_wait(stamp);
 }
 
 void ptfs_note_free(phys_t start, u64 len)

@@ -307,14 +307,32 @@ static bool free_everywhere(u64 stamp)
 	return all;
 }
 
-void epoch_synchronize(void)
+// Begin an epoch after `stamp`, and ask everybody who has not seen it.
+static void ask(u64 stamp)
 {
-	u64 stamp = epoch_stamp();
-
 	ASSERT(preemptible());
 	epoch_want(stamp);
 	quiesce_here();
 	epoch_kick(stamp, NULL);
+}
+
+void epoch_wait(u64 stamp)
+{
+	if (epoch_passed(stamp, NULL))
+		return;
+	ask(stamp);
+	// Who was in a section with preemption off is so no more, a moment later.
+	while (!epoch_passed(stamp, NULL)) {
+		thread_sleep_ns(100000);
+		quiesce_here();
+	}
+}
+
+void epoch_synchronize(void)
+{
+	u64 stamp = epoch_stamp();
+
+	ask(stamp);
 	while (!epoch_passed(stamp, NULL) || !free_everywhere(stamp)) {
 		thread_sleep_ns(1000000);
 		quiesce_here();

@@ -42,6 +42,10 @@ bool epoch_passed(u64 stamp, const struct aspace *as);
 // interrupts on.
 unsigned epoch_kick(u64 stamp, const struct aspace *as);
 
+// Returns when `stamp` has passed for every CPU (as == NULL above): CPUs are interrupted, which is
+// mostly enough, else it sleeps. Thread context, preemptible; sleeping locks may be held.
+void epoch_wait(u64 stamp);
+
 // Something that is to be freed once no CPU holds a pointer to it. Part of the object.
 struct epoch_node {
 	struct epoch_node *next;

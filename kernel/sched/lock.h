@@ -47,6 +47,7 @@ enum lock_rank {
 	RANK_MAPPING,  // mm: an inode's mapping lock (vm_object.map_lock)
 	RANK_INODE,    // fs: an inode's contents and size
 	RANK_FS_ALLOC, // fs: allocator, journal slots (sleeping part)
+	RANK_FS_REST,  // fs: what rests for its epoch on one CPU
 	RANK_FS_INNER, // fs: caches, hash tables, lists of chunks
 	RANK_FS_CHUNK, // fs: the blocks of one chunk
 	RANK_PIPE,     // fs: a pipe or tty buffer (mutex)

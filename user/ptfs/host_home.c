@@ -25,6 +25,10 @@ static struct {
 	u64 allocs;
 	u64 clock_ns;
 	unsigned cpus;
+	// The epoch. What CPUs have seen is behind while a test holds it back.
+	u64 epoch, seen; // [atomic]
+	bool held;
+	u32 waits; // [atomic]
 } home = { .log_max = PTFS_LOG_WARN, .cpus = 1 };
 
 static bool inject(struct injector *i)
@@ -167,11 +171,55 @@ void ptfs_revoke_begin(struct ptfs_home_inode *h)
 	h->revokes++;
 }
 
-void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len)
+void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len, enum ptfs_forget how)
 {
 	(void)h;
 	(void)off;
 	(void)len;
+	(void)how;
+}
+
+// ---- The epoch: there are no CPUs that remember. A test may pretend that there are ----
+
+bool ptfs_home_reachable(const struct ptfs_home_inode *h)
+{
+	(void)h;
+	return true;
+}
+
+u64 ptfs_epoch_stamp(void)
+{
+	return __atomic_fetch_add(&home.epoch, 1, __ATOMIC_SEQ_CST);
+}
+
+bool ptfs_epoch_passed(u64 stamp)
+{
+	return !home.held || __atomic_load_n(&home.seen, __ATOMIC_ACQUIRE) > stamp;
+}
+
+void host_epoch_advance(void)
+{
+	__atomic_store_n(&home.seen, __atomic_load_n(&home.epoch, __ATOMIC_ACQUIRE),
+			 __ATOMIC_RELEASE);
+}
+
+void ptfs_epoch_wait(u64 stamp)
+{
+	if (ptfs_epoch_passed(stamp))
+		return;
+	__atomic_fetch_add(&home.waits, 1, __ATOMIC_RELAXED);
+	host_epoch_advance();
+}
+
+void host_epoch_hold(bool hold)
+{
+	home.held = hold;
+	home.waits = 0;
+}
+
+u32 host_epoch_waits(void)
+{
+	return __atomic_load_n(&home.waits, __ATOMIC_RELAXED);
 }
 
 // Programs reach no file but by calls.

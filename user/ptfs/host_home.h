@@ -70,6 +70,13 @@ u64 host_allocs_live(void);
 // default, what happens and its order are always the same.
 void host_cpus_set(unsigned nr);
 
+// Nothing that leaves a file from now on may be used again until host_epoch_advance(), or until
+// somebody has to wait for it, which advances, too. false: at once, which is the default.
+void host_epoch_hold(bool hold);
+void host_epoch_advance(void);
+// How often something had to wait since host_epoch_hold().
+u32 host_epoch_waits(void);
+
 // How often it has happened since the start of the program.
 u64 host_stat(enum ptfs_stat which);
 
