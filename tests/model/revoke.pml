@@ -3,17 +3,19 @@
 // Slots as hazard pointers: attach and unmap without counts, against revoke.
 //
 // THE INVARIANT: when a file's table page (or block: whatever the slot's entry leads to) is freed,
-// no entry leads to it, no CPU has cached the way, and none is added afterwards (`freed`). And a
-// slot that is taken for a new use has an empty entry that no CPU remembers (`check_slot`). Every
-// wait ends.
+// no entry leads to it, no CPU has cached the way, and none is added afterwards (`freed`). When the
+// call that took it away returns, nobody reaches it through a mapping; only where a munmap is under
+// way may a CPU still do so (`check_ended`). And a slot that is taken for a new use has an empty
+// entry that no CPU remembers (`check_slot`). Every wait ends.
 //
 // The cast
 //   CPU 0   maps the file in its one slot, unmaps, maps again warm, clears, faults
 //   CPU 1   truncates the file, and runs a second thread of the process, which faults in the slot
 //   CPU 2   has the address space loaded and only speculates
 //
-// The file begins with table page 1. Truncate takes that away and gives it back to the file system;
-// then the file grows again and has table page 2, and so on.
+// The file begins with table page 1. Truncate takes that away and lets it rest; then the file grows
+// again and has table page 2, and so on. What rests is free when each CPU has flushed since it was
+// stamped, at a moment of its own (epoch.pml says how that is known).
 //
 // The hardware, one process per CPU
 //   - The walker caches the slot's entry at any time in a paging-structure cache (`upper`), and
@@ -22,9 +24,9 @@
 //     instructions and MFENCE wait until the buffer is empty. Words that a CPU stores without a
 //     barrier and loads again are read by compare-and-swap only, which drains; so no forwarding.
 //
-// The flush that epoch.pml is about is the synchronous one here, CPU by CPU, at any point of what
-// runs there: an interrupt does not wait for a section with preemption off, so it is *not* a proof
-// that no such section is under way. That proof is SETTING.
+// Flushes, whether somebody waits for them or not, come CPU by CPU at any point of what runs there:
+// an interrupt does not wait for a section with preemption off, so it is *not* a proof that no such
+// section is under way. That proof is SETTING.
 //
 // Why the d_steps are sound: each is one load, one store or one locked instruction; or the handler
 // of the flush on one CPU, which is between two instructions of that CPU; or a check of the
@@ -41,13 +43,16 @@
 #define REVOKES	 3 // truncates and faults of CPU 1, in any mix
 #endif
 
-// The slot's state word. The lock bit is for whoever changes the entry of a slot that has one.
+// The slot's state word. The lock bit is for who changes the entry of a slot that has one, for a
+// moment. Faults, which may sleep, count themselves: a pin each.
 #define FREE	 0
 #define SETTING	 1
 #define LIVE	 2
 #define ZOMBIE	 3
 #define CLEARED	 4
 #define LOCK	 8
+#define PIN	 16
+#define UNPINNED 15 // state and lock bit
 
 // Memory.
 byte state = FREE;
@@ -57,8 +62,12 @@ byte root = 1;	   // the file's table page
 bool flag;	   // the inode's revoke flag
 bool exclusive;	   // the inode's mapping lock: a revoke
 byte sharing;	   // and faults
+bool unmapping;	   // a munmap has cleared the entry and not flushed yet (for check_ended)
 
-bool freed[REVOKES + 2];
+#define TABLES	 (REVOKES + 2)
+#define ALL_CPUS 7
+byte awaits[TABLES]; // resting: CPUs that have not flushed since its stamp
+bool freed[TABLES];
 #define in_use(table) assert(!freed[table])
 
 // CPUs.
@@ -72,6 +81,30 @@ chan buffer[CPUS] = [3] of { mtype, byte };
 #define store(cpu, where, what) buffer[cpu]!where, what
 #define fenced(cpu)		empty(buffer[cpu])
 #define swap(cpu, old, new)	d_step { fenced(cpu) && state == (old) -> state = new }
+
+// Within a d_step.
+#ifdef FLUSH_LEAVES_ONLY
+#define forget(cpu) leaf[cpu] = 0
+#else
+#define forget(cpu) upper[cpu] = 0; leaf[cpu] = 0
+#endif
+
+inline free(table)
+{
+	freed[table] = true;
+	assert(entry != table);
+	assert(upper[0] != table && upper[1] != table && upper[2] != table);
+	assert(leaf[0] != table && leaf[1] != table && leaf[2] != table)
+}
+
+inline pass(cpu, table)
+{
+	if
+	:: awaits[table] == 1 << cpu -> free(table)
+	:: else
+	fi;
+	awaits[table] = awaits[table] & ~(1 << cpu)
+}
 
 active [CPUS] proctype hardware()
 {
@@ -87,16 +120,16 @@ end:	do
 
 	:: d_step { entry && !upper[_pid] -> upper[_pid] = entry; in_use(entry) }
 	:: d_step { upper[_pid] && !leaf[_pid] -> leaf[_pid] = upper[_pid]; in_use(upper[_pid]) }
+
+	// Each CPU forgets now and then. The last to do so ends a rest.
+	:: d_step { (awaits[1] | awaits[2] | awaits[3]) & (1 << _pid) ->
+		forget(_pid); pass(_pid, 1); pass(_pid, 2); pass(_pid, 3) }
 	od
 }
 
 inline flush_one(cpu)
 {
-#ifdef FLUSH_LEAVES_ONLY
-	d_step { leaf[cpu] = 0 }
-#else
-	d_step { upper[cpu] = 0; leaf[cpu] = 0 }
-#endif
+	d_step { forget(cpu) }
 }
 
 inline flush_all()
@@ -186,7 +219,11 @@ inline clear(cpu)
 	store(cpu, ENTRY, 0);
 	fenced(cpu)
 #else
+#ifdef UNMAP_IGNORES_PIN
+	d_step { fenced(cpu) && (state & UNPINNED) == ZOMBIE -> state = state | LOCK };
+#else
 	swap(cpu, ZOMBIE, ZOMBIE + LOCK);
+#endif
 	store(cpu, ENTRY, 0);
 	fenced(cpu);
 	store(cpu, STATE, CLEARED)
@@ -201,7 +238,12 @@ inline retire(cpu)
 
 inline unmap()
 {
-	swap(0, LIVE, ZOMBIE);
+#ifdef UNMAP_IGNORES_PIN
+	d_step { fenced(0) && (state & UNPINNED) == LIVE -> state = state - LIVE + ZOMBIE };
+#else
+	swap(0, LIVE, ZOMBIE);		// no lock bit, no pin
+#endif
+	unmapping = true;
 	do
 #ifdef WARM_WITHOUT_SWAP
 	:: state == ZOMBIE -> store(0, STATE, LIVE); break
@@ -210,33 +252,40 @@ inline unmap()
 #endif
 	:: clear(0); flush_all(); retire(0); break
 	:: state == CLEARED || state == FREE -> break	// a revoke was faster
-	od
+	od;
+	unmapping = false
 }
 
-// ---- Fault: any thread of the process; preemptible, holds the mapping lock shared ---------------
+// ---- Fault: any thread of the process; preemptible ----------------------------------------------
 
-inline fault(cpu)
+// The entry is installed with the mapping lock held shared, from reading the root on.
+inline install(cpu)
 {
 #ifndef FAULT_WITHOUT_MAP_LOCK
 	d_step { fenced(cpu) && !exclusive -> sharing++ };
 #endif
-	if
-#ifdef FAULT_WITHOUT_LOCK_BIT
-	:: state == LIVE ->
-		table = root;
-		store(cpu, ENTRY, table)
-#else
-	:: swap(cpu, LIVE, LIVE + LOCK);
-		table = root;
-		store(cpu, ENTRY, table);
-		store(cpu, STATE, LIVE)
-#endif
-	:: state != LIVE		// SIGSEGV, or another look
-	fi;
+	table = root;
+	store(cpu, ENTRY, table);
 #ifndef FAULT_WITHOUT_MAP_LOCK
 	d_step { fenced(cpu) -> sharing-- };
 #endif
 	table = 0
+}
+
+// The pin comes first: waiting for the mapping lock, the fault sleeps, and whoever unmaps waits for
+// it. A revoke does not, or the two would wait for each other.
+inline fault(cpu)
+{
+	if
+#ifdef FAULT_WITHOUT_PIN
+	:: state == LIVE -> install(cpu)
+#else
+	:: d_step { fenced(cpu) && (state & UNPINNED) == LIVE -> state = state + PIN };
+		install(cpu);
+		d_step { fenced(cpu) -> state = state - PIN }
+#endif
+	:: (state & 7) != LIVE		// SIGSEGV
+	fi
 }
 
 active proctype mapper()
@@ -245,8 +294,8 @@ active proctype mapper()
 
 	do
 	:: state == FREE && maps < MAPS -> maps++; map()
-	:: state == LIVE -> unmap()
-	:: state == LIVE && !entry -> fault(0)
+	:: (state & 7) == LIVE -> unmap()
+	:: (state & 7) == LIVE && !entry -> fault(0)
 	:: maps == MAPS && state == FREE -> break
 	od
 }
@@ -258,17 +307,34 @@ inline find_mappings()
 	if
 	:: desc == 1 ->
 		if				// waits while the slot is SETTING, or locked
-		:: swap(1, LIVE, LIVE + LOCK); found = true;
+#ifdef REVOKE_AWAITS_PIN
+		:: swap(1, LIVE, LIVE + LOCK);
+#else
+		:: d_step { fenced(1) && (state & UNPINNED) == LIVE -> state = state | LOCK };
+#endif
+			found = true;
 			store(1, ENTRY, 0);
-			store(1, STATE, LIVE)
+			d_step { fenced(1) -> state = state & ~LOCK }
 		:: clear(1); found = true; mine = true
-		:: state == FREE || state == CLEARED
+		:: (state & UNPINNED) == FREE || (state & UNPINNED) == CLEARED
 #ifdef SETTING_NOT_AWAITED
 		:: state == SETTING
 #endif
 		fi
 	:: else
 	fi
+}
+
+inline rest(what)		// stamped now
+{
+	d_step { awaits[what] = ALL_CPUS }
+}
+
+inline check_ended(what)
+{
+	d_step { assert(unmapping ||
+		(upper[0] != what && upper[1] != what && upper[2] != what &&
+		leaf[0] != what && leaf[1] != what && leaf[2] != what)) }
 }
 
 inline truncate()
@@ -279,27 +345,34 @@ inline truncate()
 #else
 	d_step { fenced(1) -> flag = true };
 #endif
+#ifdef STAMP_BEFORE_CLEAR
+	rest(table);
+#endif
 	find_mappings();
 #ifdef FLAG_LOWERED_EARLY
 	d_step { fenced(1) -> flag = false };
 #endif
 	store(1, ROOT, 0);
-#ifndef FLUSH_BEFORE_FENCE
-	fenced(1);
-#endif
-#ifdef FLUSH_WHERE_FOUND
+	// No fence is missing here: all that has changed an entry ends with a locked instruction.
+	// Nobody is interrupted where nothing was found. Another CPU may have cleared an entry and
+	// not flushed yet: that is what the rest is for.
 	if
-	:: found -> flush_all()
-	:: else
-	fi;
+#ifdef NO_FLUSH
+	:: found
 #else
-	flush_all();
+	:: found -> flush_all()
 #endif
+	:: !found
+	fi;
 	fenced(1);
-	d_step { freed[table] = true;
-		assert(entry != table);
-		assert(upper[0] != table && upper[1] != table && upper[2] != table);
-		assert(leaf[0] != table && leaf[1] != table && leaf[2] != table) };
+	check_ended(table);
+#ifndef STAMP_BEFORE_CLEAR
+#ifdef FREED_AT_ONCE
+	d_step { free(table) };
+#else
+	rest(table);
+#endif
+#endif
 	if
 	:: mine -> retire(1)
 	:: else
