@@ -73,11 +73,11 @@ int arena_for_range(struct aspace *as, u64 start, u64 end,
 void arena_destroy(struct aspace *as);
 
 enum arena_zap {
-	ARENA_REVOKE,  // all that shows part of the range
+	ARENA_REVOKE,     // all that shows part of the range
 	ARENA_REVOKE_ALL, // and flush also where nothing is found
-	ARENA_ZERO,    // zero pages in the range
-	ARENA_ZOMBIES, // mappings that were unmapped and are still reachable
-	ARENA_PASS,    // nothing: arena_pass
+	ARENA_ZERO,       // zero pages in the range
+	ARENA_ZOMBIES,    // mappings that were unmapped and are still reachable
+	ARENA_PASS,       // nothing: arena_pass
 };
 // As one round over all mappings of an object (mm/vmobject.c). False: the batch is full: flush, and
 // again.

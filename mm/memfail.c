@@ -108,7 +108,7 @@ void memfail_detach_object(struct vm_object *o)
 {
 	rwlock_write_lock(&o->map_lock);
 	vm_revoke_begin(o);
-	vm_revoke_finish(o, 0, o->ops->size(o));
+	vm_revoke_finish(o, 0, o->ops->size(o), VM_FORGET_ALL);
 	rwlock_write_unlock(&o->map_lock);
 }
 

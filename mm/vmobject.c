@@ -146,7 +146,7 @@ static bool zap_mappings(struct vm_object *o, struct ptbatch *b, u64 off, u64 en
 static void zap_everywhere(struct vm_object *o, u64 off, u64 end, enum pt_zap what, bool all)
 {
 	enum arena_zap slots = what == PT_ZAP_ZERO ? ARENA_ZERO
-			       : all		   ? ARENA_REVOKE_ALL
+			       : all               ? ARENA_REVOKE_ALL
 						   : ARENA_REVOKE;
 	struct ptbatch b;
 

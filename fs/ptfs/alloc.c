@@ -12,7 +12,8 @@
 // growing files and what other CPUs own.
 //
 // Locking: as chunk.c says. An owner is only a hint found without a lock; the chunk's lock decides.
-// Failure: -ENOSPC comes after what rests (rest.c) was waited for, and leaves everything as it was. Data leaves two chunks to tables and names.
+// Failure: -ENOSPC comes after what rests (rest.c) was waited for, and leaves everything as it was.
+// Data leaves two chunks to tables and names.
 #include "fs/ptfs/ptfs_internal.h"
 
 // ---- One chunk. Its lock is held ----

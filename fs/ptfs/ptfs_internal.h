@@ -13,8 +13,8 @@
 //      mkfs.c  check.c                        whole images
 //
 // Lock order: directory lock (caller), mapping lock (home), inode lock, then one of the outer locks
-// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then the lock of what rests on one CPU,
-// then alloc_lock, then a chunk's lock.
+// (cache_lock, ialloc_lock, grow_lock, dirty_lock, tx_lock), then the lock of what rests on one
+// CPU, then alloc_lock, then a chunk's lock.
 #pragma once
 
 #include "fs/ptfs/ptfs.h"

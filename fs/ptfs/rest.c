@@ -18,8 +18,8 @@
 //   I2  until its epoch has passed a block stays used and claimed: nobody gets it, and an entry on
 //       a damaged medium that names it is refused (A7). A table page keeps its contents
 //   I3  a list is in the order of its stamps: they are taken under its lock
-// Locking: the list's lock, also while what it held is freed: who takes the lock afterwards finds it
-// free. So a call that finds no space and then waits here never misses what was freed before it.
+// Locking: the list's lock, also while what it held is freed: who takes the lock afterwards finds
+// it free. So a call that finds no space and then waits here never misses what was freed before it.
 // Persistence: nothing is on the medium. After a crash what rested is in use by nobody, and the
 // scan finds it free; unmounting waits before it stores the bitmap.
 // Failure: no memory: waits for the epoch, and needs none.

@@ -2,8 +2,8 @@
 //
 // What: taking blocks away from a file: clear entries, gather what they led to; and a tree loses
 // levels. Each call revokes once, when all is cleared.
-// Not here: revoking, and what becomes of blocks afterwards (rest.c), the order of size, zeroed tail and cut (falloc.c), moving what follows (collapse.c),
-// evicting an inode (inode.c).
+// Not here: revoking, and what becomes of blocks afterwards (rest.c), the order of size, zeroed
+// tail and cut (falloc.c), moving what follows (collapse.c), evicting an inode (inode.c).
 //
 // Invariants
 //   I1  a block or table page is handed to rest.c when its entry is cleared in the file's table.

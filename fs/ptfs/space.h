@@ -55,10 +55,10 @@ _Static_assert(sizeof(struct ptfs_cpu_space) == 64, "one line");
 // What has left files and rests for its epoch, by the CPU that it left them on (rest.c). A cache
 // line of its own.
 struct ptfs_resting {
-	struct ptfs_mutex lock;      // PTFS_RANK_REST
-	struct ptfs_rest *first;     // in the order of their stamps [lock; read atomically as a hint]
-	struct ptfs_rest *last;      // [lock]
-	u32 runs;                    // [lock]
+	struct ptfs_mutex lock;  // PTFS_RANK_REST
+	struct ptfs_rest *first; // in the order of their stamps [lock; read atomically as a hint]
+	struct ptfs_rest *last;  // [lock]
+	u32 runs;                // [lock]
 	u64 blocks[PTFS_CHUNK_TYPES]; // [lock; read atomically]
 } __attribute__((aligned(64)));
 
@@ -125,8 +125,8 @@ int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out) __must
 // chunks are few, so the oldest is given up. The offset of its first block; PTFS_NOTHING: none to
 // be had.
 u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros);
-// What was never published, or has rested, is free: to be reused at once, with whatever bytes are in
-// it. The one way back for blocks, table pages and chunks (nr: PTFS_CHUNK_BLOCKS). What was
+// What was never published, or has rested, is free: to be reused at once, with whatever bytes are
+// in it. The one way back for blocks, table pages and chunks (nr: PTFS_CHUNK_BLOCKS). What was
 // published comes here by way of rest.c.
 void ptfs_space_free(struct ptfs_fs *fs, u64 off, unsigned nr);
 static inline void ptfs_block_free(struct ptfs_fs *fs, u64 off)
@@ -173,7 +173,7 @@ void ptfs_rest_poll(struct ptfs_fs *fs);
 void ptfs_rest_wait(struct ptfs_fs *fs);
 u64 ptfs_rest_blocks(const struct ptfs_fs *fs, unsigned type);
 void ptfs_rest_init(struct ptfs_fs *fs);
-void ptfs_rest_destroy(struct ptfs_fs *fs);        // forgets what rests
+void ptfs_rest_destroy(struct ptfs_fs *fs);       // forgets what rests
 const char *ptfs_rest_verify(struct ptfs_fs *fs); // NULL, or what is wrong (A7). For tests
 
 // ---- claim.c. They take the chunk's lock, but while everything is walked (fs->walking) ----

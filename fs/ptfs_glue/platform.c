@@ -87,10 +87,8 @@ void ptfs_free(void *p)
 void ptfs_mutex_init(struct ptfs_mutex *m, enum ptfs_rank rank)
 {
 	static const enum lock_rank kernel_rank[] = {
-		[PTFS_RANK_INODE] = RANK_INODE,
-		[PTFS_RANK_OUTER] = RANK_FS_ALLOC,
-		[PTFS_RANK_REST] = RANK_FS_REST,
-		[PTFS_RANK_INNER] = RANK_FS_INNER,
+		[PTFS_RANK_INODE] = RANK_INODE,    [PTFS_RANK_OUTER] = RANK_FS_ALLOC,
+		[PTFS_RANK_REST] = RANK_FS_REST,   [PTFS_RANK_INNER] = RANK_FS_INNER,
 		[PTFS_RANK_CHUNK] = RANK_FS_CHUNK,
 	};
 

@@ -158,9 +158,12 @@ static const struct {
 	const char *name;
 	void (*fn)(struct ptfs_inode *ip);
 } paths[] = {
-	{ "truncate", by_truncate },       { "truncate to direct entries", by_truncate_to_direct },
-	{ "truncate to 0", by_truncate_all }, { "punch", by_punch },
-	{ "punch everything", by_punch_all }, { "collapse", by_collapse },
+	{ "truncate", by_truncate },
+	{ "truncate to direct entries", by_truncate_to_direct },
+	{ "truncate to 0", by_truncate_all },
+	{ "punch", by_punch },
+	{ "punch everything", by_punch_all },
+	{ "collapse", by_collapse },
 };
 
 static struct blocks before, after, lost, taken;
@@ -431,10 +434,14 @@ static void nothing_is_lost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nothing_is_taken_early), cmocka_unit_test(unlinked_blocks_rest),
-		cmocka_unit_test(merged_table_rests),     cmocka_unit_test(no_space_waits),
-		cmocka_unit_test(whole_chunks_wait),      cmocka_unit_test(no_memory_waits),
-		cmocka_unit_test(many_runs),              cmocka_unit_test(nothing_is_lost),
+		cmocka_unit_test(nothing_is_taken_early),
+		cmocka_unit_test(unlinked_blocks_rest),
+		cmocka_unit_test(merged_table_rests),
+		cmocka_unit_test(no_space_waits),
+		cmocka_unit_test(whole_chunks_wait),
+		cmocka_unit_test(no_memory_waits),
+		cmocka_unit_test(many_runs),
+		cmocka_unit_test(nothing_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
