@@ -19,7 +19,7 @@
 //       past the end of the file: there SIGBUS is due.
 //   I3  only places without anything change, so nobody can have cached what was there: no batch, no
 //       flush. A CPU that faults on such a place meanwhile finds it filled when it tries again.
-//   I4  a group lies within one PTE page of the file and of the process.
+//   I4  a group lies within one PTE page of the file, or its direct entries, and of the process.
 //
 // Locking: as->lock shared (or exclusively), map_lock shared, held by the caller; pt_lock.
 // Failure: what cannot be had in this way is left to the fault's slow path; -ENOMEM for tables.
@@ -35,6 +35,7 @@
 struct source {
 	const pte_t *pte; // the entry for the place, in a PTE page or among the direct ones; NULL:
 	pte_t leaf;       // the 2 MiB leaf around it
+	u64 end;          // byte of the file from which on `pte` has no neighbours any more
 };
 
 // Down from the file's entry `e` of `level`. False: nothing is there.
@@ -50,6 +51,7 @@ static inline bool find_below(pte_t e, int level, u64 off, struct source *s)
 		return false;
 	table = phys_to_virt(pte_addr(e));
 	s->leaf = e;
+	s->end = ~0ull;
 	s->pte = e.bits & PTE_PS ? NULL : &table[pt_index(off, PT_PTE)];
 	return !s->pte || pte_present(pte_read(s->pte));
 }
@@ -60,7 +62,9 @@ static bool find_by_root(const struct vm_object *o, u64 off, struct source *s)
 	int level = vm_root_level(root);
 
 	if (level == PT_PTE && off < VM_DIRECT_BLOCKS * PAGE_SIZE) {
+		// The file may have grown since: a table has taken over, and the entries hold still.
 		s->pte = &o->direct[off / PAGE_SIZE];
+		s->end = VM_DIRECT_BLOCKS * PAGE_SIZE;
 		return pte_present(pte_read(s->pte));
 	}
 	return level > PT_PTE && off < pt_span(level) && find_below((pte_t){ root }, level, off, s);
@@ -231,6 +235,7 @@ int fill_from_table(struct aspace *as, struct vma *v, u64 va, bool write, u64 gr
 		if (done)
 			return done;
 	}
-	return s.pte ? fill_group(as, v, va, write, &s, group_around(v, va, size, group))
+	return s.pte ? fill_group(as, v, va, write, &s,
+				  group_around(v, va, min(size, s.end), group))
 		     : fill_leaf(as, v, va, write, PT_PMD, s.leaf);
 }

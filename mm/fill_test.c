@@ -80,6 +80,30 @@ static bool shows(const struct scene *s, unsigned n)
 	return test_peek(page_at(s->at, n)) == test_file_word(n);
 }
 
+// Story: a file was mapped while it had direct entries, and then grew. These stay what the object
+// remembers of it, but there are eight; a group has sixteen pages. The rest came from whatever
+// stands behind them in memory, and a program saw physical page 0 (found by tests/stress/canary.c).
+KTEST(fill_ends_with_the_direct_entries)
+{
+	struct scene s = { .as = test_enter(), .f = test_file_create(8 * PAGE_SIZE) };
+
+	if (!EXPECT(s.as && s.f && test_file_fill(s.f, 0, 8 * PAGE_SIZE)))
+		return end(&s);
+	s.at = test_map_file(s.as, &s.f->object, 0, PAGES * PAGE_SIZE, PROT_READ, MAP_SHARED);
+	EXPECT(s.at && shows(&s, 0));
+	if (EXPECT(test_file_resize(s.f, PAGES * PAGE_SIZE)) &&
+	    EXPECT(test_file_fill(s.f, 0, PAGES * PAGE_SIZE))) {
+		s.at = test_map_file(s.as, &s.f->object, 0, PAGES * PAGE_SIZE, PROT_READ,
+				     MAP_SHARED);
+		EXPECT(s.at && shows(&s, 5));
+		for (unsigned n = 0; n < PAGES; n++)
+			if (mapped(s.as, s.at) >> n & 1)
+				EXPECT(shows(&s, n));
+		EXPECT_EQ(mapped(s.as, s.at), 0xff);
+	}
+	end(&s);
+}
+
 KTEST_NOMEM(fill_takes_the_group_but_its_holes)
 {
 	u64 one = mm_stat_read(MM_STAT_fault_file_4k), more = mm_stat_read(MM_STAT_fault_around);

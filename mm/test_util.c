@@ -246,6 +246,7 @@ struct test_file *test_file_create(u64 bytes)
 		return NULL;
 	vm_object_init(&f->object, &file_ops);
 	spin_init(&f->lock, RANK_FS_SPIN);
+	f->behind = PTE_P;
 	f->bytes = bytes;
 	f->level = level_for(bytes);
 	f->ready = true;

@@ -28,6 +28,7 @@ bool test_poke(u64 va, u64 value);
 // root stands as low as the size allows. Block n begins with the word test_file_word(n).
 struct test_file {
 	struct vm_object object;
+	u64 behind; // would be a present entry, if somebody took it for one of the object's
 	struct spinlock
 		lock; // filling holes; everything else that changes holds map_lock exclusively
 	u64 bytes;
