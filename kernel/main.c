@@ -33,6 +33,7 @@
 #include "mm/frame.h"
 #include "mm/heap.h"
 #include "mm/kmap.h"
+#include "mm/ptbatch.h"
 #include "mm/layout.h"
 
 static struct apic_config apics;
@@ -104,6 +105,7 @@ void main(u32 magic, phys_t info)
 	heap_init();
 	fault_init();
 	place_init();
+	ptbatch_init();
 	mm_proc_init();
 	trace_proc_init();
 	acpi_init();

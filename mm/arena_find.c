@@ -293,8 +293,8 @@ static bool scan_slot(const struct arena *a, struct slot *s, const struct scan *
 	if (slot_state(word) == SLOT_FREE)
 		return true;
 	ptbatch_switch(scan->batch, a->as);
-	// Another CPU may have cleared an entry, or taken its W, and not flushed yet. A sync must end
-	// that W: a store by it would not be in the next round.
+	// Another CPU may have cleared an entry, or taken its W, and not flushed yet. A sync must
+	// end that W: a store by it would not be in the next round.
 	if (scan->what == ARENA_REVOKE_ALL || scan->what == ARENA_PASS)
 		ptbatch_flush_all(scan->batch);
 	if (slot_state(word) == SLOT_CLEARED) {

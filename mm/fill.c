@@ -62,7 +62,7 @@ static bool find_by_root(const struct vm_object *o, u64 off, struct source *s)
 	int level = vm_root_level(root);
 
 	if (level == PT_PTE && off < VM_DIRECT_BLOCKS * PAGE_SIZE) {
-		// The file may have grown since: a table has taken over, and the entries hold still.
+		// The file may have grown since: a table has taken over, and these hold still.
 		s->pte = &o->direct[off / PAGE_SIZE];
 		s->end = VM_DIRECT_BLOCKS * PAGE_SIZE;
 		return pte_present(pte_read(s->pte));

@@ -14,6 +14,9 @@
 // Locking: none of its own; loaded_as is written by its CPU alone.
 #include "mm/ptbatch.h"
 
+#include "kernel/bootinfo.h"
+#include "kernel/debug.h"
+#include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "kernel/sched/epoch.h"
 #include "kernel/sched/thread.h"
@@ -35,6 +38,19 @@ struct flush_order {
 	u64 start, end;
 	bool all;
 };
+
+// Debug kernel, pause=shootdown. Entries are cleared and some CPU may still use them: that moment
+// is made long, so that who relies on its being short is found (tests/stress/canary.c).
+#define PAUSE_NS 2000000
+static bool pausing;
+
+void ptbatch_init(void)
+{
+	char where[16];
+
+	pausing = DEBUG_BUILD && bootparam_get("pause", where, sizeof(where)) &&
+		  strcmp(where, "shootdown") == 0;
+}
 
 void ptbatch_begin(struct ptbatch *b, struct aspace *as)
 {
@@ -192,8 +208,11 @@ static void drop(struct aspace *as, phys_t frame)
 
 static void flush(struct ptbatch *b)
 {
-	if (is_dirty(b) || b->others.bits)
+	if (is_dirty(b) || b->others.bits) {
+		if (unlikely(pausing) && preemptible())
+			thread_sleep_ns(PAUSE_NS);
 		shoot_down(b);
+	}
 	for (unsigned i = 0; i < b->nr_frames; i++)
 		drop(b->as, b->frames[i]);
 }

@@ -39,6 +39,7 @@ struct ptbatch {
 	phys_t frames[PTBATCH_FRAMES]; // references to drop after the shootdown
 };
 
+void ptbatch_init(void); // reads the boot parameters
 void ptbatch_begin(struct ptbatch *b, struct aspace *as);
 
 // Replace the entry at `slot` (of `level`, mapping `va`) in a private table of b->as and note what

@@ -316,7 +316,7 @@ const char *ptfs_rest_verify(struct ptfs_fs *fs)
 				return "the order of what rests";
 			stamp = r->stamp;
 		}
-		if (runs != list->runs || memcmp(blocks, list->blocks, sizeof(blocks)))
+		if (runs != list->runs || memcmp(blocks, list->blocks, sizeof(blocks)) != 0)
 			return "A7: counts of what rests";
 	}
 	return NULL;

@@ -73,6 +73,7 @@ int glue_ready_start(struct glue_super *g) __must_check;
 void glue_ready_stop(struct glue_super *g);
 void glue_ready_queue(struct glue_super *g, u64 ino);
 // prezero.c: the thread that zeroes free blocks; none for a read-only mount.
+void glue_epoch_init(void); // platform.c: reads the boot parameters
 void glue_zero_init(void);
 int glue_zero_start(struct glue_super *g) __must_check;
 void glue_zero_stop(struct glue_super *g);

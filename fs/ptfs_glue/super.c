@@ -183,6 +183,7 @@ void ptfs_glue_init(void)
 {
 	fs_register(&ptfs_type);
 	glue_zero_init();
+	glue_epoch_init();
 }
 
 void ptfs_mount_regions(void)
