@@ -152,7 +152,7 @@ KTEST(gib_leaf_by_one_fault)
 		// What it came from goes: so does it.
 		rwlock_write_lock(&f.object.map_lock);
 		vm_revoke_begin(&f.object);
-		vm_revoke_finish(&f.object, 100 * PMD_SIZE, PAGE_SIZE);
+		vm_revoke_finish(&f.object, 100 * PMD_SIZE, PAGE_SIZE, VM_FORGET_ALL);
 		rwlock_write_unlock(&f.object.map_lock);
 		EXPECT_EQ(level_at(as, at + f.frame.pa), 0);
 		EXPECT_EQ(f.object.gib_table, 0);
