@@ -172,7 +172,7 @@ FLUSHES = [
     Mistake("a revoke clears, and does not flush", "mm/vmobject.c",
             "\tptbatch_finish(&b);\n\t__atomic_fetch_sub(&o->zapping",
             "\tptbatch_begin(&b, NULL);\n\t__atomic_fetch_sub(&o->zapping",
-            "tlb ephstress"),
+            "tlb unmapstress", 3),
     Mistake("no CPU but this one is asked", "mm/ptbatch.c",
             "\tif (unlikely(remote.bits)) {", "\tif (remote.bits & self) {", "tlb threadstress"),
     Mistake("the last page of several is not flushed", "mm/ptbatch.c",
