@@ -54,10 +54,10 @@ def must_find(function, program, folders, kinds):
     assert any(alarm.kind in kinds for alarm in report.alarms), report
 
 
-adversary.check_sound("vmstress", "/tmp/a /pmem/a", smp=4, seconds=3)
-adversary.check_sound("ephstress", "/pmem/a", smp=4, seconds=3)
-adversary.check_sound("threadstress", "", smp=2, seconds=3)
-adversary.check_sound("unmapstress", "/pmem/a", smp=3, seconds=3)
+adversary.check_sound("vmstress", "/tmp/a /pmem/a", smp=4, seconds=2)
+adversary.check_sound("ephstress", "/pmem/a", smp=3, seconds=2)
+adversary.check_sound("threadstress", "", smp=2, seconds=1)
+adversary.check_sound("unmapstress", "/pmem/a", smp=3, seconds=2)
 tap.attempt("an epoch that does not flush is found", must_find, "flush_and_publish", "ephstress",
             "/pmem/a", {"slot", "table", "page"})
 tap.attempt("a shootdown that does not is found", must_find, "flush_here", "threadstress", "",
