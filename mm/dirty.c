@@ -294,12 +294,12 @@ static void grant_group(const struct vma *v, u64 va, pte_t *slot)
 // above: what a CPU remembers of it leads to the same places, without W; a store by it faults,
 // which is when that CPU forgets (SDM 3A, 4.10.4.1). Who takes rights away later flushes
 // everything.
-static int split_and_grant(struct aspace *as, const struct vma *v, u64 va)
+static int split_and_grant(const struct vma *v, u64 va, const pte_t *slot, int level)
 {
 	struct pt_cursor c;
 	int err;
 
-	pt_look(as, &c, va);
+	pt_cursor_init_entry(&c, &pt_private, slot, level);
 	err = attach_split_to(NULL, &c, va, PT_PMD);
 	if (err)
 		return err; // -EAGAIN: a leaf of 1 GiB
@@ -323,7 +323,7 @@ int dirty_grant(struct aspace *as, struct vma *v, u64 va)
 	if (!pt_reaches(e, level, va) || pt_is_zero_page(e, level))
 		result = ATTACH_NONE;
 	else if (level > PT_PMD)
-		result = split_and_grant(as, v, va);
+		result = split_and_grant(v, va, slot, level);
 	else if (level == PT_PMD)
 		pte_write(slot, (pte_t){ e.bits | PTE_W });
 	else

@@ -147,6 +147,31 @@ KTEST(dirty_sync_interrupts_once)
 	end();
 }
 
+static void let_it_store(void *ctx)
+{
+	(void)ctx;
+	t.f->after_sync = NULL;
+	go_on(2);
+	wait_for(3);
+}
+
+// A store when the lines have been written back and the sync has not returned: it is not in this
+// round, so it must be noticed. By then nobody remembers W, or it would not be.
+KTEST(dirty_store_after_write_back)
+{
+	if (begin_remembering()) {
+		t.f->after_sync = let_it_store;
+		EXPECT_EQ(vm_sync(&t.f->object), 0);
+		EXPECT(vm_dirty_any(&t.f->object, 0, 1));
+		t.f->watched[0] = 8;
+		t.f->nr_watched = 1;
+		EXPECT_EQ(vm_sync(&t.f->object), 0);
+		EXPECT_EQ(t.f->medium[0], 3);
+		go_on(4);
+	}
+	end();
+}
+
 // W taken, and the CPU not told: its store passes unnoticed. If it did not, the test above would
 // prove nothing. (A TLB need not remember; an emulator's does.)
 KTEST(dirty_test_notices_a_missing_shootdown)

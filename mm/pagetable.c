@@ -403,32 +403,35 @@ bool pt_prune(struct ptbatch *b, struct pt_cursor *c)
 
 // ---- Splitting and rights -----------------------------------------------------------------------
 
+#define COPY_GROUP 16 // and the unrolling below
+
 // A file's table with other rights; returns how many entries there are. This is most of what the
-// first store to a GiB costs: eight at a time, unrolled, and rows of all or none first.
+// first store to a GiB costs: sixteen at a time, unrolled, and rows of all or none first.
 static u64 copy_entries(pte_t *to, const pte_t *from, u64 rights)
 {
 	const u64 place = PTE_ADDR | PTE_PS;
-	u64 count = 0;
+	u64 count = PT_ENTRIES;
 
-	for (const pte_t *end = from + PT_ENTRIES; from < end; from += 8, to += 8) {
+	for (const pte_t *end = from + PT_ENTRIES; from < end;
+	     from += COPY_GROUP, to += COPY_GROUP) {
 		u64 all = PTE_P, any = 0;
 
-#pragma GCC unroll 8
-		for (unsigned i = 0; i < 8; i++)
+#pragma GCC unroll 16
+		for (unsigned i = 0; i < COPY_GROUP; i++)
 			all &= from[i].bits;
 		if (likely(all)) {
-			count += 8;
-#pragma GCC unroll 8
-			for (unsigned i = 0; i < 8; i++)
+#pragma GCC unroll 16
+			for (unsigned i = 0; i < COPY_GROUP; i++)
 				to[i].bits = (from[i].bits & place) | rights;
 			continue;
 		}
-#pragma GCC unroll 8
-		for (unsigned i = 0; i < 8; i++) {
+#pragma GCC unroll 16
+		for (unsigned i = 0; i < COPY_GROUP; i++) {
 			any |= from[i].bits;
 			to[i].bits = 0;
 		}
-		for (unsigned i = 0; i < 8 && any; i++) {
+		count -= COPY_GROUP;
+		for (unsigned i = 0; i < COPY_GROUP && any; i++) {
 			u64 e = pte_read(&from[i]).bits;
 
 			to[i].bits = e & PTE_P ? (e & place) | rights : 0;

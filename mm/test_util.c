@@ -197,6 +197,8 @@ static int file_sync(struct vm_object *o, u64 off, u64 len)
 	}
 	spin_unlock(&f->lock);
 	rwlock_read_unlock(&o->map_lock);
+	if (f->after_sync)
+		f->after_sync(f->after_sync_ctx);
 	return 0;
 }
 

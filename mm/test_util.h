@@ -43,7 +43,9 @@ struct test_file {
 	// back.
 	u64 sync_off, sync_bytes; // range of the last call; bytes of all
 	int sync_calls, touches;
-	int fail_sync; // what sync() answers instead, if not 0
+	int fail_sync;                 // what sync() answers instead, if not 0
+	void (*after_sync)(void *ctx); // called when sync() has written back; NULL: nothing
+	void *after_sync_ctx;
 	unsigned nr_watched;
 	u64 watched[TEST_WATCHED], medium[TEST_WATCHED]; // offset; value
 };

@@ -24,11 +24,12 @@
 
 #define PAGE      4096
 #define REPEAT    3
-#define APPENDS   512       // so that the growth of tables is in the average
-#define NAMES     100000    // in the folder that names come to and go from
-#define MAPS      128       // at the same time, where an operation maps anew each time
-#define CHUNK     (2 << 20) // what becomes dirty at once
-#define STORES    (8l * CHUNK)
+#define APPENDS   512         // so that the growth of tables is in the average
+#define NAMES     100000      // in the folder that names come to and go from
+#define MAPS      128         // at the same time, where an operation maps anew each time
+#define CHUNK     (2l << 20)  // what becomes dirty at once
+#define STORES    (1l << 30)  // bytes that are mapped to be stored to
+#define FULL      (8 * CHUNK) // at their beginning: all blocks are there; behind, one in each chunk
 #define EPHEMERAL (MAP_SHARED_VALIDATE | MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING)
 
 struct result {
@@ -179,7 +180,7 @@ static bool fault(const struct target *t)
 static bool store(const struct target *t)
 {
 	(void)t;
-	for (size_t at = CHUNK; at < STORES; at += CHUNK)
+	for (long at = CHUNK; at < STORES; at += CHUNK)
 		stored[at] = 1;
 	return true;
 }
@@ -200,7 +201,7 @@ static bool store_sync(const struct target *t)
 
 	(void)t;
 	random = random * 6364136223846793005ull + 1442695040888963407ull;
-	at = (random >> 33) % (STORES / 8) * 8;
+	at = (random >> 33) % (FULL / 8) * 8;
 	*(volatile uint64_t *)(stored + at) = random;
 	return msync((void *)(uintptr_t)(stored + at / PAGE * PAGE), at % PAGE + 8, MS_SYNC) == 0;
 }
@@ -272,8 +273,11 @@ static bool map_stores(const struct target *t)
 {
 	if (stored)
 		return fsync(scratch) == 0 && fsync(scratch) == 0;
-	if (!open_scratch(t) || posix_fallocate(scratch, 0, STORES) != 0)
+	if (!open_scratch(t) || posix_fallocate(scratch, 0, FULL) != 0)
 		return false;
+	for (long at = FULL; at < STORES; at += CHUNK)
+		if (pwrite(scratch, page, 1, at) != 1)
+			return false;
 	stored = mmap(NULL, STORES, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_DAXVM,
 		      scratch, 0);
 	return stored != MAP_FAILED;
@@ -292,7 +296,7 @@ static bool map_dirty_chunks(const struct target *t)
 {
 	if (!map_stores(t))
 		return false;
-	for (size_t at = 0; at < STORES; at += PAGE)
+	for (long at = 0; at < FULL; at += PAGE)
 		stored[at] = 1;
 	return true;
 }

@@ -8,6 +8,7 @@
 #include "fs/ptfs_glue/glue_test.h"
 #include "kernel/sched/thread.h"
 #include "mm/heap.h"
+#include "mm/stat.h"
 #include "mm/test_util.h"
 #include "mm/uaccess.h"
 
@@ -259,6 +260,65 @@ KTEST(ptfs_map_after_remount)
 	}
 	EXPECT_EQ(table.kind, VM_TABLE_ENTRY);
 	EXPECT_EQ(table.level, PT_PUD);
+	map_close(&m);
+}
+
+// Stores that nobody has synced yet move with their blocks: the chunk that they are in now is
+// dirty, and the next sync writes it back. One that only knew the old chunk would miss them.
+KTEST(ptfs_collapse_moves_what_is_dirty)
+{
+	struct mapped m;
+	u64 lines;
+
+	if (!map_open(&m, MIB(8), MAP_SHARED | MAP_DAXVM))
+		return;
+	EXPECT(test_poke(m.va + MIB(6) + 64, 4711));
+	EXPECT(vm_dirty_any(m.object, MIB(6), MIB(2)));
+	EXPECT(!vm_dirty_any(m.object, 0, MIB(6)));
+	EXPECT_EQ(m.file->ops->fallocate(m.file, FALLOC_FL_COLLAPSE_RANGE, MIB(2), MIB(2)), 0);
+	EXPECT_EQ(test_peek(m.va + MIB(4) + 64), 4711);
+	EXPECT(vm_dirty_any(m.object, MIB(4), MIB(2)));
+	EXPECT(!vm_dirty_any(m.object, 0, MIB(2)));
+	lines = mm_stat_read(MM_STAT_dirty_lines);
+	EXPECT_EQ(vm_sync(m.object), 0);
+	EXPECT(mm_stat_read(MM_STAT_dirty_lines) - lines >= MIB(4) / 64);
+	EXPECT(!vm_dirty_any(m.object, 0, ~0ull));
+	map_close(&m);
+}
+
+// A file that is let go with dirty chunks is written back first.
+KTEST(ptfs_unmount_writes_back)
+{
+	struct mapped m;
+	u64 lines;
+
+	if (!map_open(&m, MIB(3), MAP_SHARED | MAP_DAXVM))
+		return;
+	EXPECT(test_poke(m.va + MIB(2) + 64, 1));
+	file_put(m.file);
+	test_leave(m.as);
+	m.file = NULL;
+	m.as = NULL;
+	lines = mm_stat_read(MM_STAT_dirty_lines);
+	EXPECT_EQ(vfs_unmount(PLACE), 0);
+	EXPECT_EQ(mm_stat_read(MM_STAT_dirty_lines) - lines, PMD_SIZE / 64);
+	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", false), 0);
+	map_close(&m);
+}
+
+// A store is a change of the file: its times say so at once, not only when it is synced.
+KTEST(ptfs_store_changes_the_times)
+{
+	struct inode_attr before, after;
+	struct mapped m;
+
+	if (!map_open(&m, MIB(1), MAP_SHARED | MAP_DAXVM))
+		return;
+	thread_sleep_ns(20000000);
+	EXPECT_EQ(m.file->inode->ops->getattr(m.file->inode, &before), 0);
+	EXPECT(test_poke(m.va + 64, 1));
+	EXPECT_EQ(m.file->inode->ops->getattr(m.file->inode, &after), 0);
+	EXPECT(after.mtime_ns > before.mtime_ns && after.ctime_ns > before.ctime_ns);
 	map_close(&m);
 }
 

@@ -107,6 +107,77 @@ WAYS = [
             "\t\tif (why)\n\t\t\terr = claim(", "host ptfs_hostile_test"),
 ]
 
+# ---- Dirty tracking ------------------------------------------------------------------------------
+
+SHOT_DOWN = "\tptbatch_finish(&b);\n\tif (any) {\n"
+
+DIRTY = [
+    Mistake("a sync erases the bit of a store that it did not write back", "mm/dirty.c", SHOT_DOWN,
+            "\tptbatch_finish(&b);\n"
+            "\tfor (u64 at = first; (at = next_chunk(&d->taken, at, last)) < last; at++)\n"
+            "\t\tremove_chunk(&d->set, at);\n\tif (any) {\n", "ktest dirty_stress", 4),
+    Mistake("a sync leaves CPUs the W that they remember", "mm/dirty.c", SHOT_DOWN,
+            "\tptbatch_begin(&b, NULL);\n" + SHOT_DOWN, "ktest dirty_sync_interrupts*"),
+    Mistake("and interrupts nobody but itself", "mm/dirty.c", SHOT_DOWN,
+            "\tb.others.bits = 1;\n" + SHOT_DOWN, "ktest dirty_sync_interrupts*"),
+    Mistake("lines are written back while CPUs still remember W", "mm/dirty.c", SHOT_DOWN,
+            "\tif (any)\n\t\terr = write_back_taken(o, d, first, last);\n" + SHOT_DOWN,
+            "ktest dirty_store_after*"),
+    Mistake("a second sync returns before the first has written back", "mm/dirty.c",
+            "\tif (!d)\n\t\treturn 0; // nobody", "\tif (!d || d->sync.owner)\n\t\treturn 0; // nobody",
+            "ktest dirty_stress", 4),
+    Mistake("msync of a part cleans the chunk", "mm/dirty.c",
+            "\terr = write_back(o, off, end - off);\n\tif (!err && o",
+            "\terr = write_back(o, off, end - off);\n\tif (d)\n"
+            "\t\tremove_chunk(&record_of(o)->set, off >> VM_CHUNK_SHIFT);\n\tif (!err && o",
+            "ktest dirty_msync_of_a_part"),
+    Mistake("msync of a part writes back the whole file", "mm/dirty.c",
+            "\tbool to_the_end = end >= o->ops->size(o);\n",
+            "\tbool to_the_end = true;\n\n\toff = 0;\n", "ktest dirty_msync_of_a_part"),
+    Mistake("a chunk that could not be written back is clean", "mm/dirty.c",
+            "\t\t\tif (err)\n\t\t\t\tadd_chunk(&d->set, at); // I2\n", "",
+            "ktest dirty_sync_that_fails"),
+    Mistake("a warm map has the W of before the sync", "mm/arena_find.c",
+            "\t\tpass_over_slot(a, s, scan);", "\t\tif (slot_state(word) == SLOT_LIVE)\n"
+            "\t\t\tpass_over_slot(a, s, scan);", "ktest dirty_unmapped*"),
+    Mistake("a sync forgets ephemeral mappings", "mm/dirty.c", "\t\tarena_pass(o, &b, &pass);\n", "",
+            "ktest dirty_sync_takes_w*"),
+    Mistake("a sync flushes only where it found W", "mm/dirty.c",
+            "\t\tptbatch_flush_all(b); // I3\n", "", "ktest dirty_sync_flushes*"),
+    Mistake("a nosync mapping is tracked", "mm/dirty.h", "MAP_SHARED | MAP_DAXVM_NOSYNC))",
+            "MAP_SHARED))", "ktest dirty_nosync_*"),
+    Mistake("and an ephemeral one", "mm/arena_find.c",
+            "\tif (s->key & SLOT_NOSYNC)\n\t\treturn;\n", "", "ktest dirty_nosync_ephemeral"),
+    Mistake("mprotect grants W unnoticed", "mm/aspace_ops.c",
+            "vma_is_shared(v) && !vma_tracks(v)", "vma_is_shared(v)", "ktest dirty_mprotect"),
+    Mistake("an attachment has W from the start", "mm/attach.c",
+            "vma_is_shared(v) && !vma_tracks(v)", "vma_is_shared(v)", "ktest dirty_one_fault*"),
+    Mistake("an ephemeral mapping has W from the start", "mm/arena_map.c",
+            "how & SLOT_NOSYNC)", "true)", "ktest dirty_unmapped*"),
+    Mistake("a plain fault by reading grants W", "mm/fill.c",
+            "vma_is_shared(v) && (write || !vma_tracks(v))", "vma_is_shared(v)",
+            "ktest dirty_one_fault*"),
+    Mistake("W is granted and the chunk not marked", "mm/dirty.c",
+            "\tif (has_chunk(&d->set, chunk))\n", "\tif (chunk < CHUNKS)\n", "ktest dirty_fork"),
+    Mistake("private tables for W stay for ever", "mm/dirty.c", "\tif (whole)\n",
+            "\tif (whole && !o)\n", "ktest dirty_fold_*"),
+    Mistake("and go where a zero page is", "mm/pagetable.c",
+            "\t\t\treturn false;\n\t\trights = rights",
+            "\t\t\tcontinue;\n\t\trights = rights", "ktest dirty_fold_not*"),
+    Mistake("a fault folds away the W of other chunks", "mm/attach.c",
+            "\tbool dirty = READ_ONCE(v->object->dirty) && ", "\tbool dirty = !v && ",
+            "ktest dirty_hole*"),
+    Mistake("a dirty file is attached chunk by chunk", "mm/attach.c",
+            "(dirty ? pt_empty_below(&c) :", "(dirty ? false :", "ktest dirty_file_is*"),
+    Mistake("blocks that move leave their dirty bits behind", "fs/ptfs_glue/file.c",
+            "\t\tvm_dirty_moved(o, off);\n", "\t\to = NULL;\n", "ktest ptfs_collapse_moves*"),
+    Mistake("a file with dirty chunks is evicted as if it were clean", "fs/ptfs_glue/inode.c",
+            "READ_ONCE(gi->ip->nlink) && glue_write_back(gi)",
+            "!READ_ONCE(gi->ip->nlink) && glue_write_back(gi)", "ktest ptfs_unmount_writes*"),
+    Mistake("MS_INVALIDATE of locked memory", "mm/aspace_sync.c",
+            "(flags & MS_INVALIDATE) && v->locked", "(flags & MS_INVALIDATE) && !v", "abi sync_test"),
+]
+
 # ---- The rules of the interface ------------------------------------------------------------------
 
 RULES = [

@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from lib import adversary, cpio, guest, tap
 from lib.images import make_image
 from lib.machine import BUILD, Config, Dimm, GuestError, Machine
-from lib.mistakes import FLUSHES, RULES, WAYS
+from lib.mistakes import DIRTY, FLUSHES, RULES, WAYS
 
 PASSED = 33  # QEMU's status after isa-debug-exit with 0x10
 SECONDS = 40
@@ -99,7 +99,7 @@ def must_notice(tree, mistake):
 
 
 def main():
-    chosen = [m for m in WAYS + RULES + FLUSHES if os.environ.get("ONLY", "") in m.what]
+    chosen = [m for m in WAYS + DIRTY + RULES + FLUSHES if os.environ.get("ONLY", "") in m.what]
     with tempfile.TemporaryDirectory(prefix="dax64-") as folder:
         tree = pathlib.Path(folder) / "tree"
         copy_tree(tree)
