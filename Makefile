@@ -416,7 +416,7 @@ test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-deb
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
-test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/pmtrace.so $(BUILD)/crash/replay $(addprefix $(BUILD)/,bochs.iso bochs-ktest.iso bochs-stress.iso) ## and those that take minutes
+test-long: test $(BUILD)/fast/ptfs_fuzz_test $(BUILD)/crash/replay $(addprefix $(BUILD)/,bochs.iso bochs-ktest.iso bochs-stress.iso) ## and those that take minutes
 	$(Q)$(PROVE) $(wildcard tests/long/*.t)
 
 # What reads bytes that others made, under libFuzzer. New inputs are kept in build/fuzz/; what is

@@ -56,14 +56,19 @@ static struct vma *vma_of(const struct setup *s)
 	return vma_find(&s->as->vmas, s->at);
 }
 
-static void end(struct setup *s)
+static void leave(struct setup *s)
 {
-	if (s->at && vma_find(&s->as->vmas, s->at) && !vma_of(s)->arenas)
-		EXPECT(dirty_verify(s->as, vma_of(s)));
 	if (s->as)
 		test_leave(s->as);
 	if (s->f)
 		test_file_destroy(s->f);
+}
+
+static void end(struct setup *s)
+{
+	if (s->at && vma_find(&s->as->vmas, s->at) && !vma_of(s)->arenas)
+		EXPECT(dirty_verify(s->as, vma_of(s)));
+	leave(s);
 }
 
 static int level_at(struct aspace *as, u64 va)
@@ -358,10 +363,7 @@ static void nosync(unsigned flags)
 		EXPECT(test_poke(s.at + 8, 2));
 		EXPECT_EQ(SINCE(fault_dirty), 0);
 	}
-	if (s.as)
-		test_leave(s.as);
-	if (s.f)
-		test_file_destroy(s.f);
+	leave(&s);
 }
 
 KTEST(dirty_nosync_attached)
@@ -516,10 +518,7 @@ KTEST(dirty_unmapped_ephemeral)
 		}
 		EXPECT(warm > 0);
 	}
-	if (s.as)
-		test_leave(s.as);
-	if (s.f)
-		test_file_destroy(s.f);
+	leave(&s);
 }
 
 // ---- Re-attachment ------------------------------------------------------------------------------
@@ -550,10 +549,7 @@ static void fold(unsigned flags)
 		EXPECT(test_poke(s.at + MIB(2), 3));
 		EXPECT_EQ(SINCE(fault_dirty), 1);
 	}
-	if (s.as)
-		test_leave(s.as);
-	if (s.f)
-		test_file_destroy(s.f);
+	leave(&s);
 }
 
 KTEST(dirty_fold_attached)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // Stores words through mappings of every kind, syncs in every way, and says in the words themselves
-// what is promised. tests/long/sync.t traces the machine and holds it against that.
+// what is promised. tests/system/sync.t traces the machine and holds it against that.
 //
 //      syncstore DIR STEPS
 //
