@@ -155,7 +155,7 @@ DIRTY = [
     Mistake("an ephemeral mapping has W from the start", "mm/arena_map.c",
             "how & SLOT_NOSYNC)", "true)", "ktest dirty_unmapped*"),
     Mistake("a plain fault by reading grants W", "mm/fill.c",
-            "vma_is_shared(v) && (write || !vma_tracks(v))", "vma_is_shared(v)",
+            "vma_is_shared(v) && (write || !vma_tracks(v))", "vma_is_shared(v) && (write || v)",
             "ktest dirty_one_fault*"),
     Mistake("W is granted and the chunk not marked", "mm/dirty.c",
             "\tif (has_chunk(&d->set, chunk))\n", "\tif (chunk < CHUNKS)\n", "ktest dirty_fork"),
