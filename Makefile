@@ -412,7 +412,7 @@ test: $(BIGTOOL) $(FUSETOOL)
 PROVE := DAX64_KERNEL=$(BUILD)/dax64-debug.elf tests/prove
 
 test: $(HTEST) $(ABITEST) $(GLIBCTEST) $(STRESS) $(DAX64_ISO) $(BUILD)/dax64-debug.elf $(HTOOL) $(BIGTOOL) \
-	$(CRASH) $(CONFLICTS) $(BUILD)/adversary.so $(PROGRAM) ## all suites
+	$(CRASH) $(CONFLICTS) $(BUILD)/adversary.so $(BUILD)/pmtrace.so $(PROGRAM) ## all suites
 	$(Q)$(PROVE) $(HTEST) $(ABITEST) $(GLIBCTEST) \
 		$(wildcard tests/crash/*.t tests/model/*.t tests/system/*.t tests/stress/*.t)
 
