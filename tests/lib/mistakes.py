@@ -124,7 +124,8 @@ DIRTY = [
             "\tif (any)\n\t\terr = write_back_taken(o, d, first, last);\n" + SHOT_DOWN,
             "ktest dirty_store_after*"),
     Mistake("a second sync returns before the first has written back", "mm/dirty.c",
-            "\tif (!d)\n\t\treturn 0; // nobody", "\tif (!d || d->sync.owner)\n\t\treturn 0; // nobody",
+            "\tif (!d)\n\t\treturn 0; // nobody",
+            "\tif (!d || d->sync.owner)\n\t\treturn 0; // nobody",
             "ktest dirty_stress", 4),
     Mistake("msync of a part cleans the chunk", "mm/dirty.c",
             "\terr = write_back(o, off, end - off);\n\tif (!err && o",
@@ -140,7 +141,8 @@ DIRTY = [
     Mistake("a warm map has the W of before the sync", "mm/arena_find.c",
             "\t\tpass_over_slot(a, s, scan);", "\t\tif (slot_state(word) == SLOT_LIVE)\n"
             "\t\t\tpass_over_slot(a, s, scan);", "ktest dirty_unmapped*"),
-    Mistake("a sync forgets ephemeral mappings", "mm/dirty.c", "\t\tarena_pass(o, &b, &pass);\n", "",
+    Mistake("a sync forgets ephemeral mappings", "mm/dirty.c",
+            "\t\tarena_pass(o, &b, &pass);\n", "",
             "ktest dirty_sync_takes_w*"),
     Mistake("a sync flushes only where it found W", "mm/dirty.c",
             "\t\tptbatch_flush_all(b); // I3\n", "", "ktest dirty_sync_flushes*"),
@@ -175,7 +177,8 @@ DIRTY = [
             "READ_ONCE(gi->ip->nlink) && glue_write_back(gi)",
             "!READ_ONCE(gi->ip->nlink) && glue_write_back(gi)", "ktest ptfs_unmount_writes*"),
     Mistake("MS_INVALIDATE of locked memory", "mm/aspace_sync.c",
-            "(flags & MS_INVALIDATE) && v->locked", "(flags & MS_INVALIDATE) && !v", "abi sync_test"),
+            "(flags & MS_INVALIDATE) && v->locked", "(flags & MS_INVALIDATE) && !v",
+            "abi sync_test"),
 ]
 
 # ---- The rules of the interface ------------------------------------------------------------------

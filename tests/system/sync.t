@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 """What msync and fsync promise is on the medium when they return, and no more than that is.
 
-tests/stress/syncstore.c stores words that say when they are to be durable, through mappings of every
-kind. The machine runs under the plugin that traces stores, write-backs and fences
+tests/stress/syncstore.c stores words that say when they are to be durable, through mappings of
+every kind. The machine runs under the plugin that traces stores, write-backs and fences
 (tools/pmtrace.c); here the trace is replayed on two images: the caches, which have every store, and
-the medium, which has of each line what it was when it was written back before the last fence. A power
-failure can leave no less than the medium. At each mark the promises are held against it."""
+the medium, which has of each line what it was when it was written back before the last fence. A
+power failure can leave no less than the medium. At each mark the promises are held against it."""
 
 import collections
 import pathlib
