@@ -190,6 +190,17 @@ static void free_tree(struct epoch_node *n)
 	kfree(t);
 }
 
+// Nearly all slots: one entry, which leads to the file.
+FAST bool clear_attached(struct slot *s)
+{
+	pte_t old = pte_read(s->entry);
+
+	if (slot_class(s) == SLOT_32K || !(old.bits & PTE_ATTACHED) || s->tree)
+		return false;
+	pte_write(s->entry, (pte_t){ 0 });
+	return true;
+}
+
 void slot_clear_entry(struct slot *s)
 {
 	pte_t *entry = s->entry, old = pte_read(entry);
@@ -234,7 +245,8 @@ static void unlist(struct arena *a, struct slot *s, struct slot **batch)
 		} else if (slot_state(word) == SLOT_ZOMBIE) {
 			if (!slot_cas(s, &word, word | SLOT_LOCK))
 				continue;
-			slot_clear_entry(s);
+			if (!clear_attached(s))
+				slot_clear_entry(s);
 			s->next = *batch;
 			*batch = s;
 			return;

@@ -24,6 +24,9 @@ void arena_start(void);
 // it was held open by somebody.
 u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
 		   unsigned flags);
+// The same with interrupts off, which is all that it needs.
+u64 arena_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		    unsigned flags);
 
 // The slow way makes what the fast one found missing. ARENA_OTHERWISE: no ephemeral mapping is to
 // be had for this, serve it as MAP_DAXVM. -ENOMEM (RLIMIT_AS), -EUCLEAN. Takes as->lock and the
@@ -34,6 +37,8 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out) __mu
 // The fast way, for an ephemeral mapping with MAP_DAXVM_BATCHING, as a whole. False: take the slow
 // way. Any address and length.
 bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len);
+// The same with interrupts off. False also when it is time to clear what was unmapped.
+bool arena_unmap_light(struct aspace *as, u64 addr, u64 len);
 // ARENA_OTHERWISE: no byte of the range lies in an arena. 0. -EINVAL: no ephemeral mapping is
 // there,
 // or part of one; nothing changed. Mappings that the range covers in full go; the range may reach

@@ -202,8 +202,9 @@ FAST u64 map_cold(struct arena *a, const struct want *w)
 	return set_slot(a, h, w, c, root, NULL);
 }
 
-u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		   unsigned flags)
+// On one CPU, and nothing comes between: preemption is off, or interrupts are.
+FAST u64 map_at_once(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		     unsigned flags, bool section)
 {
 	struct arenas *all = READ_ONCE(as->arenas);
 	struct want w = want(o, off, len, prot, flags);
@@ -212,15 +213,29 @@ u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, uns
 
 	if (!all || len - 1 >= PUD_SIZE || READ_ONCE(as->limit_bytes) != ~0ull)
 		return 0;
-	section_begin();
+	if (section)
+		section_begin();
 	a = all->cpu[this_cpu()->index];
 	if (a) {
 		va = map_warm(a, &w);
 		if (!va)
 			va = map_cold(a, &w);
 	}
-	section_end();
+	if (section)
+		section_end();
 	return va;
+}
+
+u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		   unsigned flags)
+{
+	return map_at_once(as, o, off, len, prot, flags, true);
+}
+
+u64 arena_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		    unsigned flags)
+{
+	return map_at_once(as, o, off, len, prot, flags, false);
 }
 
 // ---- The slow way -------------------------------------------------------------------------------

@@ -45,13 +45,15 @@ static __attribute__((noinline)) void clear_and_forget(struct arena *a)
 }
 
 // It was marked LISTED by this CPU just now, and is one of its own.
-FAST void list_slot_here(struct arena *a, struct slot *s)
+// `room`: there is some below the mark.
+FAST void list_slot_here(struct arena *a, struct slot *s, bool room)
 {
 	s->next = a->zombies;
 	a->zombies = s;
 	if (unlikely(!READ_ONCE(a->busy)))
 		arena_make_busy(a);
-	if (unlikely(++a->nr_zombies >= ZOMBIES_MAX))
+	a->nr_zombies++;
+	if (!room && unlikely(a->nr_zombies >= ZOMBIES_MAX))
 		clear_and_forget(a);
 }
 
@@ -78,7 +80,7 @@ static bool unmap_slot(struct arenas *all, struct arena *a, struct slot *s, u64 
 	if (word & SLOT_LISTED)
 		return true;
 	if (a == mine)
-		list_slot_here(a, s);
+		list_slot_here(a, s, false);
 	else
 		arena_list_remote(a, s);
 	return true;
@@ -171,7 +173,7 @@ static inline struct slot *slot_of(const struct arena *a, u64 va)
 }
 
 // Everything that is not simple is left to unmap_one().
-bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
+FAST bool unmap_at_once(struct aspace *as, u64 addr, u64 len, bool section)
 {
 	struct arenas *all = READ_ONCE(as->arenas);
 	struct arena *a;
@@ -183,12 +185,13 @@ bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
 
 	if (!all)
 		return false;
-	section_begin();
+	if (section)
+		section_begin();
 	a = all->cpu[this_cpu()->index];
 	if (!a || addr - a->base >= pt_span(PT_PML4) || !slot_number(a, addr, &c, &number))
 		goto out;
 	s = slot_get(a, c, number);
-	if (!s)
+	if (!s || (!section && a->nr_zombies + 1 >= ZOMBIES_MAX))
 		goto out;
 	word = slot_load(s);
 	len = ALIGN_UP(len, PAGE_SIZE);
@@ -200,10 +203,22 @@ bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
 	a->bytes -= (s64)len;
 	done = true;
 	if (!(word & SLOT_LISTED))
-		list_slot_here(a, s);
+		list_slot_here(a, s, !section);
 out:
-	section_end();
+	if (section)
+		section_end();
 	return done;
+}
+
+bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
+{
+	return unmap_at_once(as, addr, len, true);
+}
+
+// Clearing them may end with interrupts to other CPUs, for which one's own must be on.
+bool arena_unmap_light(struct aspace *as, u64 addr, u64 len)
+{
+	return unmap_at_once(as, addr, len, false);
 }
 
 int arena_unmap(struct aspace *as, u64 addr, u64 len)

@@ -94,20 +94,31 @@ static int check_file(struct file *f, struct map_request *req)
 
 // An ephemeral mapping of a file that was mapped through this descriptor before, in the ordinary
 // way at least once: 0 if there is anything that needs a closer look.
-static u64 map_fast(int fd, u64 off, u64 len, u64 prot, unsigned flags)
+// Preemption is off, or interrupts are.
+typedef u64 (*map_fn)(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		      unsigned flags);
+static inline __attribute__((always_inline)) u64 map_peeked(map_fn map, int fd, u64 off, u64 len,
+							    u64 prot, unsigned flags)
 {
 	const unsigned known = MAP_TYPE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE;
 	struct vm_object *o;
 	unsigned mode = 0;
-	u64 va = 0;
 
 	if (!len || (flags & ~known) || !(flags & MAP_SHARED) || prot & ~(u64)PROT_ALL)
 		return 0;
-	preempt_disable();
 	o = fd_peek_map(fd, &mode);
 	mode &= O_ACCMODE | O_PATH;
-	if (o && (mode == O_RDWR || (mode == O_RDONLY && !(prot & PROT_WRITE))))
-		va = arena_map_fast(current_as(), o, off, len, (unsigned)prot, flags);
+	if (!o || (mode != O_RDWR && (mode != O_RDONLY || (prot & PROT_WRITE))))
+		return 0;
+	return map(current_as(), o, off, len, (unsigned)prot, flags);
+}
+
+static u64 map_fast(int fd, u64 off, u64 len, u64 prot, unsigned flags)
+{
+	u64 va;
+
+	preempt_disable();
+	va = map_peeked(arena_map_fast, fd, off, len, prot, flags);
 	preempt_enable();
 	return va;
 }
@@ -165,6 +176,30 @@ s64 sys_mmap(const struct syscall_args *a)
 		return mmap_any(a);
 	va = map_fast((int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
 	return va ? (s64)va : mmap_any(a);
+}
+
+// The two calls of an ephemeral mapping, without what other calls need around them.
+s64 light_mmap(const struct syscall_args *a)
+{
+	unsigned flags = (unsigned)a->a[3];
+	u64 va;
+
+	if (!(flags & MAP_DAXVM_EPHEMERAL) || !IS_ALIGNED(a->a[5], PAGE_SIZE) ||
+	    !syscall_light_begin())
+		return TRAP_NOT_LIGHT;
+	va = map_peeked(arena_map_light, (int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
+	if (!va)
+		return TRAP_NOT_LIGHT;
+	syscall_light_end(9);
+	return (s64)va;
+}
+
+s64 light_munmap(const struct syscall_args *a)
+{
+	if (!syscall_light_begin() || !arena_unmap_light(current_as(), a->a[0], a->a[1]))
+		return TRAP_NOT_LIGHT;
+	syscall_light_end(11);
+	return 0;
 }
 
 s64 sys_munmap(const struct syscall_args *a)

@@ -8,6 +8,8 @@
 s64 sys_mmap(const struct syscall_args *a);
 s64 sys_mprotect(const struct syscall_args *a);
 s64 sys_munmap(const struct syscall_args *a);
+s64 light_mmap(const struct syscall_args *a);
+s64 light_munmap(const struct syscall_args *a);
 s64 sys_brk(const struct syscall_args *a);
 s64 sys_mremap(const struct syscall_args *a);
 s64 sys_msync(const struct syscall_args *a);

@@ -13,13 +13,14 @@
 #include "kernel/console.h"
 #include "kernel/panic.h"
 #include "kernel/proc/process.h"
+#include "kernel/sys/sys_mm.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/time.h"
 #include "kernel/x86/trap.h"
 #include "mm/heap.h"
 #include "mm/trace.h"
 
-static u32 *counts[CPU_MAX] __read_mostly; // SYSCALL_MAX each
+u32 *syscall_counts[CPU_MAX] __read_mostly;
 
 // Calls that begin again after a signal whose handler has SA_RESTART, and after one without a
 // handler (signal(7)). The others report EINTR.
@@ -91,7 +92,7 @@ static s64 call(u64 nr, struct trapframe *tf)
 
 	if (unlikely(nr >= SYSCALL_MAX))
 		return -ENOSYS;
-	counts[this_cpu()->index][nr]++;
+	syscall_counts[this_cpu()->index][nr]++;
 	fn = syscall_table[nr].fn;
 	if (unlikely(!fn))
 		return -ENOSYS;
@@ -133,7 +134,7 @@ static void show_syscalls(struct seq *s, void *arg)
 		u64 n = 0;
 
 		for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
-			n += counts[cpu] ? READ_ONCE(counts[cpu][nr]) : 0;
+			n += syscall_counts[cpu] ? READ_ONCE(syscall_counts[cpu][nr]) : 0;
 		if (n)
 			seq_printf(s, "%3u %-24s %-8s %lu\n", nr, c->name ? c->name : "?",
 				   status[c->status], n);
@@ -143,11 +144,13 @@ static void show_syscalls(struct seq *s, void *arg)
 void syscall_init(void)
 {
 	for (unsigned i = 0; i < cpu_count(); i++) {
-		counts[i] = kzalloc(SYSCALL_MAX * sizeof(u32));
-		if (!counts[i])
+		syscall_counts[i] = kzalloc(SYSCALL_MAX * sizeof(u32));
+		if (!syscall_counts[i])
 			panic("no memory to count system calls");
 	}
 	trap_set_syscall(dispatch);
+	trap_set_light(9, light_mmap);
+	trap_set_light(11, light_munmap);
 	if (proc_register("syscalls", show_syscalls, NULL))
 		log_warn("no /proc/syscalls");
 }

@@ -18,6 +18,9 @@
 
 GS_USER_RSP	equ 8			; struct cpu (kernel/x86/cpu.h)
 GS_KERNEL_RSP	equ 16
+LIGHT_MAX	equ 16			; kernel/x86/trap.h
+NOT_LIGHT	equ -65536
+RFLAGS_OTHERS	equ 0xffdbf128		; all but what trap_sysret_possible() allows
 SEG_USER_DATA	equ 0x2b		; kernel/x86/gdt.h
 SEG_USER_CODE	equ 0x33
 TRAP_SYSCALL	equ 256
@@ -32,6 +35,7 @@ TF_BYTES	equ 22 * 8
 extern trap_dispatch
 extern trap_dispatch_paranoid
 extern trap_syscall_fn
+extern trap_light_fn
 extern trap_finish_user
 extern trap_smap
 global trap_stubs
@@ -188,6 +192,11 @@ syscall_entry:
 	swapgs
 	mov [gs:GS_USER_RSP], rsp
 	mov rsp, [gs:GS_KERNEL_RSP]
+	cmp rax, LIGHT_MAX
+	jae syscall_usual
+	cmp qword [trap_light_fn + rax * 8], 0
+	jne syscall_light
+syscall_usual:
 	push SEG_USER_DATA
 	push qword [gs:GS_USER_RSP]
 	push r11
@@ -205,6 +214,53 @@ syscall_entry:
 	mov rsp, [rsp + TF_RSP - TF_VECTOR]
 	swapgs
 	o64 sysret
+
+; A call that has a light function, which gets six arguments and nothing else: no frame is built,
+; and what C preserves is not saved. RCX and R11 are as SYSCALL made them, so SYSRET may have them
+; back; what of the flags it may not bring back (trap.h) the usual way knows.
+; In: as syscall_usual. NOT_LIGHT: nothing has happened; everything is as it was.
+syscall_light:
+	test r11d, RFLAGS_OTHERS
+	jnz syscall_usual
+	push r11
+	push rcx
+	push r9				; struct syscall_args
+	push r8
+	push r10
+	push rdx
+	push rsi
+	push rdi
+	mov rdi, rsp
+	push rax			; number of the call
+	push rbp
+	xor ebp, ebp			; end of the frame chain
+	call [trap_light_fn + rax * 8]
+	pop rbp
+	cmp rax, NOT_LIGHT
+	je .usual
+	add rsp, 8
+	pop rdi
+	pop rsi
+	pop rdx
+	pop r10
+	pop r8
+	pop r9
+	pop rcx
+	pop r11
+	mov rsp, [gs:GS_USER_RSP]
+	swapgs
+	o64 sysret
+.usual:
+	pop rax
+	pop rdi
+	pop rsi
+	pop rdx
+	pop r10
+	pop r8
+	pop r9
+	pop rcx
+	pop r11
+	jmp syscall_usual
 
 ; void trap_return_user(struct trapframe *tf). In: RDI = frame at the top of this kernel stack.
 trap_return_user:

@@ -46,6 +46,9 @@ static bool no_calls(struct trapframe *tf)
 
 bool (*trap_syscall_fn)(struct trapframe *tf) __read_mostly = no_calls;
 
+// Read by entry.asm for each call.
+s64 (*trap_light_fn[TRAP_LIGHT_MAX])(const struct syscall_args *args) __read_mostly;
+
 static trap_handler handlers[256] __read_mostly;
 static trap_handler user_fault __read_mostly, user_return __read_mostly, nmi __read_mostly;
 static void (*preempt)(void) __read_mostly;
@@ -98,6 +101,12 @@ void trap_set_user_fault(trap_handler fn)
 void trap_set_syscall(bool (*fn)(struct trapframe *tf))
 {
 	trap_syscall_fn = fn;
+}
+
+void trap_set_light(unsigned nr, s64 (*fn)(const struct syscall_args *args))
+{
+	ASSERT(nr < TRAP_LIGHT_MAX);
+	trap_light_fn[nr] = fn;
 }
 
 void trap_set_user_return(trap_handler fn)

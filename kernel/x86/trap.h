@@ -59,6 +59,14 @@ void trap_set_user_fault(trap_handler fn);
 // System calls; set by kernel/sys. Interrupts are off when it begins and when it ends, which it
 // does by `return trap_syscall_end(...)`.
 void trap_set_syscall(bool (*fn)(struct trapframe *tf));
+// A light function of a call, tried first: interrupts are off, so it does not sleep, takes only
+// locks that interrupts may take, and ends soon. No frame is built, nothing is counted or looked at
+// on the way out: the function sees to that before it does anything, or says TRAP_NOT_LIGHT, and
+// the call goes the usual way. `args`: rdi, rsi, rdx, r10, r8, r9.
+#define TRAP_LIGHT_MAX 16
+#define TRAP_NOT_LIGHT (-65536ll)
+struct syscall_args;
+void trap_set_light(unsigned nr, s64 (*fn)(const struct syscall_args *args));
 // Last thing before every return to user mode, interrupts on: pending signals. Set by kernel/proc.
 void trap_set_user_return(trap_handler fn);
 // Preemption: called with interrupts off at the end of an interrupt, if need_resched is set and the
@@ -83,6 +91,9 @@ void trap_return_user(struct trapframe *tf) __noreturn;
 // selectors, cannot set RF or TF soundly, and faults in kernel mode (on Intel) if rip is not
 // canonical. USER_END leaves the last page unmapped, so that a SYSCALL at its end cannot make such
 // a rip either. One test of one word, for every call comes here.
+_Static_assert((~(RFLAGS_USER & ~(RFLAGS_RF | RFLAGS_TF)) & ~(RFLAGS_IF | RFLAGS_ONE) &
+		0xffffffff) == 0xffdbf128,
+	       "entry.asm: RFLAGS_OTHERS");
 static inline bool trap_sysret_possible(const struct trapframe *tf)
 {
 	const u64 fixed = ~(u64)(RFLAGS_USER & ~(RFLAGS_RF | RFLAGS_TF));
