@@ -362,7 +362,7 @@ bochs-debug: $(BUILD)/bochs.iso ## the same in Bochs' debugger, with symbols
 # The crash explorer: fast, and without inlining, so that each flush and fence has an address.
 CRASH       := $(BUILD)/crash/explore
 CRASH_SRC   := $(wildcard tests/crash/*.c) $(filter fs/ptfs/% kernel/lib/%,$(HLIB)) \
-	user/ptfs/host_home.c user/ptfs/host_pmem.c
+	$(wildcard user/ptfs/host_*.c)
 CRASH_MAIN  := $(BUILD)/crash/o/tests/crash/explore.o $(BUILD)/crash/o/tests/crash/replay.o
 CRASH_FLAGS := -O1 -fno-inline -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-pie
 
