@@ -257,8 +257,9 @@ FLUSHES = [
             "\tif (o->all || this_cpu()", "\tif (o->all)\n\t\treturn;\n\tif (this_cpu()",
             "tlb threadstress"),
     Mistake("frames go back before the shootdown", "mm/ptbatch.c",
-            "\tif (is_dirty(b) || b->others.bits)\n\t\tshoot_down(b);\n"
+            "\t\tshoot_down(b);\n\t}\n"
             "\tfor (unsigned i = 0; i < b->nr_frames; i++)\n\t\tdrop(b->as, b->frames[i]);\n",
+            "\t}\n"
             "\tfor (unsigned i = 0; i < b->nr_frames; i++)\n\t\tdrop(b->as, b->frames[i]);\n"
             "\tif (is_dirty(b) || b->others.bits)\n\t\tshoot_down(b);\n",
             "tlb threadstress"),
