@@ -24,8 +24,9 @@
 
 #define PAGE      4096
 #define REPEAT    3
-#define APPENDS   512         // so that the growth of tables is in the average
-#define NAMES     100000      // in the folder that names come to and go from
+#define APPENDS   512    // so that the growth of tables is in the average
+#define NAMES     100000 // in the folder that names come to and go from
+#define SUM_BYTES 32768
 #define MAPS      128         // at the same time, where an operation maps anew each time
 #define CHUNK     (2l << 20)  // what becomes dirty at once
 #define STORES    (1l << 30)  // bytes that are mapped to be stored to
@@ -116,8 +117,23 @@ static bool attach_touch(const struct target *t)
 	return map_unmap(t, MAP_SHARED_VALIDATE | MAP_DAXVM, true);
 }
 
+static volatile uint64_t sum; // so that summing is not optimised away
+
+static void add_words(const char *p, size_t bytes)
+{
+	const uint64_t *w = (const uint64_t *)(const void *)p;
+	uint64_t s = 0;
+
+	for (size_t i = 0; i < bytes / 8; i += 8)
+		s += w[i] + w[i + 1] + w[i + 2] + w[i + 3] + w[i + 4] + w[i + 5] + w[i + 6] +
+		     w[i + 7];
+	sum = s;
+}
+
+enum look { UNTOUCHED, TOUCHED, SUMMED };
+
 // So many mappings that none finds the range of the one before still there.
-static bool map_many(const struct target *t, size_t size, int flags, bool touch)
+static bool map_many(const struct target *t, size_t size, int flags, enum look look)
 {
 	static char *at[MAPS];
 
@@ -125,8 +141,10 @@ static bool map_many(const struct target *t, size_t size, int flags, bool touch)
 		at[i] = mmap(NULL, size, PROT_READ, flags, t->fd, 0);
 		if (at[i] == MAP_FAILED)
 			return false;
-		for (size_t byte = 0; touch && byte < size; byte += PAGE)
+		for (size_t byte = 0; look == TOUCHED && byte < size; byte += PAGE)
 			(void)*(volatile char *)(at[i] + byte);
+		if (look == SUMMED)
+			add_words(at[i], size);
 	}
 	for (int i = 0; i < MAPS; i++)
 		if (munmap(at[i], size))
@@ -136,22 +154,55 @@ static bool map_many(const struct target *t, size_t size, int flags, bool touch)
 
 static bool ephemeral(const struct target *t)
 {
-	return map_many(t, t->size, EPHEMERAL, false);
+	return map_many(t, t->size, EPHEMERAL, UNTOUCHED);
 }
 
 static bool ephemeral_touch(const struct target *t)
 {
-	return map_many(t, t->size < 65536 ? t->size : 65536, EPHEMERAL, true);
+	return map_many(t, t->size < 65536 ? t->size : 65536, EPHEMERAL, TOUCHED);
+}
+
+static bool ephemeral_touch_chunk(const struct target *t)
+{
+	return map_many(t, t->size < CHUNK ? t->size : CHUNK, EPHEMERAL, TOUCHED);
 }
 
 static bool ephemeral_touch_page(const struct target *t)
 {
-	return map_many(t, PAGE, EPHEMERAL, true);
+	return map_many(t, PAGE, EPHEMERAL, TOUCHED);
+}
+
+static bool ephemeral_sum_page(const struct target *t)
+{
+	return map_many(t, PAGE, EPHEMERAL, SUMMED);
+}
+
+static bool ephemeral_sum(const struct target *t)
+{
+	return map_many(t, SUM_BYTES, EPHEMERAL, SUMMED);
+}
+
+static bool read_sum(const struct target *t)
+{
+	static char buffer[SUM_BYTES];
+
+	if (pread(t->fd, buffer, sizeof(buffer), 0) != sizeof(buffer))
+		return false;
+	add_words(buffer, sizeof(buffer));
+	return true;
+}
+
+static bool read_sum_page(const struct target *t)
+{
+	if (!read_page(t))
+		return false;
+	add_words(page, PAGE);
+	return true;
 }
 
 static bool ephemeral_sync(const struct target *t)
 {
-	return map_many(t, t->size, EPHEMERAL & ~MAP_DAXVM_BATCHING, false);
+	return map_many(t, t->size, EPHEMERAL & ~MAP_DAXVM_BATCHING, UNTOUCHED);
 }
 
 static bool ephemeral_again(const struct target *t)
@@ -352,6 +403,11 @@ static const struct operation ways[] = {
 	{ "ephemeral again", ephemeral_again, NULL, MAPS, 0 },
 	{ "ephemeral 4K touch", ephemeral_touch_page, NULL, 0, MAPS },
 	{ "ephemeral 64K touch", ephemeral_touch, NULL, 0, MAPS },
+	{ "ephemeral 2M touch", ephemeral_touch_chunk, NULL, 0, MAPS },
+	{ "ephemeral 4K sum", ephemeral_sum_page, NULL, 0, MAPS },
+	{ "ephemeral 32K sum", ephemeral_sum, NULL, 0, MAPS },
+	{ "read 4K sum", read_sum_page, NULL, 0, 0 },
+	{ "read 32K sum", read_sum, NULL, 0, 0 },
 	{ "ephemeral sync", ephemeral_sync, NULL, 0, MAPS },
 	{ "attach+unmap", attach, NULL, 0, 0 },
 	{ "attach+touch+unmap", attach_touch, NULL, 0, 0 },
