@@ -56,13 +56,12 @@ static void cut_direct(struct ptfs_gone *g, u64 from, u64 end)
 		cut(g, PTFS_FIELD(g->ip, direct) + 8 * i, PT_PTE, i << PTFS_BLOCK_SHIFT);
 }
 
-// The root word changes from `root` to `to`, which is durable in all it names (0: the direct words
-// are).
+// The root word changes to `to`, behind a fence for what it names (0: the direct words). No other
+// one is needed here: what the old one named is freed behind the fence of ptfs_gone_finish.
 static void root_replace(struct ptfs_inode *ip, u64 to)
 {
 	ptfs_fence(ip->fs);
 	ptfs_store8_flush(ip->fs, ip->root_off, to);
-	ptfs_fence(ip->fs);
 }
 
 static void direct_write(struct ptfs_inode *ip, const u64 *words)

@@ -25,6 +25,9 @@ static const struct {
 	  "it returns; a flag that outlives its clearing is harmless" },
 	{ "make_clean", true,
 	  "a snapshot that the clean mark overtakes has a wrong checksum, but for one in 2^32" },
+	{ "ptfs_bad_store", true,
+	  "nothing is ordered behind it: what is known of failed memory is durable at once, and "
+	  "not with the next fence only" },
 	{ NULL, false, NULL },
 };
 
