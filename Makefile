@@ -381,13 +381,13 @@ crash: $(CRASH) ## the crash explorer: all single calls and pairs, ten minutes
 	$(Q)$(CRASH) --full
 
 # Traces all stores of a guest into its DIMM.
-$(BUILD)/pmtrace.so: tools/pmtrace.c
-	$(Q)mkdir -p $(@D); $(CC) -std=gnu17 -shared -fPIC -O2 $(WARN) -o $@ $<
+$(BUILD)/pmtrace.so: tools/pmtrace.c tools/qemu_plugin.h
+	$(Q)mkdir -p $(@D); $(CC) -std=gnu17 -shared -fPIC -O2 $(WARN) -I. -o $@ $<
 
 # Records which cache lines each CPU uses, and what the guest does meanwhile.
 CONFLICTS := $(BUILD)/conflicts.so $(BUILD)/conflicts/calls
 
-$(BUILD)/conflicts.so: tests/conflicts/record.c tests/conflicts/mark.h Makefile
+$(BUILD)/conflicts.so: tests/conflicts/record.c tests/conflicts/mark.h tools/qemu_plugin.h Makefile
 	$(call say,HOSTCC)
 	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -O2 $(WARN) -I. -o $@ $<
 
@@ -396,7 +396,8 @@ $(BUILD)/conflicts/calls: tests/conflicts/calls.c tests/conflicts/mark.h user/da
 	$(Q)mkdir -p $(@D); $(MUSL_CC) -std=gnu17 -O2 -g -static -pthread $(WARN) -I. -o $@ $<
 
 # The worst TLB that the architecture allows.
-$(BUILD)/adversary.so: $(wildcard tests/tlb/*.[ch]) kernel/lib/tlbmark.h Makefile
+$(BUILD)/adversary.so: $(wildcard tests/tlb/*.[ch]) kernel/lib/tlbmark.h tools/qemu_plugin.h \
+		Makefile
 	$(call say,HOSTCC)
 	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -fvisibility=hidden -O2 $(WARN) -I. \
 		-o $@ $(filter %.c,$^)
@@ -460,9 +461,9 @@ profile: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(BUILD)/profile-count.so $(NEEDED
 conflicts: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(HTOOL) $(CONFLICTS) ## cache lines that calls of two CPUs share; PAIRS='A A+B' and SMP= choose
 	$(Q)tools/conflicts $(if $(SMP),--cpus $(SMP)) $(PAIRS)
 
-$(BUILD)/profile-%.so: tools/profile/%.c
+$(BUILD)/profile-%.so: tools/profile/%.c tools/qemu_plugin.h
 	$(call say,HOSTCC)
-	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -O2 $(WARN) -o $@ $<
+	$(Q)mkdir -p $(@D); gcc -std=gnu17 -shared -fPIC -O2 $(WARN) -I. -o $@ $<
 
 # ---- Style: what a machine can judge -------------------------------------------------------------
 

@@ -22,50 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-// What QEMU's qemu-plugin.h declares, which Debian does not ship.
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-typedef struct qemu_info qemu_info_t;
-typedef uint64_t qemu_plugin_id_t;
-typedef uint32_t qemu_plugin_meminfo_t;
-enum { NO_REGISTERS = 0, READ_REGISTERS = 1, MEMORY_WRITES = 2 };
-
-// struct qemu_plugin_hwaddr of QEMU 7.2: the interface gives no host address.
-struct qemu_plugin_hwaddr {
-	bool is_io, is_store;
-	union {
-		struct {
-			void *section;
-			uint64_t offset;
-		} io;
-		struct {
-			uint8_t *host;
-		} ram;
-	} v;
-};
-
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t id,
-					   void (*fn)(qemu_plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
-				      void (*fn)(unsigned, qemu_plugin_meminfo_t, uint64_t, void *),
-				      int flags, int rw, void *userdata);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-					    void (*fn)(unsigned, void *), int flags,
-					    void *userdata);
-void qemu_plugin_register_atexit_cb(qemu_plugin_id_t id, void (*fn)(qemu_plugin_id_t, void *),
-				    void *userdata);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-unsigned qemu_plugin_mem_size_shift(qemu_plugin_meminfo_t info);
-bool qemu_plugin_mem_is_store(qemu_plugin_meminfo_t info);
-struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(qemu_plugin_meminfo_t info, uint64_t vaddr);
-int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv);
-
-extern int qemu_plugin_version;
-int qemu_plugin_version = 1;
+#include "tools/qemu_plugin.h"
 
 enum kind { STORE, STORE_NT, FLUSH, FENCE };
 
@@ -146,7 +103,7 @@ static uint64_t physical(unsigned cpu, uint64_t va)
 
 // Called when the store has been done. MTTCG: stores of two CPUs to one word may be recorded in
 // either order, so runs that are replayed use one CPU.
-static void on_store(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *data)
+static void on_store(unsigned cpu, meminfo_t info, uint64_t vaddr, void *data)
 {
 	struct qemu_plugin_hwaddr *hw = qemu_plugin_get_hwaddr(info, vaddr);
 	const struct insn *in = data;
@@ -157,7 +114,7 @@ static void on_store(unsigned cpu, qemu_plugin_meminfo_t info, uint64_t vaddr, v
 		return;
 	if (!trace.from)
 		mapping_find();
-	host = hw->v.ram.host;
+	host = (uint8_t *)(uintptr_t)hw->host;
 	if (host < trace.from || host >= trace.to)
 		return;
 	r.offset = (uint64_t)(host - trace.from);
@@ -307,7 +264,7 @@ static bool decode(struct insn *in, const uint8_t *p, size_t n)
 	return false;
 }
 
-static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+static void on_translation(plugin_id_t id, struct qemu_plugin_tb *tb)
 {
 	(void)id;
 	for (size_t i = 0; i < qemu_plugin_tb_n_insns(tb); i++) {
@@ -328,7 +285,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	}
 }
 
-static void on_exit_of_qemu(qemu_plugin_id_t id, void *userdata)
+static void on_exit_of_qemu(plugin_id_t id, void *userdata)
 {
 	(void)id;
 	(void)userdata;
@@ -344,7 +301,7 @@ static void *symbol(const char *name)
 	return p;
 }
 
-int qemu_plugin_install(qemu_plugin_id_t id, const qemu_info_t *info, int argc, char **argv)
+int qemu_plugin_install(plugin_id_t id, const void *info, int argc, char **argv)
 {
 	(void)info;
 	for (int i = 0; i < argc; i++) {

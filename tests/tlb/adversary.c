@@ -28,48 +28,10 @@
 
 #include "kernel/lib/tlbmark.h"
 #include "tests/tlb/hold.h"
+#include "tools/qemu_plugin.h"
 
-// ---- What QEMU's qemu-plugin.h declares, which Debian does not ship -----------------------------
+// ---- What the QEMU program exports, though not to plugins ---------------------------------------
 
-typedef uint64_t plugin_id_t;
-typedef uint32_t meminfo_t;
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-enum { NO_REGISTERS = 0, READ_REGISTERS = 1, MEMORY_WRITES = 2, INTERFACE_MIN = 1 };
-
-// struct qemu_plugin_hwaddr of QEMU 7.2: the interface gives no host address.
-struct qemu_plugin_hwaddr {
-	bool is_io, is_store;
-	uint64_t host;
-};
-
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id_t id,
-					   void (*fn)(plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb, void (*fn)(unsigned, void *),
-					  int flags, void *userdata);
-void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *insn,
-				      void (*fn)(unsigned, meminfo_t, uint64_t, void *), int flags,
-				      int rw, void *userdata);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *insn,
-					    void (*fn)(unsigned, void *), int flags,
-					    void *userdata);
-void qemu_plugin_register_atexit_cb(plugin_id_t id, void (*fn)(plugin_id_t, void *),
-				    void *userdata);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *tb, size_t i);
-const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *insn);
-size_t qemu_plugin_insn_size(const struct qemu_plugin_insn *insn);
-uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *insn);
-unsigned qemu_plugin_mem_size_shift(meminfo_t info);
-struct qemu_plugin_hwaddr *qemu_plugin_get_hwaddr(meminfo_t info, uint64_t vaddr);
-
-#define EXPORT __attribute__((visibility("default")))
-EXPORT extern int qemu_plugin_version;
-EXPORT int qemu_plugin_install(plugin_id_t id, const void *info, int argc, char **argv);
-
-int qemu_plugin_version = INTERFACE_MIN;
-
-// What the QEMU program exports, though not to plugins.
 struct byte_array { // GByteArray
 	uint8_t *data;
 	unsigned len;

@@ -13,26 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint64_t plugin_id_t;
-struct qemu_plugin_tb;
+#include "tools/qemu_plugin.h"
 
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id_t id,
-					   void (*cb)(plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *tb, int op, void *counter,
-					      uint64_t amount);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
-void qemu_plugin_register_atexit_cb(plugin_id_t id, void (*cb)(plugin_id_t, void *), void *arg);
-
-#define EXPORT        __attribute__((visibility("default")))
-#define OP_ADD_U64    0
-#define BLOCKS_MAX    4000000u
-#define INTERFACE_MIN 1
-
-EXPORT extern int qemu_plugin_version;
-EXPORT int qemu_plugin_install(plugin_id_t id, const void *info, int argc, char **argv);
-
-int qemu_plugin_version = INTERFACE_MIN;
+#define BLOCKS_MAX 4000000u
 
 // Never moved: the translated code adds to `runs` in place. Blocks beyond the table are not
 // counted.

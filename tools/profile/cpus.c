@@ -11,27 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef uint64_t plugin_id_t;
-struct qemu_plugin_tb;
+#include "tools/qemu_plugin.h"
 
-void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id_t id,
-					   void (*cb)(plugin_id_t, struct qemu_plugin_tb *));
-void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *tb,
-					  void (*cb)(unsigned cpu, void *data), int flags,
-					  void *data);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *tb);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *tb);
-void qemu_plugin_register_atexit_cb(plugin_id_t id, void (*cb)(plugin_id_t, void *), void *arg);
-
-#define EXPORT        __attribute__((visibility("default")))
-#define NO_REGISTERS  0
-#define CPUS          64
-#define INTERFACE_MIN 1
-
-EXPORT extern int qemu_plugin_version;
-EXPORT int qemu_plugin_install(plugin_id_t id, const void *info, int argc, char **argv);
-
-int qemu_plugin_version = INTERFACE_MIN;
+#define CPUS 64
 
 // Each is written by its CPU's thread alone.
 static struct {
