@@ -131,20 +131,12 @@ static void shrink_and_grow(u64 *state)
 
 static bool start(void (*fn)(void *arg), u64 n)
 {
-	for (u64 i = 0; i < n; i++) {
-		__atomic_fetch_add(&t.running, 1, __ATOMIC_RELAXED);
-		if (!EXPECT(thread_create("mapper", fn, (void *)i))) {
-			__atomic_fetch_sub(&t.running, 1, __ATOMIC_RELAXED);
-			return false;
-		}
-	}
-	return true;
+	return test_start(&t.running, fn, n);
 }
 
 static void finish(void)
 {
-	while (__atomic_load_n(&t.running, __ATOMIC_ACQUIRE))
-		thread_yield();
+	test_join(&t.running);
 }
 
 static bool make_files(void)

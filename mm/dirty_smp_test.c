@@ -17,7 +17,6 @@
 #define RW        (PROT_READ | PROT_WRITE)
 #define ATTACH    (MAP_SHARED | MAP_DAXVM)
 #define EPHEMERAL (ATTACH | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING)
-#define TICK_NS   (1000000000ull / TICK_HZ)
 #define ROUNDS    150
 #define CHUNKS    4u
 #define MS_SYNC   4u
@@ -43,21 +42,12 @@ static bool begin(u64 bytes)
 
 static bool start(void (*fn)(void *arg), u64 n)
 {
-	for (u64 i = 0; i < n; i++) {
-		__atomic_fetch_add(&t.running, 1, __ATOMIC_RELAXED);
-		if (!EXPECT(thread_create("storer", fn, (void *)i))) {
-			__atomic_fetch_sub(&t.running, 1, __ATOMIC_RELAXED);
-			return false;
-		}
-	}
-	return true;
+	return test_start(&t.running, fn, n);
 }
 
 static void finish(void)
 {
-	while (__atomic_load_n(&t.running, __ATOMIC_ACQUIRE))
-		thread_yield();
-	thread_sleep_ns(TICK_NS); // their stacks go back a moment after their last words
+	test_join(&t.running);
 }
 
 static void end(void)

@@ -69,6 +69,26 @@ bool test_poke(u64 va, u64 value)
 	return copy_to_user(UVA(va), &value, sizeof(value)) == 0;
 }
 
+// ---- Threads ------------------------------------------------------------------------------------
+
+bool test_start(u32 *running, void (*fn)(void *arg), u64 n)
+{
+	for (u64 i = 0; i < n; i++) {
+		__atomic_fetch_add(running, 1, __ATOMIC_RELAXED);
+		if (!EXPECT(thread_create("test", fn, (void *)i))) {
+			__atomic_fetch_sub(running, 1, __ATOMIC_RELAXED);
+			return false;
+		}
+	}
+	return true;
+}
+
+void test_join(const u32 *running)
+{
+	while (__atomic_load_n(running, __ATOMIC_ACQUIRE))
+		thread_yield();
+}
+
 // ---- A file in RAM ------------------------------------------------------------------------------
 
 static struct test_file *file_of(struct vm_object *o)

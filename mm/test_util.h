@@ -13,6 +13,11 @@ struct aspace *test_enter(void);
 void test_leave(struct aspace *as);
 void test_use(struct aspace *as); // work in this one
 
+// Starts threads fn(0) to fn(n - 1); each takes itself off *running with its last words. False: not
+// all could be started. test_join: until all are through.
+bool test_start(u32 *running, void (*fn)(void *arg), u64 n);
+void test_join(const u32 *running);
+
 // Anonymous private memory, or of `o`. 0: failed.
 u64 test_map_anon(struct aspace *as, u64 len, unsigned prot);
 u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
