@@ -73,6 +73,7 @@ void aspace_put(struct aspace *as)
 	ASSERT(err == 0); // no mapping crosses these bounds, so nothing had to be cut
 	aspace_unlock(as);
 	pt_destroy(as);
+	kfree(as->vmas.vacant);
 	kfree(as->spare_vma);
 	kfree(as);
 }
@@ -102,12 +103,12 @@ static void vma_free(struct aspace *as, struct vma *v)
 		kfree(v);
 }
 
-void vma_link(struct vma *v)
+// Charge it, and enter it in its object's list, with a reference.
+static void join_object(struct vma *v)
 {
 	struct vm_object *o = v->object;
 
 	v->as->mapped_bytes += v->end - v->start;
-	vma_tree_insert(&v->as->vmas, v);
 	if (!o)
 		return;
 	if (o->ops->get)
@@ -118,35 +119,74 @@ void vma_link(struct vma *v)
 	spin_unlock(&o->vmas_lock);
 }
 
-// Its entries are cleared and flushed. The object is let go after as->lock is: its last reference
-// may take the file with it, which is the file system's business and its locks'.
-static void vma_bury(struct vma *v)
+void vma_link(struct vma *v)
 {
-	struct aspace *as = v->as;
+	vma_tree_insert(&v->as->vmas, v);
+	join_object(v);
+}
 
-	vma_tree_remove(&as->vmas, v);
-	as->mapped_bytes -= v->end - v->start;
+// The reference stays.
+static void leave_object(struct vma *v)
+{
+	v->as->mapped_bytes -= v->end - v->start;
 	if (v->object) {
 		spin_lock(&v->object->vmas_lock);
 		list_del(&v->object_node);
 		spin_unlock(&v->object->vmas_lock);
 	}
-	v->next = as->dead;
-	as->dead = v;
 }
 
-void aspace_unlock(struct aspace *as)
+// Its entries are cleared and flushed. The object is let go after as->lock is: its last reference
+// may take the file with it, which is the file system's business and its locks'.
+static void vma_bury(struct vma *v)
 {
-	struct vma *v = as->dead, *next;
+	struct vma_tree *t = &v->as->vmas;
 
-	as->dead = NULL;
-	rwlock_write_unlock(&as->lock);
+	leave_object(v);
+	vma_tree_remove(t, v);
+	v->next = t->dead;
+	t->dead = v;
+}
+
+// The same, but the record stays as the vacant one, for what is mapped next.
+static void vma_vacate(struct vma *v)
+{
+	struct aspace *as = v->as;
+
+	if (unlikely(as->parting)) { // the second one under this hold of the lock
+		vma_bury(v);
+		return;
+	}
+	leave_object(v);
+	as->parting = v->object;
+	v->object = NULL;
+	vma_tree_vacate(&as->vmas, v);
+}
+
+static __attribute__((noinline)) void free_dead(struct aspace *as, struct vma *v)
+{
+	struct vma *next;
+
 	for (; v; v = next) {
 		next = v->next;
 		if (v->object && v->object->ops->put)
 			v->object->ops->put(v->object);
 		vma_free(as, v);
 	}
+}
+
+void aspace_unlock(struct aspace *as)
+{
+	struct vma *dead = as->vmas.dead;
+	struct vm_object *o = as->parting;
+
+	as->vmas.dead = NULL;
+	as->parting = NULL;
+	rwlock_write_unlock(&as->lock);
+	if (o && o->ops->put)
+		o->ops->put(o);
+	if (dead)
+		free_dead(as, dead);
 }
 
 // The lock is there only if there is an object, which clang's analysis cannot follow.
@@ -273,43 +313,64 @@ static int clear_edges(struct aspace *as, u64 start, u64 end)
 	return err;
 }
 
-static void zap_mapping(struct ptbatch *b, const struct vma *v)
+// All entries of some mappings, from `first` on.
+static __attribute__((noinline)) void zap_mappings(struct aspace *as, struct vma *first, u64 end)
 {
-	bool done = false;
+	struct ptbatch b;
 
-	if (v->unit_level) {
-		spin_lock(&v->as->pt_lock);
-		done = pt_zap_one(b, v->lo, v->hi);
-		spin_unlock(&v->as->pt_lock);
+	ptbatch_begin(&b, as);
+	for (struct vma *v = first; v && v->lo < end; v = vma_next(v)) {
+		pt_zap_range(&b, v->lo, v->hi, PT_ZAP_ALL);
+		flush_zapped(&b, v);
 	}
-	if (!done)
-		pt_zap_range(b, v->lo, v->hi, PT_ZAP_ALL);
-	flush_zapped(b, v);
+	ptbatch_finish(&b);
 }
 
-int unmap_locked(struct aspace *as, u64 start, u64 end)
+// A mapping as it was made. What was attached is mostly one entry: then there is nothing to gather
+// for a batch. If it is gone already, a round over all mappings of the object may have cleared it
+// whose flush is still to come (flush_zapped).
+static void unmap_whole(struct aspace *as, struct vma *v)
 {
-	struct vma *first = vma_find_from(&as->vmas, start), *v, *next;
-	struct ptbatch b;
-	int err;
+	enum pt_one one = PT_ONE_OF_MANY;
 
-	// Usually it is one mapping as it was made.
-	if (!first || first->start != start || first->end != end) {
-		err = clear_edges(as, start, end);
-		if (err)
-			return err;
-		first = vma_find_from(&as->vmas, start);
+	if (v->unit_level > PT_PTE) {
+		spin_lock(&as->pt_lock);
+		one = pt_clear_one(as, v->lo, v->hi);
+		spin_unlock(&as->pt_lock);
 	}
-	ptbatch_begin(&b, as);
-	for (v = first; v && v->lo < end; v = vma_next(v))
-		zap_mapping(&b, v);
-	ptbatch_finish(&b);
+	if (one == PT_ONE_OF_MANY)
+		zap_mappings(as, v, v->end);
+	else if (one == PT_ONE_CLEARED || others_zap(v))
+		ptbatch_flush_space(as);
+	tlb_mark_range(TLB_MARK_UNMAPPED, as->root.pa, v->start, v->end);
+	vma_vacate(v); // I1: only now
+}
+
+static __attribute__((noinline)) int unmap_parts(struct aspace *as, u64 start, u64 end)
+{
+	struct vma *first, *v, *next;
+	int err = clear_edges(as, start, end);
+
+	if (err)
+		return err;
+	first = vma_find_from(&as->vmas, start);
+	zap_mappings(as, first, end);
 	tlb_mark_range(TLB_MARK_UNMAPPED, as->root.pa, start, end);
 	// I1: only now, with all entries cleared and flushed.
 	for (v = first; v && v->lo < end; v = next) {
 		next = vma_next(v);
 		vma_bury(v);
 	}
+	return 0;
+}
+
+int unmap_locked(struct aspace *as, u64 start, u64 end)
+{
+	struct vma *v = vma_find_from(&as->vmas, start);
+
+	if (unlikely(!v || v->start != start || v->end != end))
+		return unmap_parts(as, start, end);
+	unmap_whole(as, v);
 	return 0;
 }
 
@@ -370,6 +431,33 @@ static bool over_limit(struct aspace *as, const struct place *p, bool replaces)
 	return aspace_bytes(as) - freed + (p->end - p->start) > as->limit_bytes;
 }
 
+// The record for the place, linked in the tree; what it replaces is unmapped. NULL: no memory, and
+// nothing has changed.
+static struct vma *record_at(struct aspace *as, const struct place *p, bool replaces)
+{
+	struct vma *v;
+
+	if (likely(p->vacant)) {
+		v = vma_tree_occupy(&as->vmas);
+		v->start = p->start;
+		v->end = p->end;
+		v->attach_level = 0;
+		v->dont_fork = v->split = false;
+		return v;
+	}
+	v = vma_new(as, p->start, p->end);
+	if (!v)
+		return NULL;
+	if (replaces && unmap_locked(as, p->start, p->end)) {
+		vma_free(as, v);
+		return NULL;
+	}
+	v->lo = p->lo;
+	v->hi = p->hi;
+	vma_tree_insert(&as->vmas, v);
+	return v;
+}
+
 static int map_locked(struct aspace *as, const struct map_request *req, const struct place *p)
 {
 	bool replaces = req->flags & MAP_FIXED; // else the place is free
@@ -378,17 +466,9 @@ static int map_locked(struct aspace *as, const struct map_request *req, const st
 
 	if (over_limit(as, p, replaces))
 		return -ENOMEM;
-	v = vma_new(as, p->start, p->end);
+	v = record_at(as, p, replaces);
 	if (!v)
 		return -ENOMEM;
-	if (replaces)
-		err = unmap_locked(as, p->start, p->end);
-	if (err) {
-		kfree(v);
-		return err;
-	}
-	v->lo = p->lo;
-	v->hi = p->hi;
 	v->unit_level = (u8)p->unit_level;
 	v->locked = (req->flags & MAP_LOCKED) || as->lock_future;
 	v->object = req->object;
@@ -396,7 +476,7 @@ static int map_locked(struct aspace *as, const struct map_request *req, const st
 	v->flags = req->flags & VMA_FLAGS;
 	v->prot = (u8)req->prot;
 	v->may_prot = (u8)req->may_prot;
-	vma_link(v);
+	join_object(v);
 	if (v->unit_level) {
 		rwlock_read_lock(&v->object->map_lock);
 		err = attach_all(as, v);

@@ -39,17 +39,16 @@ struct aspace {
 	phys_t root;             // PML4
 	pte_t *root_table;       // [pt_lock] below USER_END
 	u64 spare_table; // physical address of a page of zeros, or 0 (pagetable.h, I2) [atomic]
-	struct vma_tree vmas;  // [lock]
-	struct vma *spare_vma; // a record in store for the next mapping, or NULL [atomic]
-	struct vma
-		*dead; // unmapped ones, linked by next, whose objects are still to be let go [lock]
-	u64 brk_start, brk_end; // [lock]
-	u64 mmap_top;           // where the search for free addresses begins, downwards
-	bool lock_future;       // mlockall(MCL_FUTURE): new mappings are locked [lock]
-	u64 mapped_bytes;       // sum of VMA lengths (RLIMIT_AS) [lock]
-	u64 walk_va;            // address that /proc/PID/pagetable shows
-	u32 refs;               // threads and borrowers (vfork) [atomic]
-	u64 faults;             // page faults taken [atomic], /proc/PID/stat
+	struct vma_tree vmas;      // [lock]
+	struct vma *spare_vma;     // a record in store for the next mapping, or NULL [atomic]
+	struct vm_object *parting; // of what was unmapped, still to be let go, or NULL [lock]
+	u64 brk_start, brk_end;    // [lock]
+	u64 mmap_top;              // where the search for free addresses begins, downwards
+	bool lock_future;          // mlockall(MCL_FUTURE): new mappings are locked [lock]
+	u64 mapped_bytes;          // sum of VMA lengths (RLIMIT_AS) [lock]
+	u64 walk_va;               // address that /proc/PID/pagetable shows
+	u32 refs;                  // threads and borrowers (vfork) [atomic]
+	u64 faults;                // page faults taken [atomic], /proc/PID/stat
 	// Read by every ephemeral mmap, hardly ever written: a line of their own.
 	struct arenas *arenas __cacheline; // made at first use [lock; set once]
 	u64 limit_bytes;                   // RLIMIT_AS [atomic]

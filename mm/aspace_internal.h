@@ -35,11 +35,16 @@ struct vma *vma_join(struct vma *v);
 void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi);
 
 // Entries of `v` were changed, or found cleared: then perhaps by a round over all mappings of the
-// object (mm/vmobject.c), on another CPU, whose flush is still to come. The batch makes up for it,
-// so that nothing of before is left when the call returns.
+// object (mm/vmobject.c), on another CPU, whose flush is still to come. Who found them makes up for
+// it, so that nothing of before is left when the call returns.
+static inline bool others_zap(const struct vma *v)
+{
+	return v->object && vm_zap_pending(v->object);
+}
+
 static inline void flush_zapped(struct ptbatch *b, const struct vma *v)
 {
-	if (v->object && vm_zap_pending(v->object))
+	if (others_zap(v))
 		ptbatch_flush_all(b);
 }
 
@@ -57,6 +62,7 @@ u64 aspace_bytes(struct aspace *as);
 struct place {
 	u64 lo, start, end, hi;
 	int unit_level;
+	struct vma *vacant; // the record that stands there already (vma_tree_occupy), or NULL
 };
 
 // Choose it for `len` bytes (rounded) of the request. 0, -ENOMEM, -EEXIST, -EPERM, -EINVAL,

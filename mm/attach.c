@@ -292,10 +292,44 @@ int attach_at(struct aspace *as, struct vma *v, u64 va)
 	return install_entry(as, v, va, &t);
 }
 
+// The usual case: the mapping is one unit, nothing is in its place, and the root that is remembered
+// of the file leads to an entry for it. Where nothing is, I3 has nothing to ask. False: it is not
+// so, and nothing was done.
+static inline bool attach_unit(struct aspace *as, struct vma *v)
+{
+	int level = v->unit_level, at;
+	u64 span = pt_span(level), off = vma_offset(v, v->lo),
+	    root = READ_ONCE(v->object->root_word);
+	struct vm_table t = { .level = level };
+	pte_t *slot;
+	bool free;
+
+	if (level <= PT_PTE || v->hi - v->lo != span || !IS_ALIGNED(v->lo | off, span) ||
+	    vm_root_level(root) < level || off >= pt_span(vm_root_level(root)))
+		return false;
+	t.entry = vm_root_entry(root, level, off);
+	if (!pte_present(t.entry))
+		return false;
+	prefer_gib_leaf(v, v->lo, &t);
+	spin_lock(&as->pt_lock);
+	slot = pt_find(as, v->lo, &at);
+	free = at == level && pte_is_none(pte_read(slot));
+	if (free) {
+		pte_write(slot, attached_entry(v, t.entry));
+		pt_filled(slot, 1);
+	}
+	spin_unlock(&as->pt_lock);
+	if (free)
+		note_attached(v, level, t.entry);
+	return free;
+}
+
 int attach_all(struct aspace *as, struct vma *v)
 {
 	u64 va = v->start;
 
+	if (attach_unit(as, v))
+		return 0;
 	while (va < v->end) {
 		int r = attach_at(as, v, va);
 		struct pt_cursor c;

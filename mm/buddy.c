@@ -216,16 +216,6 @@ int buddy_reserve(struct buddy *b, phys_t base, u64 len)
 	return 0;
 }
 
-struct frame *buddy_frame(struct buddy *b, phys_t p)
-{
-	const struct buddy_section *s;
-
-	if (p.pa >> BUDDY_SECTION_SHIFT >= BUDDY_SECTIONS)
-		return NULL;
-	s = section_of(b, p.pa);
-	return s->ram & s->init & block_bit(p.pa) ? record(b, p.pa) : NULL;
-}
-
 bool buddy_is_ram(struct buddy *b, phys_t p)
 {
 	const struct frame *f = buddy_frame(b, p);

@@ -57,7 +57,16 @@ void buddy_free(struct buddy *b, phys_t block, unsigned order);
 int buddy_reserve(struct buddy *b, phys_t base, u64 len) __must_check;
 
 // The record of `p`, or NULL if that is not RAM or lies in a fresh block.
-struct frame *buddy_frame(struct buddy *b, phys_t p);
+static inline struct frame *buddy_frame(struct buddy *b, phys_t p)
+{
+	const struct buddy_section *s = &b->section[p.pa >> BUDDY_SECTION_SHIFT];
+
+	if (p.pa >> BUDDY_SECTION_SHIFT >= BUDDY_SECTIONS ||
+	    !(s->ram & s->init & BIT((p.pa >> PMD_SHIFT) & 63)))
+		return NULL;
+	return s->frames + (p.pa & (BUDDY_SECTION_SIZE - 1)) / PAGE_SIZE;
+}
+
 // True if `p` is RAM that can be or was handed out.
 bool buddy_is_ram(struct buddy *b, phys_t p);
 

@@ -355,20 +355,19 @@ void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 	}
 }
 
-bool pt_zap_one(struct ptbatch *b, u64 va, u64 end)
+enum pt_one pt_clear_one(struct aspace *as, u64 va, u64 end)
 {
 	int level;
-	pte_t *slot = pt_find(b->as, va, &level), e = pte_read(slot);
-	u64 first = ALIGN_DOWN(va, pt_span(level));
+	pte_t *slot = pt_find(as, va, &level), old;
 
-	if (level == PT_PTE || end - first > pt_span(level))
-		return false;
-	if (pte_is_none(e))
-		return true;
-	ASSERT(!(e.bits & PTE_OWNED)); // frames of RAM are mapped by small pages
-	ptbatch_set(b, slot, level, first, (pte_t){ 0 });
+	if (level == PT_PTE || end - ALIGN_DOWN(va, pt_span(level)) > pt_span(level))
+		return PT_ONE_OF_MANY;
+	if (pte_is_none(pte_read(slot)))
+		return PT_ONE_NONE;
+	old = pte_exchange(slot, (pte_t){ 0 });
+	ASSERT(!(old.bits & PTE_OWNED)); // frames of RAM are mapped by small pages
 	table_count_add(slot, -1);
-	return true;
+	return pte_present(old) ? PT_ONE_CLEARED : PT_ONE_NONE;
 }
 
 bool pt_prune(struct ptbatch *b, struct pt_cursor *c)

@@ -121,9 +121,14 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what) __must_check;
 // held.
 void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what);
 
-// The usual end of what was attached: one entry maps all of [va, end), or there is none. False:
-// more than that, nothing was done.
-bool pt_zap_one(struct ptbatch *b, u64 va, u64 end) __must_check;
+// The usual end of what was attached: one entry of an upper level maps all of [va, end), or there
+// is none. It is cleared by a locked instruction; no batch knows of it (ptbatch_flush_space).
+enum pt_one {
+	PT_ONE_OF_MANY, // it takes more than that: nothing was done
+	PT_ONE_NONE,    // no CPU can have cached anything by it
+	PT_ONE_CLEARED, // it was present
+};
+enum pt_one pt_clear_one(struct aspace *as, u64 va, u64 end) __must_check;
 
 // Remove the private table that the cursor's entry names with everything below: the entry is zero
 // then. False: the batch is full, flush and try again.

@@ -52,7 +52,7 @@ static void reserve_around(struct aspace *as, const struct map_request *req, str
 static int place_at(struct aspace *as, const struct map_request *req, u64 start, u64 len,
 		    struct attach_unit unit, struct place *out)
 {
-	*out = (struct place){ start, start, start + len, start + len, 0 };
+	*out = (struct place){ .lo = start, .start = start, .end = start + len, .hi = start + len };
 	if (!unit.level)
 		return 0;
 	if (unit.level == PT_PTE) {
@@ -67,6 +67,18 @@ static int place_at(struct aspace *as, const struct map_request *req, u64 start,
 	if (!is_forced(req))
 		reserve_around(as, req, out, unit);
 	return 0;
+}
+
+// What was unmapped last, if it is just such a place. Large units stay apart from small ones.
+static struct vma *vacant_place(const struct aspace *as, u64 bytes, u64 align, u64 skew, u64 top)
+{
+	struct vma *v = as->vmas.vacant;
+	u64 bottom = top > LARGE_UNIT_TOP ? LARGE_UNIT_TOP : USER_BASE;
+
+	if (!v || v->hi - v->lo != bytes || !IS_ALIGNED(v->lo - skew, align) || v->hi > top ||
+	    v->lo < bottom)
+		return NULL;
+	return v;
 }
 
 static int place_anywhere(struct aspace *as, const struct map_request *req, u64 len,
@@ -90,7 +102,8 @@ static int place_anywhere(struct aspace *as, const struct map_request *req, u64 
 		align = PMD_SIZE; // so that 2 MiB leaves can be used
 		skew = req->offset & (PMD_SIZE - 1);
 	}
-	at = vma_find_gap(&as->vmas, bytes, align, skew, top);
+	out->vacant = vacant_place(as, bytes, align, skew, top);
+	at = out->vacant ? out->vacant->lo : vma_find_gap(&as->vmas, bytes, align, skew, top);
 	if (!at && (align > PAGE_SIZE || top < as->mmap_top)) {
 		// Crowded: anywhere at all, as a plain mapping.
 		unit.level = 0;
@@ -100,7 +113,11 @@ static int place_anywhere(struct aspace *as, const struct map_request *req, u64 
 	}
 	if (!at)
 		return -ENOMEM;
-	*out = (struct place){ at, at + head, at + head + len, at + bytes, unit.level };
+	out->lo = at;
+	out->start = at + head;
+	out->end = at + head + len;
+	out->hi = at + bytes;
+	out->unit_level = unit.level;
 	return 0;
 }
 

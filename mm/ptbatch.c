@@ -165,11 +165,25 @@ static unsigned count_cpus(cpumask_t mask)
 	return n;
 }
 
+// Step 3 on the CPUs in `mask`. Preemption off; what was cleared is fenced.
+static void order_flush(cpumask_t mask, struct flush_order *o)
+{
+	u64 self = BIT(asm_gs_index());
+	cpumask_t remote = { mask.bits & ~self };
+
+	mm_count(shootdowns);
+	if (unlikely(remote.bits)) {
+		mm_count_many(MM_STAT_shootdown_ipis, count_cpus(remote));
+		smp_call(remote, flush_here, o);
+	}
+	if (mask.bits & self)
+		flush_here(o);
+}
+
 static void shoot_down(const struct ptbatch *b)
 {
 	struct flush_order order = { b->as, b->start, b->end, b->all };
-	cpumask_t mask, remote;
-	u64 self;
+	cpumask_t mask;
 
 	preempt_disable();
 	asm_mfence();
@@ -178,16 +192,26 @@ static void shoot_down(const struct ptbatch *b)
 		tlb_mark(TLB_MARK_BATCH, (u64)b, b->as->root.pa);
 		mask.bits |= holders(b->as).bits;
 	}
-	self = BIT(this_cpu()->index);
-	remote.bits = mask.bits & ~self;
-	mm_count(shootdowns);
-	if (unlikely(remote.bits)) {
-		mm_count_many(MM_STAT_shootdown_ipis, count_cpus(remote));
-		smp_call(remote, flush_here, &order);
-	}
-	if (mask.bits & self)
-		flush_here(&order);
+	order_flush(mask, &order);
 	tlb_mark_range(TLB_MARK_FLUSHED, (u64)b, b->all ? 0 : b->start, b->all ? USER_END : b->end);
+	preempt_enable();
+}
+
+static void pause_before_flush(void)
+{
+	if (unlikely(pausing) && preemptible())
+		thread_sleep_ns(PAUSE_NS);
+}
+
+void ptbatch_flush_space(struct aspace *as)
+{
+	struct flush_order order = { as, 0, 0, true };
+
+	pause_before_flush();
+	preempt_disable();
+	tlb_mark(TLB_MARK_BATCH, (u64)&order, as->root.pa);
+	order_flush(holders(as), &order);
+	tlb_mark_range(TLB_MARK_FLUSHED, (u64)&order, 0, USER_END);
 	preempt_enable();
 }
 
@@ -209,8 +233,7 @@ static void drop(struct aspace *as, phys_t frame)
 static void flush(struct ptbatch *b)
 {
 	if (is_dirty(b) || b->others.bits) {
-		if (unlikely(pausing) && preemptible())
-			thread_sleep_ns(PAUSE_NS);
+		pause_before_flush();
 		shoot_down(b);
 	}
 	for (unsigned i = 0; i < b->nr_frames; i++)

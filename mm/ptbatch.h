@@ -79,6 +79,11 @@ void ptbatch_flush(struct ptbatch *b);
 // The same for the last time; must be called before the batch goes out of scope.
 void ptbatch_finish(struct ptbatch *b);
 
+// Without a batch: the one entry of an upper level that led to something was cleared, by a locked
+// instruction, so step 1 is done; 2 and 3 for everything that CPUs may hold of `as`. As
+// ptbatch_flush.
+void ptbatch_flush_space(struct aspace *as);
+
 // Flush all translations of all CPUs, global ones too, after the kernel map changed. As
 // ptbatch_flush.
 void ptbatch_flush_kernel(void);

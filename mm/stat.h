@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernel/lib/types.h"
+#include "kernel/x86/cpu.h"
 
 #define MM_STATS(X)                                                                                \
 	X(attach_pte_page, "file tables attached: a PTE page at a PMD slot (2 MiB)")               \
@@ -53,8 +54,23 @@
 enum mm_stat { MM_STATS(MM_STAT_ENUM) MM_STAT_COUNT };
 #undef MM_STAT_ENUM
 
-// Any context.
-void mm_count_many(enum mm_stat which, u64 n);
+struct mm_stat_cpu {
+	u64 count[MM_STAT_COUNT];
+} __cacheline;
+extern struct mm_stat_cpu mm_stat_cpu[CPU_MAX];
+
+// What is counted is traced, too (mm/trace.h).
+extern bool trace_on;
+void mm_count_traced(enum mm_stat which, u64 n);
+
+// Any context. Atomic although the line is this CPU's own: the thread may move between reading the
+// CPU's number and counting.
+static inline void mm_count_many(enum mm_stat which, u64 n)
+{
+	__atomic_fetch_add(&mm_stat_cpu[asm_gs_index()].count[which], n, __ATOMIC_RELAXED);
+	if (unlikely(READ_ONCE(trace_on)))
+		mm_count_traced(which, n);
+}
 #define mm_count(name) mm_count_many(MM_STAT_##name, 1)
 
 u64 mm_stat_read(enum mm_stat which); // over all CPUs

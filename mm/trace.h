@@ -25,17 +25,10 @@ struct trace_event {
 };
 _Static_assert(sizeof(struct trace_event) == 32, "two to a cache line");
 
-// Off, a tracepoint costs one load and one branch.
-extern bool trace_on;
+// Off (trace_on, mm/stat.h), a tracepoint costs one load and one branch.
 
 // Any context.
 void trace_write(enum trace_kind kind, u16 id, u64 at_ns, u64 value);
-
-static inline void trace_count(enum mm_stat which, u64 n)
-{
-	if (unlikely(READ_ONCE(trace_on)))
-		trace_write(TRACE_COUNT, (u16)which, 0, n); // 0: now
-}
 
 // Forget what was recorded and record from now on. The rings stay for ever once they are there.
 // -ENOMEM. Thread context.

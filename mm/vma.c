@@ -8,6 +8,9 @@
 //   I2  each node's number is its gap: lo - (previous node's hi, or the tree's floor).
 //   I3  a search enters only subtrees that hold a gap that is long enough.
 //   I4  prev and next link all nodes in their order, from first to last.
+//   I5  the vacant record is a node like the others, and I1 to I4 hold for it. It is taken out
+//       before anything else enters the tree or grows in it, which may lie where it is, and before
+//       a search for gaps, which is to see its range as free.
 #include "mm/vma.h"
 
 #define TRIES 4u // gaps that a search looks at before it goes by the tree
@@ -33,8 +36,49 @@ void vma_tree_init(struct vma_tree *t, u64 floor)
 	*t = (struct vma_tree){ .floor = floor };
 }
 
+// I4. `a` and `b` are neighbours now; NULL: the end.
+static void join_up(struct vma_tree *t, struct vma *a, struct vma *b)
+{
+	*(a ? &a->next : &t->first) = b;
+	*(b ? &b->prev : &t->last) = a;
+}
+
+void vma_tree_remove(struct vma_tree *t, struct vma *v)
+{
+	join_up(t, v->prev, v->next);
+	if (v->next)
+		v->next->node.own = gap_before(t, v->next);
+	avl_remove(&t->avl, &v->node, node_of(v->next));
+	if (t->recent == v)
+		t->recent = NULL;
+	t->count--;
+}
+
+// I5
+static void settle(struct vma_tree *t)
+{
+	struct vma *v = t->vacant;
+
+	if (!v)
+		return;
+	vma_tree_remove(t, vma_tree_occupy(t));
+	v->next = t->dead;
+	t->dead = v;
+}
+
+void vma_tree_vacate(struct vma_tree *t, struct vma *v)
+{
+	settle(t);
+	v->vacant = true;
+	t->vacant = v;
+	if (t->recent == v)
+		t->recent = NULL;
+	t->count--;
+}
+
 void vma_tree_resized(struct vma_tree *t, struct vma *v)
 {
+	settle(t);
 	v->node.own = gap_before(t, v);
 	avl_changed(&v->node);
 	if (v->next) {
@@ -43,18 +87,13 @@ void vma_tree_resized(struct vma_tree *t, struct vma *v)
 	}
 }
 
-// I4. `a` and `b` are neighbours now; NULL: the end.
-static void join_up(struct vma_tree *t, struct vma *a, struct vma *b)
-{
-	*(a ? &a->next : &t->first) = b;
-	*(b ? &b->prev : &t->last) = a;
-}
-
 void vma_tree_insert(struct vma_tree *t, struct vma *v)
 {
-	struct avl_node **link = &t->avl.root, *parent = NULL;
+	struct avl_node **link, *parent = NULL;
 	struct vma *prev = NULL, *next = NULL;
 
+	settle(t);
+	link = &t->avl.root;
 	// Its neighbours are on the way: the last ones that it lies right and left of.
 	while (*link) {
 		struct vma *at = vma_of(*link);
@@ -78,17 +117,6 @@ void vma_tree_insert(struct vma_tree *t, struct vma *v)
 	t->count++;
 }
 
-void vma_tree_remove(struct vma_tree *t, struct vma *v)
-{
-	join_up(t, v->prev, v->next);
-	if (v->next)
-		v->next->node.own = gap_before(t, v->next);
-	avl_remove(&t->avl, &v->node, node_of(v->next));
-	if (t->recent == v)
-		t->recent = NULL;
-	t->count--;
-}
-
 struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
 {
 	struct avl_node *n = t->avl.root;
@@ -107,7 +135,7 @@ struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
 			n = n->right;
 		}
 	}
-	return best;
+	return best && best->vacant ? best->next : best;
 }
 
 struct vma *vma_find(const struct vma_tree *t, u64 addr)
@@ -155,11 +183,14 @@ static u64 search(const struct vma_tree *t, struct avl_node *n, u64 len, u64 ali
 	return at ? at : search(t, n->left, len, align, skew, top);
 }
 
-u64 vma_find_gap(const struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top)
+u64 vma_find_gap(struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top)
 {
-	u64 at = place_in_gap(t->last ? t->last->hi : t->floor, top, len, align, skew);
-	const struct vma *v = t->last;
+	const struct vma *v;
+	u64 at;
 
+	settle(t);
+	v = t->last;
+	at = place_in_gap(v ? v->hi : t->floor, top, len, align, skew);
 	// Usually one of the highest gaps will do.
 	for (unsigned i = 0; !at && v && i < TRIES; i++, v = v->prev)
 		at = place_in_gap(v->lo - v->node.own, min(v->lo, top), len, align, skew);
@@ -187,7 +218,8 @@ bool vma_tree_verify(const struct vma_tree *t)
 {
 	const struct vma *v, *prev = NULL;
 
-	if (!avl_verify(&t->avl) || count_in_order(t->avl.root, &prev) != t->count ||
+	if (!avl_verify(&t->avl) ||
+	    count_in_order(t->avl.root, &prev) != t->count + (t->vacant ? 1 : 0) ||
 	    prev != t->last || (t->first && t->first->prev))
 		return false;
 	for (v = t->first; v; v = v->next) {
@@ -195,7 +227,7 @@ bool vma_tree_verify(const struct vma_tree *t)
 
 		if (v->lo < before || v->start < v->lo || v->end <= v->start || v->hi < v->end)
 			return false;
-		if (v->node.own != v->lo - before)
+		if (v->node.own != v->lo - before || v->vacant != (v == t->vacant))
 			return false;
 	}
 	return true;

@@ -10,6 +10,10 @@
 // A mapping that attaches a file's own table covers whole units of that table: what it keeps others
 // out of (lo..hi) is rounded out to them, what it reports and is charged for is what was asked for.
 // Every other mapping has lo = start and hi = end.
+//
+// What was unmapped last may stay linked in the tree, as the *vacant* record: a free place that the
+// next mapping of that size takes as it is, without a search and without a change of the tree. It
+// is no mapping: who looks for one does not meet it. Whatever else changes the tree takes it out.
 #pragma once
 
 #include "kernel/lib/avltree.h"
@@ -36,6 +40,7 @@ struct vma {
 	bool dont_fork;        // madvise(MADV_DONTFORK)
 	bool locked;           // mlock: msync(MS_INVALIDATE) is refused
 	bool split;            // part of what was attached went private: never fold again
+	bool vacant;           // no mapping: vma_tree.vacant
 	struct arenas *arenas; // not a mapping: keeps others out of these (mm/arena.h)
 };
 
@@ -43,8 +48,10 @@ struct vma_tree {
 	struct avl_tree avl;
 	struct vma *first, *last;
 	struct vma *recent; // the newest, as long as it is there: it is asked for most
-	unsigned count;
-	u64 floor; // addresses below are never given out
+	struct vma *vacant; // what was unmapped last: its range is free; NULL: none
+	struct vma *dead;   // were taken out, linked by next: the owner frees them
+	unsigned count;     // of mappings
+	u64 floor;          // addresses below are never given out
 };
 
 void vma_tree_init(struct vma_tree *t, u64 floor);
@@ -54,30 +61,48 @@ void vma_tree_remove(struct vma_tree *t, struct vma *v);
 // The bounds of `v` were changed in place (order in the tree stays).
 void vma_tree_resized(struct vma_tree *t, struct vma *v);
 
+// Instead of removing it: `v` becomes the vacant record. A vacant one of before dies.
+void vma_tree_vacate(struct vma_tree *t, struct vma *v);
+// The vacant record becomes a mapping again, with the lo and hi that it had.
+static inline struct vma *vma_tree_occupy(struct vma_tree *t)
+{
+	struct vma *v = t->vacant;
+
+	t->vacant = NULL;
+	t->recent = v;
+	t->count++;
+	v->vacant = false;
+	return v;
+}
+
 // The VMA with lo <= addr < hi, or NULL.
 struct vma *vma_find(const struct vma_tree *t, u64 addr);
 // The first VMA with hi > addr, or NULL.
 struct vma *vma_find_from(const struct vma_tree *t, u64 addr);
 
-// In order; NULL at the ends.
-static inline struct vma *vma_first(const struct vma_tree *t)
-{
-	return t->first;
-}
-
+// In order; NULL at the ends. There is one vacant record at most.
 static inline struct vma *vma_next(const struct vma *v)
 {
-	return v->next;
+	struct vma *n = v->next;
+
+	return unlikely(n && n->vacant) ? n->next : n;
 }
 
 static inline struct vma *vma_prev(const struct vma *v)
 {
-	return v->prev;
+	struct vma *p = v->prev;
+
+	return unlikely(p && p->vacant) ? p->prev : p;
+}
+
+static inline struct vma *vma_first(const struct vma_tree *t)
+{
+	return t->first && t->first->vacant ? t->first->next : t->first;
 }
 
 // The highest free place for `len` bytes that begins at a multiple of `align` (a power of two) plus
 // `skew` (< align) and ends at or below `top`. 0: there is none.
-u64 vma_find_gap(const struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top);
+u64 vma_find_gap(struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top);
 
 // Whether [lo, hi) is free.
 bool vma_range_free(const struct vma_tree *t, u64 lo, u64 hi);

@@ -186,8 +186,6 @@ struct CAPABILITY("rwlock") rwlock {
 	u16 rank;
 };
 void rwlock_init(struct rwlock *l, enum lock_rank rank);
-void rwlock_write_lock(struct rwlock *l) ACQUIRE(l);
-void rwlock_write_unlock(struct rwlock *l) RELEASE(l);
 
 // The word of an rwlock.
 #define RW_WRITER 1ull
@@ -227,4 +225,33 @@ static inline NO_TSA void rwlock_read_unlock(struct rwlock *l) RELEASE_SHARED(l)
 	    unlikely(!__atomic_compare_exchange_n(&l->word, &old, old - RW_READER, false,
 						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
 		rwlock_read_unlock_slowly(l); // else the lock may be gone now
+}
+
+void rwlock_write_lock_slowly(struct rwlock *l);
+void rwlock_write_unlock_slowly(struct rwlock *l);
+void rwlock_panic_not_writer(const struct rwlock *l) __noreturn; // the current thread
+
+// Likewise for the writer: nobody has the lock, nobody waits.
+static inline NO_TSA void rwlock_write_lock(struct rwlock *l) ACQUIRE(l)
+{
+	u64 old = 0;
+
+	if (DEBUG_BUILD ||
+	    unlikely(!__atomic_compare_exchange_n(&l->word, &old, RW_WRITER, false,
+						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		rwlock_write_lock_slowly(l);
+	l->writer = asm_gs_current();
+}
+
+static inline NO_TSA void rwlock_write_unlock(struct rwlock *l) RELEASE(l)
+{
+	u64 old = RW_WRITER;
+
+	if (unlikely(l->writer != asm_gs_current()))
+		rwlock_panic_not_writer(l);
+	l->writer = NULL;
+	if (DEBUG_BUILD ||
+	    unlikely(!__atomic_compare_exchange_n(&l->word, &old, 0, false, __ATOMIC_ACQ_REL,
+						  __ATOMIC_RELAXED)))
+		rwlock_write_unlock_slowly(l); // else the lock may be gone now
 }

@@ -290,20 +290,23 @@ NO_TSA void rwlock_read_unlock_slowly(struct rwlock *l)
 	rwlock_unlock_slowly(l, RW_READER);
 }
 
-NO_TSA void rwlock_write_lock(struct rwlock *l)
+NO_TSA void rwlock_write_lock_slowly(struct rwlock *l)
 {
 	lock_rank_check_sleeping(l->rank, l);
 	if (unlikely(!word_change(l, 0, RW_WRITER)))
 		rwlock_lock_slowly(l, RW_WRITER, ~0ull);
-	l->writer = self();
 	lock_rank_take_sleeping(l->rank);
 }
 
-NO_TSA void rwlock_write_unlock(struct rwlock *l)
+NO_TSA void rwlock_write_unlock_slowly(struct rwlock *l)
 {
-	ASSERT(l->writer == self());
-	l->writer = NULL;
 	lock_rank_drop_sleeping(l->rank);
 	if (unlikely(!word_change(l, RW_WRITER, 0)))
 		rwlock_unlock_slowly(l, RW_WRITER);
+}
+
+void rwlock_panic_not_writer(const struct rwlock *l)
+{
+	panic("rwlock %p of rank %u released by %s, its writer is %s", (const void *)l, l->rank,
+	      name_of(self()), name_of(l->writer));
 }

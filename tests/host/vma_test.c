@@ -109,6 +109,15 @@ static void mark(bool *taken, const struct vma *v, bool value)
 		taken[(a - FLOOR) / 4096] = value;
 }
 
+// The vacant record's memory is in use as long as it is in the tree.
+static void bury_dead(struct vma_tree *t, bool *used)
+{
+	while (t->dead) {
+		used[t->dead - pool] = false;
+		t->dead = t->dead->next;
+	}
+}
+
 static void random_against_array(void **state)
 {
 	bool taken[PAGES] = { false }, used[VMAS] = { false };
@@ -123,11 +132,21 @@ static void random_against_array(void **state)
 		unsigned skew = (unsigned)rand() % align, top = (unsigned)rand() % PAGES + 1;
 		struct vma *v = &pool[i];
 
-		if (used[i] && rand() % 4 == 0 && v->hi - v->lo > 4096) {
+		if (t.vacant && rand() % 2 == 0 &&
+		    !range_taken(taken, (t.vacant->lo - FLOOR) / 4096,
+				 (t.vacant->hi - t.vacant->lo) / 4096)) {
+			mark(taken, vma_tree_occupy(&t), true);
+		} else if (v == t.vacant) {
+			assert_ptr_not_equal(vma_find(&t, v->lo), v);
+			assert_true(vma_range_free(&t, v->lo, v->hi));
+		} else if (used[i] && rand() % 4 == 0 && v->hi - v->lo > 4096) {
 			mark(taken, v, false); // give up the last page in place
 			bounds(v, v->lo, v->hi - 4096);
 			mark(taken, v, true);
 			vma_tree_resized(&t, v);
+		} else if (used[i] && rand() % 2 == 0) {
+			vma_tree_vacate(&t, v);
+			mark(taken, v, false);
 		} else if (used[i]) {
 			vma_tree_remove(&t, v);
 			mark(taken, v, false);
@@ -138,9 +157,13 @@ static void random_against_array(void **state)
 			mark(taken, v, true);
 			used[i] = true;
 		}
-		assert_int_equal(vma_find_gap(&t, pages * 4096ull, align * 4096ull, skew * 4096ull,
-					      at(top)),
-				 gap_by_hand(taken, pages, align, skew, top));
+		if (step % 4 == 1)
+			assert_true(vma_tree_verify(&t));
+		if (step % 3 == 0) // it takes the vacant one out
+			assert_int_equal(vma_find_gap(&t, pages * 4096ull, align * 4096ull,
+						      skew * 4096ull, at(top)),
+					 gap_by_hand(taken, pages, align, skew, top));
+		bury_dead(&t, used);
 		if (step % 4 == 0)
 			assert_true(vma_tree_verify(&t));
 	}
@@ -193,6 +216,52 @@ static void coming_and_going_turns_nothing(void **state)
 	}
 }
 
+// A place that was left is free for all who ask, and none of its record's fields leads to it; yet
+// the next mapping of its size finds it linked.
+static void vacant_is_no_mapping(void **state)
+{
+	struct vma *a = &pool[0], *b = &pool[1], *c = &pool[2], *d = &pool[3];
+	struct vma_tree t;
+
+	(void)state;
+	vma_tree_init(&t, FLOOR);
+	bounds(a, at(2), at(4));
+	bounds(b, at(4), at(6));
+	bounds(c, at(6), at(8));
+	vma_tree_insert(&t, a);
+	vma_tree_insert(&t, b);
+	vma_tree_insert(&t, c);
+	vma_tree_vacate(&t, b);
+	assert_true(vma_tree_verify(&t));
+	assert_int_equal(t.count, 2);
+	assert_null(vma_find(&t, at(4)));
+	assert_ptr_equal(vma_find_from(&t, at(4)), c);
+	assert_ptr_equal(vma_next(a), c);
+	assert_ptr_equal(vma_prev(c), a);
+	assert_true(vma_range_free(&t, at(4), at(6)));
+	assert_ptr_equal(vma_tree_occupy(&t), b);
+	assert_ptr_equal(vma_find(&t, at(5)), b);
+	assert_int_equal(t.count, 3);
+	// Others may come to where it was, and it gives way.
+	vma_tree_vacate(&t, b);
+	bounds(d, at(5), at(6));
+	vma_tree_insert(&t, d);
+	assert_true(vma_tree_verify(&t));
+	assert_ptr_equal(t.dead, b);
+	assert_ptr_equal(vma_prev(d), a);
+	// Or grow over it.
+	vma_tree_vacate(&t, d);
+	bounds(a, at(2), at(6));
+	vma_tree_resized(&t, a);
+	assert_true(vma_tree_verify(&t));
+	assert_ptr_equal(vma_next(a), c);
+	// The first one.
+	vma_tree_vacate(&t, a);
+	assert_ptr_equal(vma_first(&t), c);
+	assert_int_equal(vma_find_gap(&t, 4 * 4096, 4096, 0, at(6)), at(2));
+	assert_true(vma_tree_verify(&t));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -201,6 +270,7 @@ int main(void)
 		cmocka_unit_test(random_against_array),
 		cmocka_unit_test(tree_stays_balanced),
 		cmocka_unit_test(coming_and_going_turns_nothing),
+		cmocka_unit_test(vacant_is_no_mapping),
 	};
 
 	cmocka_set_message_output(CM_OUTPUT_TAP);
