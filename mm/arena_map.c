@@ -359,6 +359,7 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 		err = make_arenas(as);
 	if (err)
 		return err;
+	aspace_try_light(as);
 	if (READ_ONCE(as->limit_bytes) == ~0ull) {
 		err = map_slow(as, &w, &va);
 	} else { // the sum has to be right, so calls take turns

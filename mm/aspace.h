@@ -52,6 +52,7 @@ struct aspace {
 	// Read by every ephemeral mmap, hardly ever written: a line of their own.
 	struct arenas *arenas __cacheline; // made at first use [lock; set once]
 	u64 limit_bytes;                   // RLIMIT_AS [atomic]
+	u64 light_below; // for cpu.light_below: 0 until something light was mapped [atomic]
 };
 
 static inline bool vma_is_shared(const struct vma *v)
@@ -73,7 +74,7 @@ struct map_request {
 	u64 len;                  // bytes; rounded up to pages
 	unsigned prot;            // PROT_*; already checked against the descriptor
 	unsigned may_prot;        // the most that mprotect may grant later
-	unsigned flags;           // MAP_*
+	unsigned flags;           // MAP_*; of a type, MAP_SHARED or MAP_PRIVATE
 	struct vm_object *object; // a reference is taken
 	u64 offset;               // bytes, page aligned
 };

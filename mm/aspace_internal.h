@@ -25,6 +25,41 @@ struct vma *vma_new(struct aspace *as, u64 start, u64 end);
 // Enter `v` in the tree and, with a reference, in its object's list; charge it.
 void vma_link(struct vma *v);
 
+// It is in no tree and no list. A space keeps one in store.
+void vma_free(struct aspace *as, struct vma *v);
+
+// Charge it, and enter it in its object's list, with a reference.
+static inline void vma_join_object(struct vma *v)
+{
+	struct vm_object *o = v->object;
+
+	v->as->mapped_bytes += v->end - v->start;
+	if (!o)
+		return;
+	if (o->ops->get)
+		o->ops->get(o);
+	spin_lock(&o->vmas_lock);
+	WRITE_ONCE(o->ever_mapped, true);
+	list_add_tail(&o->vmas, &v->object_node);
+	spin_unlock(&o->vmas_lock);
+}
+
+// The reference stays.
+static inline void vma_leave_object(struct vma *v)
+{
+	v->as->mapped_bytes -= v->end - v->start;
+	if (v->object) {
+		spin_lock(&v->object->vmas_lock);
+		list_del(&v->object_node);
+		spin_unlock(&v->object->vmas_lock);
+	}
+}
+
+// Its entries are cleared and flushed. The object is let go after as->lock is: its last reference
+// may take the file with it, which is the file system's business and its locks'.
+void vma_bury(struct vma *v);
+void vma_free_dead(struct aspace *as, struct vma *dead); // as->lock not held
+
 // If `addr` lies within what was asked for by a mapping, cut that in two. 0 or -ENOMEM.
 int vma_cut(struct aspace *as, u64 addr) __must_check;
 
@@ -53,7 +88,23 @@ static inline void flush_zapped(struct ptbatch *b, const struct vma *v)
 int unmap_locked(struct aspace *as, u64 start, u64 end) __must_check;
 
 // Release as->lock (held exclusively), then let go of the objects of what was unmapped.
-void aspace_unlock(struct aspace *as) RELEASE(&as->lock);
+static inline void aspace_unlock(struct aspace *as) RELEASE(&as->lock)
+{
+	struct vma *dead = as->vmas.dead;
+	struct vm_object *o = as->parting;
+
+	as->vmas.dead = NULL;
+	as->parting = NULL;
+	rwlock_write_unlock(&as->lock);
+	if (o && o->ops->put)
+		o->ops->put(o);
+	if (unlikely(dead))
+		vma_free_dead(as, dead);
+}
+
+// The space has mappings that come and go by light calls (kernel/sys/sys_mm.c). Other CPUs see it
+// when they load the space, or when they come here for an arena of their own.
+void aspace_try_light(struct aspace *as);
 
 // Bytes that RLIMIT_AS counts.
 u64 aspace_bytes(struct aspace *as);

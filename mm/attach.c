@@ -20,16 +20,12 @@
 #include "mm/attach.h"
 
 #include "kernel/lib/errno.h"
+#include "mm/attach_unit.h"
 #include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/layout.h"
 #include "mm/stat.h"
 #include "mm/vmobject.h"
-
-#define DIRECT_BYTES (VM_DIRECT_BLOCKS * PAGE_SIZE)
-
-// From this length on a whole PML4 slot is spent for one mapping.
-#define PML4_UNIT_FROM GIB(64)
 
 // The file's own answer, or what is remembered of it (vm_object.root_word).
 static int read_table(struct vm_object *o, u64 off, int level, struct vm_table *t)
@@ -65,7 +61,7 @@ int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_u
 	*out = (struct attach_unit){ 0 };
 	if (!o->ops->table)
 		return 0;
-	if (offset + len <= DIRECT_BYTES) {
+	if (attach_may_copy(offset, len)) {
 		rwlock_read_lock(&o->map_lock);
 		err = read_table(o, offset, PT_PMD, &t);
 		rwlock_read_unlock(&o->map_lock);
@@ -73,13 +69,9 @@ int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_u
 	if (err)
 		return err;
 	if (t.kind == VM_TABLE_DIRECT)
-		*out = (struct attach_unit){ PT_PTE, DIRECT_BYTES };
-	else if (len <= PMD_SIZE)
-		*out = (struct attach_unit){ PT_PMD, PMD_SIZE };
-	else if (len < PML4_UNIT_FROM)
-		*out = (struct attach_unit){ PT_PUD, PUD_SIZE };
+		*out = (struct attach_unit){ PT_PTE, ATTACH_DIRECT_BYTES };
 	else
-		*out = (struct attach_unit){ PT_PML4, pt_span(PT_PML4) };
+		*out = (struct attach_unit){ attach_level_of(len), pt_span(attach_level_of(len)) };
 	return 0;
 }
 
@@ -96,33 +88,6 @@ static int fit_level(const struct vma *v, u64 va)
 			break;
 	}
 	return level;
-}
-
-// Without W where stores are tracked: the first one to each chunk grants it (dirty_grant).
-static u64 entry_rights(const struct vma *v)
-{
-	u64 rights = pt_user_rights(v->prot, vma_is_shared(v) && !vma_tracks(v));
-
-	return rights | PTE_ATTACHED | PTE_A | PTE_D | (v->prot == PROT_NONE ? 0 : PTE_P);
-}
-
-static pte_t attached_entry(const struct vma *v, pte_t e)
-{
-	return (pte_t){ (e.bits & (PTE_ADDR | PTE_PS)) | entry_rights(v) };
-}
-
-static void note_attached(struct vma *v, int level, pte_t e)
-{
-	if (level > v->attach_level)
-		v->attach_level = (u8)level;
-	if (pte_is_leaf(e, level))
-		mm_count_many(level == PT_PUD ? MM_STAT_attach_leaf_1g : MM_STAT_attach_leaf_2m, 1);
-	else if (level == PT_PMD)
-		mm_count(attach_pte_page);
-	else if (level == PT_PUD)
-		mm_count(attach_pmd_page);
-	else
-		mm_count(attach_pud_page);
 }
 
 // May what stands below the cursor's entry give way to a table of the file? I3. as->pt_lock is
@@ -255,19 +220,6 @@ static int copy_direct(struct aspace *as, struct vma *v, u64 va, const struct vm
 	return result;
 }
 
-// Instead of a PMD page, one leaf for all of its GiB: a level of the walk less, one TLB entry. Not
-// where stores are going to be tracked: each first one to 2 MiB would have to split it.
-static void prefer_gib_leaf(const struct vma *v, u64 va, struct vm_table *t)
-{
-	pte_t leaf;
-
-	if (t->level != PT_PUD || (vma_tracks(v) && (v->prot & PROT_WRITE)))
-		return;
-	leaf = vm_gib_leaf(v->object, vma_offset(v, va));
-	if (pte_present(leaf))
-		t->entry = leaf;
-}
-
 int attach_at(struct aspace *as, struct vma *v, u64 va)
 {
 	int level = fit_level(v, va), err;
@@ -288,56 +240,40 @@ int attach_at(struct aspace *as, struct vma *v, u64 va)
 		return ATTACH_NONE;
 	case VM_TABLE_NONE: return ATTACH_NONE;
 	}
-	prefer_gib_leaf(v, va, &t);
+	t.entry = attach_prefer(v, va, t.level, t.entry);
 	return install_entry(as, v, va, &t);
 }
 
-// The usual case: the mapping is one unit, nothing is in its place, and the root that is remembered
-// of the file leads to an entry for it. Where nothing is, I3 has nothing to ask. False: it is not
-// so, and nothing was done.
-static inline bool attach_unit(struct aspace *as, struct vma *v)
+// A mapping that turned out to be one unit with one entry: remember its place for attach_unit().
+static void note_slot(struct aspace *as, struct vma *v)
 {
-	int level = v->unit_level, at;
-	u64 span = pt_span(level), off = vma_offset(v, v->lo),
-	    root = READ_ONCE(v->object->root_word);
-	struct vm_table t = { .level = level };
+	u64 span = pt_span(v->unit_level);
 	pte_t *slot;
-	bool free;
+	int level;
 
-	if (level <= PT_PTE || v->hi - v->lo != span || !IS_ALIGNED(v->lo | off, span) ||
-	    vm_root_level(root) < level || off >= pt_span(vm_root_level(root)))
-		return false;
-	t.entry = vm_root_entry(root, level, off);
-	if (!pte_present(t.entry))
-		return false;
-	prefer_gib_leaf(v, v->lo, &t);
+	if (v->unit_level <= PT_PTE || v->hi - v->lo != span || !IS_ALIGNED(v->lo, span))
+		return;
 	spin_lock(&as->pt_lock);
-	slot = pt_find(as, v->lo, &at);
-	free = at == level && pte_is_none(pte_read(slot));
-	if (free) {
-		pte_write(slot, attached_entry(v, t.entry));
-		pt_filled(slot, 1);
-	}
+	slot = pt_find(as, v->lo, &level);
 	spin_unlock(&as->pt_lock);
-	if (free)
-		note_attached(v, level, t.entry);
-	return free;
+	if (level == v->unit_level)
+		v->slot = slot;
 }
 
 int attach_all(struct aspace *as, struct vma *v)
 {
 	u64 va = v->start;
 
-	if (attach_unit(as, v))
-		return 0;
 	while (va < v->end) {
 		int r = attach_at(as, v, va);
 		struct pt_cursor c;
 
 		// The usual case: one entry for all.
 		if (r == ATTACH_DONE && va == v->start &&
-		    v->end <= ALIGN_DOWN(va, pt_span(v->attach_level)) + pt_span(v->attach_level))
+		    v->end <= ALIGN_DOWN(va, pt_span(v->attach_level)) + pt_span(v->attach_level)) {
+			note_slot(as, v);
 			return 0;
+		}
 		if (r < 0)
 			return r;
 		if (r == ATTACH_NONE)

@@ -8,11 +8,19 @@
 // as->pt_lock themselves.
 #pragma once
 
+#include "mm/dirty.h"
 #include "mm/pagetable.h"
 #include "mm/vma.h"
+#include "mm/vmobject.h"
 
 // Answers of attach_at and attach_fault besides -errno.
 enum { ATTACH_NONE = 0, ATTACH_DONE = 1 };
+
+// Byte of the file that `va` shows.
+static inline u64 vma_offset(const struct vma *v, u64 va)
+{
+	return v->offset + (va - v->start);
+}
 
 // How much of the address space a mapping of [offset, offset + len) of `o` takes, and how it is
 // aligned: unit_level and the bytes per unit. unit_level 0: serve it as plain mmap. No as->lock
@@ -32,6 +40,19 @@ int attach_at(struct aspace *as, struct vma *v, u64 va) __must_check;
 // Attach everything that the VMA covers, as far as it can be had. 0 or -errno.
 int attach_all(struct aspace *as, struct vma *v) __must_check;
 
+// Instead of the PMD page that the file's entry `e` for `va` names, one leaf for all of its GiB, if
+// there is: a level of the walk less, one TLB entry. Not where stores are going to be tracked: each
+// first one to 2 MiB would have to split it.
+static inline pte_t attach_prefer(const struct vma *v, u64 va, int level, pte_t e)
+{
+	pte_t leaf;
+
+	if (level != PT_PUD || (vma_tracks(v) && (v->prot & PROT_WRITE)))
+		return e;
+	leaf = vm_gib_leaf(v->object, vma_offset(v, va));
+	return pte_present(leaf) ? leaf : e;
+}
+
 // A fault in a VMA that attaches, after dirty_grant found nothing to grant. ATTACH_DONE: resolved,
 // or look again. ATTACH_NONE: the page is to be mapped by itself.
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write) __must_check;
@@ -48,9 +69,3 @@ int attach_split_leaf(struct aspace *as, u64 va) __must_check;
 // Make `va` a boundary that no attachment and no large leaf of the VMA crosses. as->lock held
 // exclusively, map_lock NOT held.
 int attach_split_boundary(struct aspace *as, struct vma *v, u64 va) __must_check;
-
-// Byte of the file that `va` shows.
-static inline u64 vma_offset(const struct vma *v, u64 va)
-{
-	return v->offset + (va - v->start);
-}

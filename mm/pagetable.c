@@ -194,11 +194,6 @@ u64 pt_usable_until(struct aspace *as, u64 va, u64 end, bool write)
 	return min(va, end);
 }
 
-void pt_filled(const pte_t *slot, unsigned n)
-{
-	table_count_add(slot, n);
-}
-
 // ---- Clearing -----------------------------------------------------------------------------------
 
 static bool zap_wants(pte_t e, int level, enum pt_zap what)
@@ -353,21 +348,6 @@ void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 		if (va < end)
 			ptbatch_flush(b);
 	}
-}
-
-enum pt_one pt_clear_one(struct aspace *as, u64 va, u64 end)
-{
-	int level;
-	pte_t *slot = pt_find(as, va, &level), old;
-
-	if (level == PT_PTE || end - ALIGN_DOWN(va, pt_span(level)) > pt_span(level))
-		return PT_ONE_OF_MANY;
-	if (pte_is_none(pte_read(slot)))
-		return PT_ONE_NONE;
-	old = pte_exchange(slot, (pte_t){ 0 });
-	ASSERT(!(old.bits & PTE_OWNED)); // frames of RAM are mapped by small pages
-	table_count_add(slot, -1);
-	return pte_present(old) ? PT_ONE_CLEARED : PT_ONE_NONE;
 }
 
 bool pt_prune(struct ptbatch *b, struct pt_cursor *c)

@@ -31,6 +31,7 @@
 
 #include "kernel/lib/ptcursor.h"
 #include "mm/aspace.h"
+#include "mm/frame.h"
 #include "mm/layout.h"
 #include "mm/ptbatch.h"
 
@@ -107,7 +108,16 @@ u64 pt_usable_until(struct aspace *as, u64 va, u64 end, bool write);
 
 // `n` entries of the private table that `slot` lies in were 0 and were written by pte_write(), with
 // no batch: nobody can have cached that there was nothing. Counts them (I1).
-void pt_filled(const pte_t *slot, unsigned n);
+static inline void pt_filled(const pte_t *slot, unsigned n)
+{
+	frame_owner_add(virt_to_phys((const void *)ALIGN_DOWN((u64)slot, PAGE_SIZE)), n);
+}
+
+// `n` entries, of a table that is not of the lowest level, were cleared without a batch.
+static inline void pt_emptied(const pte_t *slot, unsigned n)
+{
+	frame_owner_add(virt_to_phys((const void *)ALIGN_DOWN((u64)slot, PAGE_SIZE)), -(s64)n);
+}
 
 enum pt_zap {
 	PT_ZAP_ALL,  // everything that maps part of the range
@@ -120,15 +130,6 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what) __must_check;
 // pt_zap over and over, taking and releasing as->pt_lock and flushing the batch between. Lock not
 // held.
 void pt_zap_range(struct ptbatch *b, u64 va, u64 end, enum pt_zap what);
-
-// The usual end of what was attached: one entry of an upper level maps all of [va, end), or there
-// is none. It is cleared by a locked instruction; no batch knows of it (ptbatch_flush_space).
-enum pt_one {
-	PT_ONE_OF_MANY, // it takes more than that: nothing was done
-	PT_ONE_NONE,    // no CPU can have cached anything by it
-	PT_ONE_CLEARED, // it was present
-};
-enum pt_one pt_clear_one(struct aspace *as, u64 va, u64 end) __must_check;
 
 // Remove the private table that the cursor's entry names with everything below: the entry is zero
 // then. False: the batch is full, flush and try again.

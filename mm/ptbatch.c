@@ -23,7 +23,8 @@
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/tlbmark.h"
-#include "mm/aspace.h"
+#include "kernel/x86/trap.h"
+#include "mm/aspace_internal.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
 #include "mm/layout.h"
@@ -110,9 +111,10 @@ static bool is_dirty(const struct ptbatch *b)
 // The CPUs that may hold translations of `as`, this one too. Entries are cleared and fenced.
 static cpumask_t holders(const struct aspace *as)
 {
+	unsigned n = cpu_count();
 	cpumask_t mask = { 0 };
 
-	for (unsigned i = 0; i < cpu_count(); i++) {
+	for (unsigned i = 0; i < n; i++) {
 		const struct aspace *loaded = READ_ONCE(cpus[i].loaded_as);
 
 		if (loaded == as || loaded == AS_SWITCHING)
@@ -206,11 +208,18 @@ static void pause_before_flush(void)
 void ptbatch_flush_space(struct aspace *as)
 {
 	struct flush_order order = { as, 0, 0, true };
+	cpumask_t mask;
 
 	pause_before_flush();
 	preempt_disable();
 	tlb_mark(TLB_MARK_BATCH, (u64)&order, as->root.pa);
-	order_flush(holders(as), &order);
+	mask = holders(as);
+	if (likely(mask.bits == BIT(asm_gs_index()))) {
+		mm_count(shootdowns);
+		flush_user();
+	} else {
+		order_flush(mask, &order);
+	}
 	tlb_mark_range(TLB_MARK_FLUSHED, (u64)&order, 0, USER_END);
 	preempt_enable();
 }
@@ -277,6 +286,15 @@ void ptbatch_flush_kernel(void)
 
 // ---- Switching ----------------------------------------------------------------------------------
 
+void aspace_try_light(struct aspace *as)
+{
+	WRITE_ONCE(as->light_below, TRAP_LIGHT_MAX);
+	preempt_disable();
+	if (this_cpu()->loaded_as == as)
+		this_cpu()->light_below = TRAP_LIGHT_MAX;
+	preempt_enable();
+}
+
 void aspace_switch(struct aspace *as)
 {
 	struct cpu *c = this_cpu();
@@ -292,5 +310,6 @@ void aspace_switch(struct aspace *as)
 	__atomic_store_n(&c->loaded_as, AS_SWITCHING, __ATOMIC_SEQ_CST);
 	asm_write_cr3(as ? as->root.pa : kmap_root().pa);
 	__atomic_store_n(&c->loaded_as, as, __ATOMIC_SEQ_CST);
+	c->light_below = as ? READ_ONCE(as->light_below) : 0;
 	epoch_publish(e);
 }

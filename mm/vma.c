@@ -55,7 +55,7 @@ void vma_tree_remove(struct vma_tree *t, struct vma *v)
 }
 
 // I5
-static void settle(struct vma_tree *t)
+void vma_tree_settle(struct vma_tree *t)
 {
 	struct vma *v = t->vacant;
 
@@ -66,19 +66,9 @@ static void settle(struct vma_tree *t)
 	t->dead = v;
 }
 
-void vma_tree_vacate(struct vma_tree *t, struct vma *v)
-{
-	settle(t);
-	v->vacant = true;
-	t->vacant = v;
-	if (t->recent == v)
-		t->recent = NULL;
-	t->count--;
-}
-
 void vma_tree_resized(struct vma_tree *t, struct vma *v)
 {
-	settle(t);
+	vma_tree_settle(t);
 	v->node.own = gap_before(t, v);
 	avl_changed(&v->node);
 	if (v->next) {
@@ -92,7 +82,7 @@ void vma_tree_insert(struct vma_tree *t, struct vma *v)
 	struct avl_node **link, *parent = NULL;
 	struct vma *prev = NULL, *next = NULL;
 
-	settle(t);
+	vma_tree_settle(t);
 	link = &t->avl.root;
 	// Its neighbours are on the way: the last ones that it lies right and left of.
 	while (*link) {
@@ -117,14 +107,11 @@ void vma_tree_insert(struct vma_tree *t, struct vma *v)
 	t->count++;
 }
 
-struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
+struct vma *vma_search_from(const struct vma_tree *t, u64 addr)
 {
 	struct avl_node *n = t->avl.root;
-	struct vma *best = t->recent;
+	struct vma *best = NULL;
 
-	if (best && addr - best->lo < best->hi - best->lo)
-		return best;
-	best = NULL;
 	while (n) {
 		struct vma *v = vma_of(n);
 
@@ -188,7 +175,7 @@ u64 vma_find_gap(struct vma_tree *t, u64 len, u64 align, u64 skew, u64 top)
 	const struct vma *v;
 	u64 at;
 
-	settle(t);
+	vma_tree_settle(t);
 	v = t->last;
 	at = place_in_gap(v ? v->hi : t->floor, top, len, align, skew);
 	// Usually one of the highest gaps will do.

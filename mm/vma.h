@@ -18,6 +18,7 @@
 
 #include "kernel/lib/avltree.h"
 #include "kernel/lib/list.h"
+#include "kernel/lib/pte.h"
 
 struct arenas;
 struct aspace;
@@ -36,11 +37,12 @@ struct vma {
 	u32 flags;                // MAP_SHARED or MAP_PRIVATE, MAP_DAXVM..., as given to mmap
 	u8 prot, may_prot;        // PROT_*
 	u8 unit_level;            // MAP_DAXVM: level of the entries it attaches; 0: plain mapping
-	u8 attach_level;       // highest level attached so far; 0: none (shown in /proc/PID/maps)
-	bool dont_fork;        // madvise(MADV_DONTFORK)
-	bool locked;           // mlock: msync(MS_INVALIDATE) is refused
-	bool split;            // part of what was attached went private: never fold again
-	bool vacant;           // no mapping: vma_tree.vacant
+	u8 attach_level; // highest level attached so far; 0: none (shown in /proc/PID/maps)
+	bool dont_fork;  // madvise(MADV_DONTFORK)
+	bool locked;     // mlock: msync(MS_INVALIDATE) is refused
+	bool split;      // part of what was attached went private: never fold again
+	bool vacant;     // no mapping: vma_tree.vacant
+	pte_t *slot;     // of a mapping that is one unit: where its entry stands; NULL: find it
 	struct arenas *arenas; // not a mapping: keeps others out of these (mm/arena.h)
 };
 
@@ -61,8 +63,19 @@ void vma_tree_remove(struct vma_tree *t, struct vma *v);
 // The bounds of `v` were changed in place (order in the tree stays).
 void vma_tree_resized(struct vma_tree *t, struct vma *v);
 
-// Instead of removing it: `v` becomes the vacant record. A vacant one of before dies.
-void vma_tree_vacate(struct vma_tree *t, struct vma *v);
+// Take the vacant record out, if there is one: it is dead then.
+void vma_tree_settle(struct vma_tree *t);
+// Instead of removing it: `v` becomes the vacant record.
+static inline void vma_tree_vacate(struct vma_tree *t, struct vma *v)
+{
+	if (unlikely(t->vacant))
+		vma_tree_settle(t);
+	v->vacant = true;
+	t->vacant = v;
+	if (t->recent == v)
+		t->recent = NULL;
+	t->count--;
+}
 // The vacant record becomes a mapping again, with the lo and hi that it had.
 static inline struct vma *vma_tree_occupy(struct vma_tree *t)
 {
@@ -78,7 +91,13 @@ static inline struct vma *vma_tree_occupy(struct vma_tree *t)
 // The VMA with lo <= addr < hi, or NULL.
 struct vma *vma_find(const struct vma_tree *t, u64 addr);
 // The first VMA with hi > addr, or NULL.
-struct vma *vma_find_from(const struct vma_tree *t, u64 addr);
+struct vma *vma_search_from(const struct vma_tree *t, u64 addr);
+static inline struct vma *vma_find_from(const struct vma_tree *t, u64 addr)
+{
+	struct vma *v = t->recent;
+
+	return v && addr - v->lo < v->hi - v->lo ? v : vma_search_from(t, addr);
+}
 
 // In order; NULL at the ends. There is one vacant record at most.
 static inline struct vma *vma_next(const struct vma *v)

@@ -56,11 +56,32 @@ static bool can_sync(const struct vm_object *o)
 	return o->ops->table != NULL;
 }
 
-// The descriptor's part of the checks; fills in object and may_prot.
-static int check_file(struct file *f, struct map_request *req)
+// What a file on persistent memory is mapped by is asked for once per descriptor; others look at
+// each mapping.
+static inline int find_object(struct file *f, struct vm_object **out)
+{
+	struct vm_object *o = READ_ONCE(f->map_object); // others read it to map
+	int err;
+
+	if (unlikely(!o || !can_sync(o))) {
+		if (!f->ops->mmap)
+			return -ENODEV;
+		err = f->ops->mmap(f, &o);
+		if (err)
+			return err;
+		if (READ_ONCE(f->map_object) != o)
+			__atomic_store_n(&f->map_object, o, __ATOMIC_RELEASE);
+	}
+	*out = o;
+	return 0;
+}
+
+// The descriptor's part of the checks; fills in object and may_prot. What validates the flags is
+// done with, and from now on just shared.
+static inline int check_file(struct file *f, struct map_request *req)
 {
 	unsigned mode = f->flags & O_ACCMODE;
-	struct vm_object *o = NULL;
+	bool validate = (req->flags & MAP_TYPE) == MAP_SHARED_VALIDATE;
 	int err;
 
 	if (f->flags & O_PATH)
@@ -78,17 +99,12 @@ static int check_file(struct file *f, struct map_request *req)
 	}
 	if (mode == O_WRONLY)
 		return -EACCES;
-	if (!f->ops->mmap)
-		return -ENODEV;
-	err = f->ops->mmap(f, &o);
-	if (err)
+	err = find_object(f, &req->object);
+	if (err || !validate)
 		return err;
-	if ((req->flags & MAP_TYPE) == MAP_SHARED_VALIDATE &&
-	    (req->flags & ~(MAP_VALIDATE_KNOWN | (can_sync(o) ? MAP_SYNC : 0u))))
+	if (req->flags & ~(MAP_VALIDATE_KNOWN | (can_sync(req->object) ? MAP_SYNC : 0u)))
 		return -EOPNOTSUPP;
-	req->object = o;
-	if (READ_ONCE(f->map_object) != o) // others read it to map
-		__atomic_store_n(&f->map_object, o, __ATOMIC_RELEASE);
+	req->flags &= ~(MAP_TYPE & ~MAP_SHARED);
 	return 0;
 }
 
@@ -113,7 +129,7 @@ static inline __attribute__((always_inline)) u64 map_peeked(map_fn map, int fd, 
 	return map(current_as(), o, off, len, (unsigned)prot, flags);
 }
 
-static u64 map_fast(int fd, u64 off, u64 len, u64 prot, unsigned flags)
+static __attribute__((noinline)) u64 map_fast(int fd, u64 off, u64 len, u64 prot, unsigned flags)
 {
 	u64 va;
 
@@ -130,7 +146,7 @@ static int check_anonymous(const struct map_request *req)
 	return type == MAP_PRIVATE || type == MAP_SHARED ? 0 : -EINVAL;
 }
 
-static s64 mmap_any(const struct syscall_args *a)
+static inline s64 mmap_any(const struct syscall_args *a)
 {
 	struct map_request req = { .addr = UVA(a->a[0]),
 				   .len = a->a[1],
@@ -172,10 +188,12 @@ s64 sys_mmap(const struct syscall_args *a)
 	unsigned flags = (unsigned)a->a[3];
 	u64 va;
 
-	if (!(flags & MAP_DAXVM_EPHEMERAL) || !IS_ALIGNED(a->a[5], PAGE_SIZE))
-		return mmap_any(a);
-	va = map_fast((int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
-	return va ? (s64)va : mmap_any(a);
+	if (unlikely(flags & MAP_DAXVM_EPHEMERAL) && IS_ALIGNED(a->a[5], PAGE_SIZE)) {
+		va = map_fast((int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
+		if (va)
+			return (s64)va;
+	}
+	return mmap_any(a);
 }
 
 // The two calls of an ephemeral mapping, without what other calls need around them.
@@ -204,9 +222,11 @@ s64 light_munmap(const struct syscall_args *a)
 
 s64 sys_munmap(const struct syscall_args *a)
 {
-	if (arena_unmap_fast(current_as(), a->a[0], a->a[1]))
+	struct aspace *as = current_as();
+
+	if (READ_ONCE(as->arenas) && arena_unmap_fast(as, a->a[0], a->a[1]))
 		return 0;
-	return aspace_unmap(current_as(), UVA(a->a[0]), a->a[1]);
+	return aspace_unmap(as, UVA(a->a[0]), a->a[1]);
 }
 
 s64 sys_mprotect(const struct syscall_args *a)

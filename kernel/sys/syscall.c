@@ -92,7 +92,7 @@ static s64 call(u64 nr, struct trapframe *tf)
 
 	if (unlikely(nr >= SYSCALL_MAX))
 		return -ENOSYS;
-	syscall_counts[this_cpu()->index][nr]++;
+	syscall_counts[asm_gs_index()][nr]++;
 	fn = syscall_table[nr].fn;
 	if (unlikely(!fn))
 		return -ENOSYS;

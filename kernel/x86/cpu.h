@@ -22,6 +22,7 @@ struct cpu {
 	u32 index;              // 0 .. cpu_count() - 1; 0 is the boot CPU
 	u32 irq_depth;          // > 0: in an interrupt handler
 	u64 lock_ranks;         // bit set of spinlock ranks held (debug build)
+	u64 light_below;        // gs:56 calls below this number are tried light (trap.h); a hint
 	// What other CPUs read, on a line that this one seldom writes.
 	struct aspace *loaded_as __cacheline; // whose tables CR3 holds; NULL: the kernel's own
 	u32 apic_id;

@@ -18,7 +18,7 @@
 
 GS_USER_RSP	equ 8			; struct cpu (kernel/x86/cpu.h)
 GS_KERNEL_RSP	equ 16
-LIGHT_MAX	equ 16			; kernel/x86/trap.h
+GS_LIGHT_BELOW	equ 56
 NOT_LIGHT	equ -65536
 RFLAGS_OTHERS	equ 0xffdbf128		; all but what trap_sysret_possible() allows
 SEG_USER_DATA	equ 0x2b		; kernel/x86/gdt.h
@@ -192,7 +192,7 @@ syscall_entry:
 	swapgs
 	mov [gs:GS_USER_RSP], rsp
 	mov rsp, [gs:GS_KERNEL_RSP]
-	cmp rax, LIGHT_MAX
+	cmp rax, [gs:GS_LIGHT_BELOW]	; 0, or TRAP_LIGHT_MAX
 	jae syscall_usual
 	cmp qword [trap_light_fn + rax * 8], 0
 	jne syscall_light

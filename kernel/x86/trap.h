@@ -59,10 +59,11 @@ void trap_set_user_fault(trap_handler fn);
 // System calls; set by kernel/sys. Interrupts are off when it begins and when it ends, which it
 // does by `return trap_syscall_end(...)`.
 void trap_set_syscall(bool (*fn)(struct trapframe *tf));
-// A light function of a call, tried first: interrupts are off, so it does not sleep, takes only
-// locks that interrupts may take, and ends soon. No frame is built, nothing is counted or looked at
-// on the way out: the function sees to that before it does anything, or says TRAP_NOT_LIGHT, and
-// the call goes the usual way. `args`: rdi, rsi, rdx, r10, r8, r9.
+// A light function of a call, tried first where cpu.light_below says so: interrupts are off, so it
+// does not sleep, takes only locks that interrupts may take, and ends soon. No frame is built,
+// nothing is counted or looked at on the way out: the function sees to that before it does
+// anything, or says TRAP_NOT_LIGHT, and the call goes the usual way. `args`: rdi, rsi, rdx, r10,
+// r8, r9.
 #define TRAP_LIGHT_MAX 16
 #define TRAP_NOT_LIGHT (-65536ll)
 struct syscall_args;
