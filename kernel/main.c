@@ -34,6 +34,7 @@
 #include "mm/heap.h"
 #include "mm/kmap.h"
 #include "mm/ptbatch.h"
+#include "mm/shadow.h"
 #include "mm/layout.h"
 
 static struct apic_config apics;
@@ -44,6 +45,7 @@ static void settle(void)
 {
 	vfs_drop_caches();
 	epoch_synchronize();
+	shadow_settle();
 }
 
 // With `ktest=GLOB` the kernel runs its tests and ends.
@@ -77,6 +79,7 @@ static void init_thread(void *arg)
 	vfs_init();
 	tty_init();
 	arena_start();
+	shadow_start();
 	poison_start();
 	initrd_unpack();
 	ptfs_glue_init();

@@ -48,8 +48,7 @@ static struct {
 
 static void let_go(struct held *h)
 {
-	if (h->object->ops->put)
-		h->object->ops->put(h->object);
+	vm_object_put(h->object);
 	kfree(h);
 }
 
@@ -125,8 +124,7 @@ struct held *arena_hold(struct arena *a, struct vm_object *o)
 		return NULL;
 	h->object = o;
 	h->next = *bucket;
-	if (o->ops->get)
-		o->ops->get(o);
+	vm_object_get(o);
 	*bucket = h;
 	a->nr_unused++; // until a slot uses it
 	arena_make_busy(a);

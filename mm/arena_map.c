@@ -35,6 +35,7 @@
 #include "mm/arena_internal.h"
 #include "mm/aspace_internal.h"
 #include "mm/heap.h"
+#include "mm/shadow.h"
 
 #define DIRECT_BYTES (VM_DIRECT_BLOCKS * PAGE_SIZE)
 #define PLACE_TRIES  64u
@@ -250,7 +251,7 @@ static int look_up(const struct want *w, enum slot_class *c, pte_t *given)
 	int err;
 
 	*given = (pte_t){ 0 };
-	err = o->ops->table(o, 0, PT_PML4, &t);
+	err = vm_table(o, 0, PT_PML4, &t);
 	if (err)
 		return err;
 	vm_root_publish(o, 0, &t);
@@ -260,7 +261,7 @@ static int look_up(const struct want *w, enum slot_class *c, pte_t *given)
 		return ARENA_OTHERWISE;
 	if (*c == SLOT_32K || t.kind == VM_TABLE_DIRECT)
 		return 0; // copied; or what is longer, by faults
-	err = o->ops->table(o, w->offset, slot_level[*c], &t);
+	err = vm_table(o, w->offset, slot_level[*c], &t);
 	if (!err && t.kind == VM_TABLE_ENTRY && t.level == slot_level[*c])
 		*given = t.entry;
 	return err;

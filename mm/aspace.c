@@ -120,8 +120,8 @@ void vma_free_dead(struct aspace *as, struct vma *v)
 
 	for (; v; v = next) {
 		next = v->next;
-		if (v->object && v->object->ops->put)
-			v->object->ops->put(v->object);
+		if (v->object)
+			vm_object_put(v->object);
 		vma_free(as, v);
 	}
 }
@@ -169,8 +169,7 @@ int vma_cut(struct aspace *as, u64 addr)
 	right->locked = v->locked;
 	// In between a revoke would find the right part in the left one's bounds: the same entries.
 	if (v->object) {
-		if (v->object->ops->get)
-			v->object->ops->get(v->object);
+		vm_object_get(v->object);
 		spin_lock(&v->object->vmas_lock);
 		list_add_tail(&v->object->vmas, &right->object_node);
 		spin_unlock(&v->object->vmas_lock);

@@ -36,8 +36,7 @@ static inline void vma_join_object(struct vma *v)
 	v->as->mapped_bytes += v->end - v->start;
 	if (!o)
 		return;
-	if (o->ops->get)
-		o->ops->get(o);
+	vm_object_get(o);
 	spin_lock(&o->vmas_lock);
 	WRITE_ONCE(o->ever_mapped, true);
 	list_add_tail(&o->vmas, &v->object_node);
@@ -96,8 +95,8 @@ static inline void aspace_unlock(struct aspace *as) RELEASE(&as->lock)
 	as->vmas.dead = NULL;
 	as->parting = NULL;
 	rwlock_write_unlock(&as->lock);
-	if (o && o->ops->put)
-		o->ops->put(o);
+	if (o)
+		vm_object_put(o);
 	if (unlikely(dead))
 		vma_free_dead(as, dead);
 }

@@ -18,6 +18,7 @@
 #include "mm/heap.h"
 #include "mm/layout.h"
 #include "mm/pagetable.h"
+#include "mm/shadow.h"
 #include "mm/vmobject.h"
 
 // ---- mprotect -----------------------------------------------------------------------------------
@@ -330,11 +331,23 @@ static void forget(struct aspace *as, const struct vma *v, u64 start, u64 end)
 	ptbatch_finish(&b);
 }
 
+// How the mapping will be read: each of these ends the one before.
+static void advise_walks(const struct vma *v, int advice)
+{
+	if (v->object && advice <= MADV_SEQUENTIAL)
+		shadow_advise(v->object, advice == MADV_RANDOM);
+}
+
 static int advise_vma(struct aspace *as, struct vma *v, u64 start, u64 end, int advice)
 {
 	int err;
 
 	switch (advice) {
+	case MADV_NORMAL:
+	case MADV_RANDOM:
+	case MADV_SEQUENTIAL:
+		advise_walks(v, advice);
+		return 0;
 	case MADV_DONTNEED: forget(as, v, start, end); return 0;
 	case MADV_FREE:
 		// Allowed to do nothing: the pages are given back when they are unmapped.
@@ -380,9 +393,9 @@ static int advise_slot(const struct vma *v, u64 start, u64 end, void *ctx)
 {
 	int advice = *(int *)ctx;
 
-	(void)v;
 	(void)start;
 	(void)end;
+	advise_walks(v, advice);
 	return advice == MADV_FREE || advice == MADV_DOFORK ? -EINVAL : 0;
 }
 

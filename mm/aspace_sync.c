@@ -66,12 +66,10 @@ static int sync_vma(struct aspace *as, const struct piece *p) RELEASE_SHARED(&as
 	struct vm_object *o = p->object;
 	int err;
 
-	if (o->ops->get)
-		o->ops->get(o);
+	vm_object_get(o);
 	rwlock_read_unlock(&as->lock);
 	err = sync_piece(p);
-	if (o->ops->put)
-		o->ops->put(o);
+	vm_object_put(o);
 	return err;
 }
 

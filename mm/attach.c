@@ -24,6 +24,7 @@
 #include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/layout.h"
+#include "mm/shadow.h"
 #include "mm/stat.h"
 #include "mm/vmobject.h"
 
@@ -44,7 +45,7 @@ static int read_table(struct vm_object *o, u64 off, int level, struct vm_table *
 			return 0;
 		}
 	}
-	err = o->ops->table(o, off, level, t);
+	err = vm_table(o, off, level, t);
 	if (!err)
 		vm_root_publish(o, off, t);
 	return err;

@@ -37,6 +37,7 @@
 #include "mm/attach.h"
 #include "mm/heap.h"
 #include "mm/pagetable.h"
+#include "mm/shadow.h"
 #include "mm/stat.h"
 
 #define GIB_CHUNKS  512u // chunks of a GiB
@@ -413,7 +414,7 @@ static void choose_folds(struct vm_object *o, struct vm_dirty *d, struct dirty_p
 
 			bit_clear(d->split, gib);
 			// What cannot be told now is left to the next faults there.
-			if (o->ops->table(o, gib * PUD_SIZE, PT_PUD, &t) == 0 &&
+			if (vm_table(o, gib * PUD_SIZE, PT_PUD, &t) == 0 &&
 			    t.kind == VM_TABLE_ENTRY && t.level == PT_PUD && pte_present(t.entry)) {
 				p->fold[p->nr_folds].off = gib * PUD_SIZE;
 				p->fold[p->nr_folds++].table = t.entry;

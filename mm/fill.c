@@ -28,6 +28,7 @@
 #include "mm/dirty.h"
 #include "mm/fault.h"
 #include "mm/layout.h"
+#include "mm/shadow.h"
 #include "mm/stat.h"
 #include "mm/vmobject.h"
 
@@ -75,7 +76,7 @@ static __attribute__((noinline)) bool find_anew(struct vm_object *o, u64 off, st
 {
 	struct vm_table t = { .kind = VM_TABLE_NONE };
 
-	if (o->ops->table(o, off, PT_PML4, &t))
+	if (vm_table(o, off, PT_PML4, &t))
 		return false;
 	vm_root_publish(o, off, &t);
 	if (t.kind == VM_TABLE_DIRECT)

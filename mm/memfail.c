@@ -76,7 +76,7 @@ static struct vm_object *object_at(struct aspace *as, const struct vma *v, u64 v
 	if (s)
 		o = shown.object;
 	if (o)
-		o->ops->get(o);
+		vm_object_get(o);
 	if (s)
 		arena_unpin(s);
 	return o;
@@ -108,7 +108,8 @@ void memfail_detach_object(struct vm_object *o)
 {
 	rwlock_write_lock(&o->map_lock);
 	vm_revoke_begin(o);
-	vm_revoke_finish(o, 0, o->ops->size(o), VM_FORGET_ALL);
+	vm_root_changed(o); // a copy of tables that have failed
+	vm_revoke_finish(o, 0, ~0ull, VM_FORGET_ALL);
 	rwlock_write_unlock(&o->map_lock);
 }
 
@@ -119,6 +120,6 @@ bool memfail_detach(struct aspace *as, phys_t block)
 	if (!o)
 		return false;
 	memfail_detach_object(o);
-	o->ops->put(o);
+	vm_object_put(o);
 	return true;
 }

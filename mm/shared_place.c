@@ -20,8 +20,7 @@ int aspace_shared_place(struct aspace *as, uva_t va, struct vm_object **object, 
 	if (v && v->object && vma_is_shared(v) && v->prot != PROT_NONE) {
 		*object = v->object;
 		*offset = v->offset + (va.va - v->start);
-		if (v->object->ops->get)
-			v->object->ops->get(v->object);
+		vm_object_get(v->object);
 		err = 0;
 	} else if (v && !vma_is_shared(v) && (v->prot & PROT_WRITE)) {
 		err = 0;

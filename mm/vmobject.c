@@ -32,6 +32,7 @@
 #include "mm/arena.h"
 #include "mm/attach.h"
 #include "mm/pagetable.h"
+#include "mm/shadow.h"
 #include "mm/stat.h"
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops)
@@ -195,6 +196,7 @@ void vm_revoke_finish(struct vm_object *o, u64 off, u64 len, enum vm_forget how)
 		if (end > max(size, off))
 			zap_everywhere(o, max(size, off), end, PT_ZAP_ALL, all);
 	}
+	shadow_retire(o);
 	__atomic_fetch_sub(&o->revoking, 1, __ATOMIC_SEQ_CST);
 }
 

@@ -19,6 +19,7 @@
 
 struct vm_dirty;
 struct vm_object;
+struct vm_shadow;
 
 #define VM_DIRECT_BLOCKS                                                                           \
 	8 // blocks that a file keeps in its inode (ptfs.md, "Inodes and small files")
@@ -70,6 +71,8 @@ struct vm_object_ops {
 	// A mapping holds the object; called when it comes and goes.
 	void (*get)(struct vm_object *o);
 	void (*put)(struct vm_object *o);
+	// It calls vm_table_changed and vm_root_changed: its tables may be copied (mm/shadow.h).
+	bool tells;
 	// "dev inode path" facts for /proc/PID/maps.
 	void (*describe)(struct vm_object *o, u64 *dev, u64 *ino, char *path, size_t path_bytes);
 };
@@ -81,6 +84,9 @@ struct vm_object {
 	struct list vmas;          // all mappings of it, of every address space [vmas_lock]
 	u32 zero_maps;             // sticky: zero pages were ever mapped for holes [atomic]
 	struct vm_dirty *dirty;    // mm/dirty.h; NULL: nobody stored yet [set once, atomic]
+	struct vm_shadow *shadow;  // mm/shadow.h; NULL: never had a copy [set once, atomic]
+	u32 users;                 // mappings, and others for a moment [atomic]
+	bool shadow_advised;       // MADV_RANDOM [atomic]
 	bool ever_mapped;          // sticky: a file that never was needs no revoke
 	bool ever_ephemeral;       // sticky: ... by an arena's slot [atomic]
 	// What mappings read first: the root that the file's table had when it was asked last, as
@@ -131,6 +137,26 @@ pte_t vm_gib_leaf(struct vm_object *o, u64 off);
 
 void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 
+// A reference for a mapping, or for the time that somebody works with the object.
+static inline void vm_object_get(struct vm_object *o)
+{
+	__atomic_fetch_add(&o->users, 1, __ATOMIC_RELAXED);
+	if (o->ops->get)
+		o->ops->get(o);
+}
+
+static inline void vm_object_put(struct vm_object *o)
+{
+	__atomic_fetch_sub(&o->users, 1, __ATOMIC_RELAXED); // first: the object may go
+	if (o->ops->put)
+		o->ops->put(o);
+}
+
+static inline bool vm_object_mapped(const struct vm_object *o)
+{
+	return READ_ONCE(o->users) != 0;
+}
+
 // Revoke, the only way a file loses blocks. Caller holds map_lock exclusively around the pair, and
 // clears the entries in the file's own table between the two.
 //   begin   raises `revoking`
@@ -145,6 +171,25 @@ void vm_object_init(struct vm_object *o, const struct vm_object_ops *ops);
 enum vm_forget { VM_FORGET_MAPPED, VM_FORGET_ALL };
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len, enum vm_forget how);
+
+// ---- Copies of the file's tables in DRAM (mm/shadow.h) follow what the file system does to them --
+
+// Is anything to be told? Asked after the change was stored, by a locked operation or with map_lock
+// held exclusively: who makes a copy later reads what was stored.
+static inline bool vm_object_shadowed(const struct vm_object *o)
+{
+	return unlikely(__atomic_load_n(&o->shadow, __ATOMIC_ACQUIRE) != NULL);
+}
+
+// `entry`, of `level`, which maps bytes [off, ...) of the file, has changed in a table of the file.
+// Where it has lost something: between vm_revoke_begin and vm_revoke_finish. map_lock held, shared
+// where it became present. Thread context, no spinlock held.
+void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entry);
+// The same for the root, if it does not lead to all that it led to before. Between begin and
+// finish of a revoke of the whole file.
+void vm_root_changed(struct vm_object *o);
+// The object goes; nothing maps it.
+void vm_shadow_free(struct vm_object *o);
 
 // Was it ever mapped? If not, no CPU holds a translation that came from it. Also after a revoke,
 // which nobody who maps the file overtakes.

@@ -231,6 +231,7 @@ static void commit(struct collapse *c, u64 root, u64 e)
 	ptfs_tx_set(&tx, ip->root_off, ptfs_root_make(e, level));
 	tx_size_and_times(&tx, ip, ip->size - c->len);
 	ptfs_tx_commit(&tx);
+	ptfs_entry_changed(ip, ip->root_off);
 	old_gone(c, &g, root & ~PTFS_E_LEVEL, level, 0);
 	ptfs_gone_finish(&g);
 }

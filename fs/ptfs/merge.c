@@ -74,10 +74,12 @@ static int merge_at(struct ptfs_inode *ip, u64 va)
 	ptfs_gone_init(&gone, ip);
 	ptfs_revoke_begin(&ip->home);
 	ptfs_store8(fs, slot, (e & ~PTFS_E_P) | level);
+	ptfs_entry_changed(ip, slot);
 	ptfs_revoke_finish(&ip->home, w.c.va, PTFS_CHUNK, PTFS_FORGET_ALL);
 	// With P at once: leaf and table map the same durable blocks. The fence is for the table
 	// page, which may serve others from here on.
 	ptfs_store8_flush(fs, slot, ptfs_entry_leaf(fs, chunk, PT_PMD) | level);
+	ptfs_entry_changed(ip, slot);
 	ptfs_fence(fs);
 	ptfs_gone_table(&gone, ref.off);
 	ptfs_gone_finish(&gone);

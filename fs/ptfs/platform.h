@@ -102,6 +102,16 @@ enum ptfs_forget { PTFS_FORGET_MAPPED, PTFS_FORGET_ALL };
 void ptfs_revoke_begin(struct ptfs_home_inode *h);
 void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len, enum ptfs_forget how);
 
+// The home may keep copies of a file's tables, which follow each change.
+// "ptfs_home.h" defines bool ptfs_home_copied(const struct ptfs_home_inode *h): may there be one?
+// Asked after the change was stored by a locked operation, or with the mapping lock held
+// exclusively. If so:
+// The entry at `entry` has changed, of `level`, which maps the file from byte `off` on. Where it
+// has lost something: inside a revoke of what it mapped.
+void ptfs_home_entry_changed(struct ptfs_home_inode *h, u64 off, int level, phys_t entry);
+// The root word leads to less, or elsewhere. Inside a revoke of the whole file.
+void ptfs_home_root_changed(struct ptfs_home_inode *h);
+
 // ---- The epoch: when can no CPU reach it any more? ----
 //
 // May a CPU hold a translation that came from this file, or code on it a pointer into its tables?

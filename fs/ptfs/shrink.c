@@ -44,6 +44,7 @@ static void cut(struct ptfs_gone *g, u64 slot, int level, u64 va)
 	if (!e)
 		return;
 	ptfs_store8_flush(fs, slot, 0);
+	ptfs_entry_changed(g->ip, slot);
 	entry_gone(g, e, level, va);
 }
 
@@ -62,6 +63,7 @@ static void root_replace(struct ptfs_inode *ip, u64 to)
 {
 	ptfs_fence(ip->fs);
 	ptfs_store8_flush(ip->fs, ip->root_off, to);
+	ptfs_entry_changed(ip, ip->root_off);
 }
 
 static void direct_write(struct ptfs_inode *ip, const u64 *words)

@@ -45,10 +45,12 @@ int ptfs_map_split(struct ptfs_inode *ip, u64 block)
 	page_fill(fs, page, ref.off);
 	ptfs_revoke_begin(&ip->home);
 	ptfs_store8(fs, slot, (e & ~PTFS_E_P) | level);
+	ptfs_entry_changed(ip, slot);
 	ptfs_revoke_finish(&ip->home, w.c.va, PTFS_CHUNK, PTFS_FORGET_ALL);
 	// No fence: leaf and table map the same durable blocks until the table changes, and who
 	// changes it fences before anything depends on that.
 	ptfs_store8_flush(fs, slot, ptfs_entry_table(fs, page) | level);
+	ptfs_entry_changed(ip, slot);
 	ptfs_count(PTFS_STAT_SPLIT, 1);
 	return 0;
 }

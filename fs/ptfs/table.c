@@ -26,13 +26,29 @@
 #define FILE_BLOCKS (PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT)
 
 // P = 0 on a valid entry: published, perhaps not yet durable. Make it so, then show it to the MMU.
-static void settle(struct ptfs_fs *fs, u64 off, u64 e)
+static void settle(struct ptfs_inode *ip, u64 off, u64 e)
 {
-	if (fs->read_only || !e || (e & PTFS_E_P))
+	if (ip->fs->read_only || !e || (e & PTFS_E_P))
 		return;
-	ptfs_flush(fs, off, 8);
-	ptfs_fence(fs);
-	ptfs_cas8(fs, off, e, e | PTFS_E_P);
+	ptfs_flush(ip->fs, off, 8);
+	ptfs_fence(ip->fs);
+	ptfs_cas8(ip->fs, off, e, e | PTFS_E_P);
+	if (off != ip->root_off) // which leads to no less
+		ptfs_entry_changed(ip, off);
+}
+
+// A word of the inode maps a file that has no table.
+void ptfs_entry_copied(struct ptfs_inode *ip, u64 slot)
+{
+	const struct ptfs_tpage *tp = ptfs_tpage(ip->fs, slot);
+
+	if (slot == ip->root_off)
+		ptfs_home_root_changed(&ip->home);
+	else if (tp)
+		ptfs_home_entry_changed(&ip->home,
+					((u64)tp->index << PMD_SHIFT) +
+						slot % PTFS_BLOCK / 8 * pt_span(tp->level),
+					tp->level, ptfs_pa(ip->fs, slot));
 }
 
 static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)
@@ -55,7 +71,7 @@ static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)
 		w->err = -EIO;
 		return NULL;
 	}
-	settle(ip->fs, ptfs_walk_slot(cw), e.bits);
+	settle(ip, ptfs_walk_slot(cw), e.bits);
 	w->err = ptfs_verify_table(ip, ref.off, level - 1, cw->c.va);
 	return w->err ? NULL : ptfs_at(ip->fs, ref.off, PTFS_BLOCK);
 }
@@ -97,15 +113,16 @@ static u64 leaf_value(const struct ptfs_inode *ip, u64 off)
 }
 
 // The block that the leaf `e` at `slot` names, settled. False: it is refused.
-static bool leaf_block(struct ptfs_fs *fs, u64 slot, u64 e, u64 *off)
+static bool leaf_block(struct ptfs_inode *ip, u64 slot, u64 e, u64 *off)
 {
+	struct ptfs_fs *fs = ip->fs;
 	struct ptfs_ref ref;
 
 	if (likely(ptfs_leaf_current(fs, e, off)))
 		return true;
 	if (ptfs_entry_decode(fs, e, PT_PTE, &ref))
 		return false;
-	settle(fs, slot, e);
+	settle(ip, slot, e);
 	*off = ref.off;
 	return true;
 }
@@ -118,13 +135,13 @@ static int extent_of_words(struct ptfs_inode *ip, u64 slot, u64 max, struct ptfs
 	u64 e = le64_get(words), off;
 
 	*x = (struct ptfs_extent){ .blocks = 1, .level = PT_PTE, .hole = !e };
-	if (e && !leaf_block(fs, slot, e, &x->off))
+	if (e && !leaf_block(ip, slot, e, &x->off))
 		return ptfs_damage(fs, slot);
 	for (; x->blocks < max; x->blocks++) {
 		e = le64_get(words + x->blocks);
 		if (x->hole != !e)
 			break;
-		if (!x->hole && (!leaf_block(fs, slot + 8 * x->blocks, e, &off) ||
+		if (!x->hole && (!leaf_block(ip, slot + 8 * x->blocks, e, &off) ||
 				 off != x->off + x->blocks * PTFS_BLOCK))
 			break;
 	}
@@ -163,7 +180,7 @@ static int extent_of_walk(struct ptfs_walk *w, u64 block, u64 most, struct ptfs_
 		return ptfs_damage(w->ip->fs, slot);
 	if (!ref.leaf)
 		return -EAGAIN;
-	settle(w->ip->fs, slot, ptfs_word(w->ip->fs, slot));
+	settle(w->ip, slot, ptfs_word(w->ip->fs, slot));
 	x->off = ref.off + (va & (PTFS_CHUNK - 1));
 	return 0;
 }
@@ -320,7 +337,7 @@ static int grow_top(struct ptfs_inode *ip, u64 root)
 	u64 top;
 	int err;
 
-	settle(fs, ip->root_off, root);
+	settle(ip, ip->root_off, root);
 	err = ptfs_table_new(ip, level, 0, ptfs_entry_ready(fs, e, level), &top);
 	if (err)
 		return err;
@@ -353,7 +370,7 @@ static int grow_direct(struct ptfs_inode *ip, u64 block)
 	for (unsigned i = 0; level == PT_PMD && i < PTFS_DIRECT; i++) {
 		u64 e = ptfs_word(fs, PTFS_FIELD(ip, direct) + 8 * i);
 
-		settle(fs, PTFS_FIELD(ip, direct) + 8 * i, e);
+		settle(ip, PTFS_FIELD(ip, direct) + 8 * i, e);
 		if (e)
 			ptfs_store8_flush(fs, page + 8 * i, e | PTFS_E_P);
 	}
@@ -390,7 +407,9 @@ static int slot_in_tree(struct ptfs_walk *w, u64 block, int level, struct slot *
 		err = ptfs_table_new(w->ip, w->c.level - 1, w->c.va, true, &page);
 		if (err)
 			return err;
-		if (!publish(fs, ptfs_walk_slot(w), 0, ptfs_entry_table(fs, page)))
+		if (publish(fs, ptfs_walk_slot(w), 0, ptfs_entry_table(fs, page)))
+			ptfs_entry_changed(w->ip, ptfs_walk_slot(w));
+		else
 			ptfs_table_drop(fs, page);
 	}
 	*slot = (struct slot){ .off = ptfs_walk_slot(w) };
@@ -438,8 +457,12 @@ static bool slot_publish(struct ptfs_inode *ip, const struct slot *slot, u64 off
 	bool ok;
 
 	__atomic_store_n(&ip->blocks_known, false, __ATOMIC_SEQ_CST);
-	if (!slot->in_inode)
-		return publish(fs, slot->off, 0, e);
+	if (!slot->in_inode) {
+		ok = publish(fs, slot->off, 0, e);
+		if (ok)
+			ptfs_entry_changed(ip, slot->off);
+		return ok;
+	}
 	ptfs_mutex_lock(&ip->grow_lock);
 	if (slot->off == ip->root_off)
 		ok = direct_empty(ip) && publish(fs, slot->off, 0, ptfs_root_make(e, level));

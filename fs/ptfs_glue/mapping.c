@@ -144,15 +144,11 @@ static void glue_vm_get(struct vm_object *o)
 {
 	// The caller has the file open or mapped, so home.vfs is set (I1).
 	inode_get(object_inode(o));
-	__atomic_fetch_add(&object_ip(o)->home.mappings, 1, __ATOMIC_RELAXED);
 }
 
 static void glue_vm_put(struct vm_object *o)
 {
-	struct inode *i = object_inode(o);
-
-	__atomic_fetch_sub(&object_ip(o)->home.mappings, 1, __ATOMIC_RELAXED);
-	inode_put(i);
+	inode_put(object_inode(o));
 }
 
 static void glue_vm_describe(struct vm_object *o, u64 *dev, u64 *ino, char *path, size_t path_bytes)
@@ -199,6 +195,7 @@ const struct vm_object_ops glue_vm_ops = {
 	.size = glue_vm_size,
 	.get = glue_vm_get,
 	.put = glue_vm_put,
+	.tells = true,
 	.describe = glue_vm_describe,
 };
 

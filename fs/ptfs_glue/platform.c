@@ -106,14 +106,14 @@ void ptfs_home_inode_init(struct ptfs_home_inode *h)
 {
 	vm_object_init(&h->object, &glue_vm_ops);
 	h->vfs = NULL;
-	h->mappings = 0;
 	h->path = NULL;
 }
 
 void ptfs_home_inode_destroy(struct ptfs_home_inode *h)
 {
-	ASSERT(!h->vfs && !h->mappings && list_empty(&h->object.vmas));
+	ASSERT(!h->vfs && !vm_object_mapped(&h->object) && list_empty(&h->object.vmas));
 	vm_dirty_free(&h->object);
+	vm_shadow_free(&h->object);
 }
 
 void ptfs_map_lock(struct ptfs_home_inode *h) NO_TSA
@@ -135,6 +135,16 @@ void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len, enum ptfs_f
 {
 	vm_revoke_finish(&h->object, off, len,
 			 how == PTFS_FORGET_ALL ? VM_FORGET_ALL : VM_FORGET_MAPPED);
+}
+
+void ptfs_home_entry_changed(struct ptfs_home_inode *h, u64 off, int level, phys_t entry)
+{
+	vm_table_changed(&h->object, off, level, phys_to_virt(entry));
+}
+
+void ptfs_home_root_changed(struct ptfs_home_inode *h)
+{
+	vm_root_changed(&h->object);
 }
 
 // ---- The epoch ----

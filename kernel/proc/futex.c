@@ -57,14 +57,14 @@ struct waiter {
 
 static void object_get(struct vm_object *o)
 {
-	if (o && o->ops->get)
-		o->ops->get(o);
+	if (o)
+		vm_object_get(o);
 }
 
 static void object_put(struct vm_object *o)
 {
-	if (o && o->ops->put)
-		o->ops->put(o);
+	if (o)
+		vm_object_put(o);
 }
 
 static int key_get(uva_t at, bool shared, struct key *key)

@@ -50,6 +50,7 @@ enum lock_rank {
 	RANK_FS_REST,  // fs: what rests for its epoch on one CPU
 	RANK_FS_INNER, // fs: caches, hash tables, lists of chunks
 	RANK_FS_CHUNK, // fs: the blocks of one chunk
+	RANK_SHADOW,   // mm: the copy of a file's tables in DRAM
 	RANK_PIPE,     // fs: a pipe or tty buffer (mutex)
 	RANK_ITIMER,   // proc: setting a process's interval timer (mutex)
 	RANK_SLEEPING_LAST,
@@ -57,6 +58,7 @@ enum lock_rank {
 	RANK_FILES,     // fs: descriptor table (spin)
 	RANK_DCACHE,    // fs: name cache (spin)
 	RANK_FS_SPIN,   // fs: leaf spinlocks of file systems
+	RANK_SHADOWS,   // mm: list of such copies (spin)
 	RANK_OBJECT,    // mm: list of mappings of an object (spin)
 	RANK_ARENA,     // mm: the arenas of a CPU (spin, irq)
 	RANK_PT,        // mm: a page-table tree's structure (spin)
@@ -230,6 +232,8 @@ static inline NO_TSA void rwlock_read_unlock(struct rwlock *l) RELEASE_SHARED(l)
 void rwlock_write_lock_slowly(struct rwlock *l);
 void rwlock_write_unlock_slowly(struct rwlock *l);
 void rwlock_panic_not_writer(const struct rwlock *l) __noreturn; // the current thread
+// False: somebody has it, or waits for it.
+bool rwlock_write_trylock(struct rwlock *l) TRY_ACQUIRE(true, l);
 
 // Likewise for the writer: nobody has the lock, nobody waits.
 static inline NO_TSA void rwlock_write_lock(struct rwlock *l) ACQUIRE(l)

@@ -298,6 +298,15 @@ NO_TSA void rwlock_write_lock_slowly(struct rwlock *l)
 	lock_rank_take_sleeping(l->rank);
 }
 
+NO_TSA bool rwlock_write_trylock(struct rwlock *l)
+{
+	if (!word_change(l, 0, RW_WRITER))
+		return false;
+	l->writer = self();
+	lock_rank_take_sleeping(l->rank);
+	return true;
+}
+
 NO_TSA void rwlock_write_unlock_slowly(struct rwlock *l)
 {
 	lock_rank_drop_sleeping(l->rank);

@@ -14,6 +14,7 @@
 #include "mm/aspace.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
+#include "mm/shadow.h"
 #include "mm/stat.h"
 #include "mm/vmobject.h"
 
@@ -133,6 +134,27 @@ static int store_pagetable(const char *text, void *arg)
 	return 0;
 }
 
+// ---- /proc/sys/daxvm/shadow ---------------------------------------------------------------------
+
+static void show_shadow(struct seq *s, void *arg)
+{
+	(void)arg;
+	seq_printf(s, "%s\n", shadow_mode_name());
+}
+
+static int store_shadow(const char *text, void *arg)
+{
+	char name[16], *end;
+
+	(void)arg;
+	if (strlcpy(name, text, sizeof(name)) >= sizeof(name))
+		return -EINVAL;
+	end = strchr(name, '\n');
+	if (end)
+		*end = 0;
+	return shadow_set_mode(name);
+}
+
 // ---- System-wide --------------------------------------------------------------------------------
 
 static void show_stat(struct seq *s, void *arg)
@@ -175,6 +197,8 @@ void mm_proc_init(void)
 		err = proc_register("daxvm/stat", show_stat, NULL);
 	if (!err)
 		err = proc_register_rw("pagetable", show_pagetable, store_pagetable, NULL);
+	if (!err)
+		err = proc_register_rw("sys/daxvm/shadow", show_shadow, store_shadow, NULL);
 	if (err)
 		log_warn("mm: files in /proc are missing (%d)", err);
 }

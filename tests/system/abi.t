@@ -4,8 +4,8 @@
 
 Those of threads run built with glibc, too. Each must have passed on Linux: prove runs the same
 binaries there. And again all of them where a mapping comes about in another way, which no program
-may notice: by page faults alone (mount option nodaxvm), and by attached tables wherever they fit
-(boot parameter forceattach).
+may notice: by page faults alone (mount option nodaxvm), by attached tables wherever they fit (boot parameter
+forceattach), and by copies of those tables in DRAM (shadow=always).
 """
 
 import dataclasses
@@ -35,7 +35,8 @@ class Run:
 REMOUNT = "umount /pmem && mount -t ptfs -o nodaxvm pmem0 /pmem"
 RUNS = [Run("ramfs", "/tmp", 1), Run("ptfs", "/pmem", 2), Run("glibc", "/tmp", 2, "abi-glibc"),
         Run("nodaxvm", "/pmem", 2, before=REMOUNT),
-        Run("forceattach", "/pmem", 2, append="forceattach")]
+        Run("forceattach", "/pmem", 2, append="forceattach"),
+        Run("shadows", "/pmem", 2, append="forceattach shadow=always")]
 
 
 def families_in(binaries):
@@ -51,7 +52,7 @@ def run_families(how, image):
     config = Config(smp=how.cpus, files=files, dimms=[Dimm(image)], append=how.append)
     output = []
     tap.attempt(f"{how.name}: the guest ended in order", guest.run, config,
-                script + f'; echo "{MARK} all"; grep attach_ /proc/daxvm/stat', 180, output.append)
+                script + f'; echo "{MARK} all"; grep -E "attach_|shadow_" /proc/daxvm/stat', 180, output.append)
     return b"".join(output).decode("latin-1")
 
 
@@ -72,13 +73,23 @@ def attached(output):
                                           output.partition(f"{MARK} all")[2], re.MULTILINE))
 
 
+def copied(output):
+    """Pages of files' tables that were copied to DRAM."""
+    return int(re.search(r"^shadow_made +(\d+)", output, re.MULTILINE)[1])
+
+
 counts = {}
+copies = {}
 with make_image("64M") as ptfs_image:
     for run in RUNS:
         text = run_families(run, ptfs_image)
         report(run.name, families_in(run.binaries), text)
         counts[run.name] = attached(text)
+        copies[run.name] = copied(text)
 tap.diag(f"units attached: {counts}")
 tap.equal(counts["nodaxvm"], 0, "nodaxvm: nothing was attached")
 tap.ok(counts["forceattach"] > counts["ptfs"] > 0, "forceattach: more was attached", str(counts))
+tap.diag(f"table pages copied to DRAM: {copies}")
+tap.ok(copies["shadows"] > 0 == copies["forceattach"], "shadow=always: tables were copied",
+       str(copies))
 tap.done()

@@ -166,6 +166,20 @@ void ptfs_map_unlock(struct ptfs_home_inode *h)
 }
 
 // Nothing on the host maps a file through its table, so there is nothing to clear.
+// Nobody maps files here.
+void ptfs_home_entry_changed(struct ptfs_home_inode *h, u64 off, int level, phys_t entry)
+{
+	(void)h;
+	(void)off;
+	(void)level;
+	(void)entry;
+}
+
+void ptfs_home_root_changed(struct ptfs_home_inode *h)
+{
+	(void)h;
+}
+
 void ptfs_revoke_begin(struct ptfs_home_inode *h)
 {
 	h->revokes++;

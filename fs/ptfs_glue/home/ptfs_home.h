@@ -22,7 +22,6 @@ struct ptfs_mutex {
 struct ptfs_home_inode {
 	struct vm_object object; // map_lock is ptfs's mapping lock
 	struct inode *vfs;       // NULL: the VFS does not know the file now
-	u32 mappings;            // that hold it [atomic]
 	const char *path; // where it was when first mapped, for /proc/PID/maps; NULL [atomic]
 };
 
@@ -55,6 +54,11 @@ static inline NO_TSA bool ptfs_map_trylock_shared(struct ptfs_home_inode *h)
 static inline NO_TSA void ptfs_map_unlock_shared(struct ptfs_home_inode *h)
 {
 	rwlock_read_unlock(&h->object.map_lock);
+}
+
+static inline bool ptfs_home_copied(const struct ptfs_home_inode *h)
+{
+	return vm_object_shadowed(&h->object);
 }
 
 static inline u32 ptfs_bad_count(void)
