@@ -345,9 +345,7 @@ static int advise_vma(struct aspace *as, struct vma *v, u64 start, u64 end, int 
 	switch (advice) {
 	case MADV_NORMAL:
 	case MADV_RANDOM:
-	case MADV_SEQUENTIAL:
-		advise_walks(v, advice);
-		return 0;
+	case MADV_SEQUENTIAL: advise_walks(v, advice); return 0;
 	case MADV_DONTNEED: forget(as, v, start, end); return 0;
 	case MADV_FREE:
 		// Allowed to do nothing: the pages are given back when they are unmapped.

@@ -19,7 +19,7 @@
 //       it. It keeps its contents until then; the frames are chained by their owner words.
 //   I5  The copy is made of what table() names as ready. New table pages of ready trees are ready.
 //   I6  Its top may be lower than the file's root, which may have grown since. Then it is a copy of
-//       the subtree at the file's beginning.
+//       the subtree at the file's beginning, and goes when an entry above stops leading there.
 // Locking: shadow->lock (RANK_SHADOW): copy and lists of it. Reading a file's table needs map_lock.
 // Failure: without memory, and within what one call may take, entries lead to the file's table.
 #include "mm/shadow_internal.h"
@@ -130,8 +130,8 @@ static bool wanted(const struct vm_object *o)
 {
 	enum shadow_mode mode = READ_ONCE(shadow_mode);
 
-	return o->ops->tells && (mode == SHADOW_ALWAYS ||
-				 (mode == SHADOW_AUTO && READ_ONCE(o->shadow_advised)));
+	return o->ops->tells &&
+	       (mode == SHADOW_ALWAYS || (mode == SHADOW_AUTO && READ_ONCE(o->shadow_advised)));
 }
 
 static struct vm_shadow *shadow_of(struct vm_object *o)
@@ -241,6 +241,14 @@ static pte_t *find_entry(const struct vm_shadow *s, u64 off, int level)
 	return &table_at(e)[pt_index(off, level)];
 }
 
+static void bury_all(struct vm_shadow *s)
+{
+	if (is_copy(s->top))
+		shadow_bury(s, s->top, s->level);
+	s->top = (pte_t){ 0 };
+	s->level = 0;
+}
+
 void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entry)
 {
 	struct vm_shadow *s = __atomic_load_n(&o->shadow, __ATOMIC_ACQUIRE);
@@ -249,13 +257,16 @@ void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entr
 	if (!s)
 		return;
 	mutex_lock(&s->lock);
-	place = find_entry(s, ALIGN_DOWN(off, pt_span(level)), level);
+	new = pte_read(entry); // I2
+	if (level >= s->level && off < pt_span(level) && !is_table(new, level))
+		bury_all(s); // I6: it led to what the copy is of
+	place = find_entry(s, off, level);
 	if (place) {
 		old = pte_read(place);
-		new = pte_read(entry); // I2
 		if (!is_copy(old)) {
 			s->left = is_table(new, level) ? shadow_room() : 0;
-			pte_write(place, copy_entry(s, new, level, ALIGN_DOWN(off, pt_span(level))));
+			pte_write(place,
+				  copy_entry(s, new, level, off));
 		} else if (!is_table(new, level)) { // else it is what was copied
 			s->left = 0;
 			pte_write(place, copy_entry(s, new, level, off));
@@ -272,10 +283,7 @@ void vm_root_changed(struct vm_object *o)
 	if (!s)
 		return;
 	mutex_lock(&s->lock);
-	if (is_copy(s->top))
-		shadow_bury(s, s->top, s->level);
-	s->top = (pte_t){ 0 };
-	s->level = 0;
+	bury_all(s);
 	mutex_unlock(&s->lock);
 }
 

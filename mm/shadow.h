@@ -17,8 +17,8 @@
 //      never   nobody, and those that are there go
 //      auto    files of which some mapping was advised MADV_RANDOM
 //      always  every file that is attached
-// A copy goes when nothing has mapped its file for SHADOW_COLD_NS, when memory runs short, by
-// `never`, and with the file.
+// A copy goes when nothing has mapped its file for shadow_cold_ns (ten seconds), when memory runs
+// short, by `never`, and with the file.
 //
 // This header is for mm/ and for those who start it; file systems find in mm/vmobject.h what they
 // have to call.
@@ -27,7 +27,7 @@
 #include "kernel/lib/types.h"
 #include "mm/vmobject.h"
 
-#define SHADOW_COLD_NS 10000000000ull
+extern u64 shadow_cold_ns; // tests make it shorter [atomic]
 
 // Once, when threads run. Reads the boot parameter.
 void shadow_start(void);
@@ -41,8 +41,8 @@ int vm_table(struct vm_object *o, u64 off, int max_level, struct vm_table *out) 
 // exclusively.
 void shadow_retire(struct vm_object *o);
 
-// Mappings of it will be read here and there (MADV_RANDOM), or not any more. Thread context; as->lock
-// may be held.
+// Mappings of it will be read here and there (MADV_RANDOM), or not any more. Thread context;
+// as->lock may be held.
 void shadow_advise(struct vm_object *o, bool random);
 
 // The switch: "auto", "always" or "never". With `never` all copies are given back soon; `always`

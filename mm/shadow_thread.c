@@ -24,6 +24,8 @@
 #include "mm/shadow_internal.h"
 #include "mm/stat.h"
 
+u64 shadow_cold_ns = 10000000000ull;
+
 #define ROUND_NS   1000000000ull // between two looks at all copies
 #define STEP_NS    10000000ull   // while there is something to complete
 #define EPOCH_NS   1000000ull
@@ -260,7 +262,8 @@ static bool look_after(struct vm_shadow *s, u64 now, u64 oldest)
 	if (vm_object_mapped(s->object))
 		__atomic_store_n(&s->used_ns, now, __ATOMIC_RELAXED);
 	if (mode == SHADOW_NEVER || (mode == SHADOW_AUTO && !advised) ||
-	    now - used_ns(s) > SHADOW_COLD_NS || (memory_is_short() && used_ns(s) <= oldest)) {
+	    now - used_ns(s) > READ_ONCE(shadow_cold_ns) ||
+	    (memory_is_short() && used_ns(s) <= oldest)) {
 		try_give_back(s);
 		return mode == SHADOW_NEVER;
 	}

@@ -44,7 +44,7 @@
 	X(dirty_syncs, "syncs that found any: one shootdown each")                                 \
 	X(dirty_lines, "cache lines of the ranges that syncs wrote back")                          \
 	X(dirty_folds, "private tables made for W that gave way to the file's own again")          \
-	X(shadow_made, "table pages of files copied to DRAM")                                       \
+	X(shadow_made, "table pages of files copied to DRAM")                                      \
 	X(shadow_freed, "... given back")                                                          \
 	X(revokes, "revokes of file blocks")                                                       \
 	X(shootdowns, "TLB shootdowns finished")                                                   \

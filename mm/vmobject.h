@@ -172,7 +172,8 @@ enum vm_forget { VM_FORGET_MAPPED, VM_FORGET_ALL };
 void vm_revoke_begin(struct vm_object *o);
 void vm_revoke_finish(struct vm_object *o, u64 off, u64 len, enum vm_forget how);
 
-// ---- Copies of the file's tables in DRAM (mm/shadow.h) follow what the file system does to them --
+// ---- Copies of the file's tables in DRAM (mm/shadow.h) follow what the file system does to them
+// --
 
 // Is anything to be told? Asked after the change was stored, by a locked operation or with map_lock
 // held exclusively: who makes a copy later reads what was stored.

@@ -9,6 +9,7 @@
 #include "kernel/console.h"
 #include "kernel/sched/thread.h"
 #include "mm/heap.h"
+#include "mm/test_util.h"
 
 static bool region_is_blank(const struct pmem_region *r)
 {
@@ -102,4 +103,49 @@ u64 size_of(const char *path)
 	EXPECT_EQ(vfs_getattr(f->inode, &a), 0);
 	file_put(f);
 	return a.size;
+}
+
+bool test_map_open(struct test_mapped *m, u64 bytes, unsigned flags)
+{
+	*m = (struct test_mapped){ 0 };
+	if (!test_fs_open(&m->region))
+		return false;
+	m->as = test_enter();
+	for (u64 off = 0; off < bytes; off += BUF)
+		EXPECT(write_file(PLACE "/m", off, min(bytes - off, BUF), off));
+	if (EXPECT(m->as) && EXPECT_EQ(vfs_open(PLACE "/m", O_RDWR, 0, &m->file), 0) &&
+	    EXPECT_EQ(m->file->ops->mmap(m->file, &m->object), 0))
+		m->va = test_map_file(m->as, m->object, 0, bytes, PROT_READ | PROT_WRITE, flags);
+	EXPECT(m->va);
+	return true;
+}
+
+void test_map_close(struct test_mapped *m)
+{
+	if (m->file)
+		file_put(m->file);
+	if (m->as)
+		test_leave(m->as);
+	test_fs_close(m->region);
+}
+
+int test_resize(struct test_mapped *m, u64 bytes)
+{
+	const struct inode_attr a = { .size = bytes };
+
+	return m->file->inode->ops->setattr(m->file->inode, ATTR_SIZE, &a);
+}
+
+u64 test_word_at(u64 off)
+{
+	u8 bytes[8];
+	u64 word;
+
+	for (unsigned i = 0; i < 8; i++) {
+		u64 at = off % BUF + i;
+
+		bytes[i] = (u8)((off - off % BUF) * 31 + at + at / 251);
+	}
+	memcpy(&word, bytes, 8);
+	return word;
 }

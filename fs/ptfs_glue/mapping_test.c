@@ -55,65 +55,11 @@ KTEST(ptfs_object_pages_and_tables)
 	test_fs_close(r);
 }
 
-// A file of `bytes` mapped, and open for reading and writing.
-struct mapped {
-	struct pmem_region *region;
-	struct aspace *as;
-	struct vm_object *object;
-	struct file *file;
-	u64 va;
-};
-
-static bool map_open(struct mapped *m, u64 bytes, unsigned flags)
-{
-	*m = (struct mapped){ 0 };
-	if (!test_fs_open(&m->region))
-		return false;
-	m->as = test_enter();
-	for (u64 off = 0; off < bytes; off += BUF)
-		EXPECT(write_file(PLACE "/m", off, min(bytes - off, BUF), off));
-	if (EXPECT(m->as) && EXPECT_EQ(vfs_open(PLACE "/m", O_RDWR, 0, &m->file), 0) &&
-	    EXPECT_EQ(m->file->ops->mmap(m->file, &m->object), 0))
-		m->va = test_map_file(m->as, m->object, 0, bytes, PROT_READ | PROT_WRITE, flags);
-	EXPECT(m->va);
-	return true;
-}
-
-static void map_close(struct mapped *m)
-{
-	if (m->file)
-		file_put(m->file);
-	if (m->as)
-		test_leave(m->as);
-	test_fs_close(m->region);
-}
-
-static int resize(struct mapped *m, u64 bytes)
-{
-	const struct inode_attr a = { .size = bytes };
-
-	return m->file->inode->ops->setattr(m->file->inode, ATTR_SIZE, &a);
-}
-
-static u64 word_at(u64 off)
-{
-	u8 bytes[8];
-	u64 word;
-
-	for (unsigned i = 0; i < 8; i++) {
-		u64 at = off % BUF + i;
-
-		bytes[i] = (u8)((off - off % BUF) * 31 + at + at / 251);
-	}
-	memcpy(&word, bytes, 8);
-	return word;
-}
-
 // Stores through the mapping are what read() gives, and the other way round.
-static void store_and_load(struct mapped *m, u64 bytes)
+static void store_and_load(struct test_mapped *m, u64 bytes)
 {
 	for (u64 off = 0; off + 8 <= bytes; off += 8 * 509)
-		if (!EXPECT_EQ(test_peek(m->va + off), word_at(off)))
+		if (!EXPECT_EQ(test_peek(m->va + off), test_word_at(off)))
 			break;
 	for (u64 off = 0; off + 8 <= bytes; off += PAGE_SIZE) {
 		u64 got = 0;
@@ -126,57 +72,57 @@ static void store_and_load(struct mapped *m, u64 bytes)
 
 KTEST(ptfs_map_plain)
 {
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, KIB(200), MAP_SHARED))
+	if (!test_map_open(&m, KIB(200), MAP_SHARED))
 		return;
 	store_and_load(&m, KIB(200));
-	map_close(&m);
+	test_map_close(&m);
 }
 
 KTEST(ptfs_map_attached)
 {
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, KIB(200), MAP_SHARED | MAP_DAXVM))
+	if (!test_map_open(&m, KIB(200), MAP_SHARED | MAP_DAXVM))
 		return;
 	store_and_load(&m, KIB(200));
-	map_close(&m);
+	test_map_close(&m);
 }
 
 KTEST(ptfs_map_attached_direct)
 {
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, KIB(20), MAP_SHARED | MAP_DAXVM))
+	if (!test_map_open(&m, KIB(20), MAP_SHARED | MAP_DAXVM))
 		return;
 	store_and_load(&m, KIB(20));
-	map_close(&m);
+	test_map_close(&m);
 }
 
 // Truncated under a mapping: no CPU reaches the freed blocks any more; grown again it shows zeros.
 static void truncate_under(unsigned flags)
 {
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, MIB(3), flags))
+	if (!test_map_open(&m, MIB(3), flags))
 		return;
-	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), word_at(MIB(2) + 64));
-	EXPECT_EQ(test_peek(m.va + KIB(64)), word_at(KIB(64)));
-	EXPECT_EQ(resize(&m, KIB(64) + 100), 0);
+	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), test_word_at(MIB(2) + 64));
+	EXPECT_EQ(test_peek(m.va + KIB(64)), test_word_at(KIB(64)));
+	EXPECT_EQ(test_resize(&m, KIB(64) + 100), 0);
 	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), ~0ull);
 	EXPECT_EQ(test_peek(m.va + KIB(68)), ~0ull);
-	EXPECT_EQ(test_peek(m.va + KIB(64)), word_at(KIB(64)));
-	EXPECT_EQ(resize(&m, MIB(3)), 0);
+	EXPECT_EQ(test_peek(m.va + KIB(64)), test_word_at(KIB(64)));
+	EXPECT_EQ(test_resize(&m, MIB(3)), 0);
 	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), 0);
 	EXPECT_EQ(test_peek(m.va + KIB(64) + 104), 0);
 	EXPECT(test_poke(m.va + MIB(2) + 64, 5));
 	EXPECT_EQ(test_peek(m.va + MIB(2) + 64), 5);
-	EXPECT_EQ(resize(&m, 0), 0);
+	EXPECT_EQ(test_resize(&m, 0), 0);
 	EXPECT_EQ(test_peek(m.va), ~0ull);
-	EXPECT_EQ(resize(&m, KIB(4)), 0);
+	EXPECT_EQ(test_resize(&m, KIB(4)), 0);
 	EXPECT_EQ(test_peek(m.va), 0);
-	map_close(&m);
+	test_map_close(&m);
 }
 
 KTEST(ptfs_truncate_under_plain_map)
@@ -192,16 +138,16 @@ KTEST(ptfs_truncate_under_attached_map)
 // A hole that was read shows the zero page; write() fills the hole, and the mapping sees it.
 KTEST(ptfs_hole_filled_behind_a_map)
 {
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, KIB(100), MAP_SHARED))
+	if (!test_map_open(&m, KIB(100), MAP_SHARED))
 		return;
-	EXPECT_EQ(resize(&m, MIB(1)), 0);
+	EXPECT_EQ(test_resize(&m, MIB(1)), 0);
 	m.va = test_map_file(m.as, m.object, 0, MIB(1), PROT_READ, MAP_SHARED);
 	EXPECT_EQ(test_peek(m.va + KIB(512)), 0);
 	EXPECT(write_file(PLACE "/m", KIB(512), 64, 3));
 	EXPECT(test_peek(m.va + KIB(512)) != 0);
-	map_close(&m);
+	test_map_close(&m);
 }
 
 // write() whose source is a mapping of the same file, not present yet: the copy stops at each page,
@@ -209,29 +155,29 @@ KTEST(ptfs_hole_filled_behind_a_map)
 KTEST(ptfs_write_from_its_own_map)
 {
 	struct iov_iter it;
-	struct mapped m;
+	struct test_mapped m;
 	u64 pos = KIB(512), word = 0;
 
-	if (!map_open(&m, KIB(200), MAP_SHARED))
+	if (!test_map_open(&m, KIB(200), MAP_SHARED))
 		return;
 	iov_init_user(&it, UVA(m.va + 1), KIB(199));
 	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), KIB(199));
 	EXPECT_EQ(pos, KIB(711));
 	EXPECT_EQ(file_read_kernel(m.file, &word, 8, KIB(512) + KIB(64) - 1), 8);
-	EXPECT_EQ(word, word_at(KIB(64)));
+	EXPECT_EQ(word, test_word_at(KIB(64)));
 
 	// And read() into it.
 	pos = KIB(512);
 	iov_init_user(&it, UVA(m.va), KIB(100));
 	EXPECT_EQ(m.file->ops->read(m.file, &it, &pos), KIB(100));
-	EXPECT_EQ(test_peek(m.va + KIB(64) - 1), word_at(KIB(64)));
+	EXPECT_EQ(test_peek(m.va + KIB(64) - 1), test_word_at(KIB(64)));
 	// A bad address in the middle: what came before it counts.
 	pos = 0;
 	iov_init_user(&it, UVA(m.va + KIB(196)), KIB(8));
 	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), KIB(4));
 	iov_init_user(&it, UVA(64), KIB(8));
 	EXPECT_EQ(m.file->ops->write(m.file, &it, &pos), -EFAULT);
-	map_close(&m);
+	test_map_close(&m);
 }
 
 // After a mount no table is verified yet: the first mapping goes through what is made ready on the
@@ -239,9 +185,9 @@ KTEST(ptfs_write_from_its_own_map)
 KTEST(ptfs_map_after_remount)
 {
 	struct vm_table table = { .kind = VM_TABLE_NONE };
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, MIB(9), MAP_SHARED | MAP_DAXVM))
+	if (!test_map_open(&m, MIB(9), MAP_SHARED | MAP_DAXVM))
 		return;
 	EXPECT_EQ(aspace_unmap(m.as, UVA(m.va), MIB(9)), 0);
 	file_put(m.file);
@@ -260,17 +206,17 @@ KTEST(ptfs_map_after_remount)
 	}
 	EXPECT_EQ(table.kind, VM_TABLE_ENTRY);
 	EXPECT_EQ(table.level, PT_PUD);
-	map_close(&m);
+	test_map_close(&m);
 }
 
 // Stores that nobody has synced yet move with their blocks: the chunk that they are in now is
 // dirty, and the next sync writes it back. One that only knew the old chunk would miss them.
 KTEST(ptfs_collapse_moves_what_is_dirty)
 {
-	struct mapped m;
+	struct test_mapped m;
 	u64 lines;
 
-	if (!map_open(&m, MIB(8), MAP_SHARED | MAP_DAXVM))
+	if (!test_map_open(&m, MIB(8), MAP_SHARED | MAP_DAXVM))
 		return;
 	EXPECT(test_poke(m.va + MIB(6) + 64, 4711));
 	EXPECT(vm_dirty_any(m.object, MIB(6), MIB(2)));
@@ -283,16 +229,16 @@ KTEST(ptfs_collapse_moves_what_is_dirty)
 	EXPECT_EQ(vm_sync(m.object), 0);
 	EXPECT(mm_stat_read(MM_STAT_dirty_lines) - lines >= MIB(4) / 64);
 	EXPECT(!vm_dirty_any(m.object, 0, ~0ull));
-	map_close(&m);
+	test_map_close(&m);
 }
 
 // A file that is let go with dirty chunks is written back first.
 KTEST(ptfs_unmount_writes_back)
 {
-	struct mapped m;
+	struct test_mapped m;
 	u64 lines;
 
-	if (!map_open(&m, MIB(3), MAP_SHARED | MAP_DAXVM))
+	if (!test_map_open(&m, MIB(3), MAP_SHARED | MAP_DAXVM))
 		return;
 	EXPECT(test_poke(m.va + MIB(2) + 64, 1));
 	file_put(m.file);
@@ -303,23 +249,23 @@ KTEST(ptfs_unmount_writes_back)
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
 	EXPECT_EQ(mm_stat_read(MM_STAT_dirty_lines) - lines, PMD_SIZE / 64);
 	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", false), 0);
-	map_close(&m);
+	test_map_close(&m);
 }
 
 // A store is a change of the file: its times say so at once, not only when it is synced.
 KTEST(ptfs_store_changes_the_times)
 {
 	struct inode_attr before, after;
-	struct mapped m;
+	struct test_mapped m;
 
-	if (!map_open(&m, MIB(1), MAP_SHARED | MAP_DAXVM))
+	if (!test_map_open(&m, MIB(1), MAP_SHARED | MAP_DAXVM))
 		return;
 	thread_sleep_ns(20000000);
 	EXPECT_EQ(m.file->inode->ops->getattr(m.file->inode, &before), 0);
 	EXPECT(test_poke(m.va + 64, 1));
 	EXPECT_EQ(m.file->inode->ops->getattr(m.file->inode, &after), 0);
 	EXPECT(after.mtime_ns > before.mtime_ns && after.ctime_ns > before.ctime_ns);
-	map_close(&m);
+	test_map_close(&m);
 }
 
 static u64 blocks_free(struct file *f)
@@ -335,12 +281,12 @@ static u64 blocks_free(struct file *f)
 KTEST(ptfs_full)
 {
 	struct vm_page page;
-	struct mapped m;
+	struct test_mapped m;
 	u64 before, size = KIB(64);
 	u8 *buf;
 	ssize n;
 
-	if (!map_open(&m, KIB(64), MAP_SHARED))
+	if (!test_map_open(&m, KIB(64), MAP_SHARED))
 		return;
 	before = blocks_free(m.file);
 	buf = kzalloc(BUF);
@@ -348,7 +294,7 @@ KTEST(ptfs_full)
 		size += (u64)n;
 	EXPECT_EQ(n, -ENOSPC);
 	EXPECT(size > m.region->len / 2);
-	EXPECT_EQ(resize(&m, size + MIB(4)), 0);
+	EXPECT_EQ(test_resize(&m, size + MIB(4)), 0);
 	rwlock_read_lock(&m.object->map_lock);
 	EXPECT_EQ(m.object->ops->page(m.object, ALIGN_UP(size, PAGE_SIZE) + MIB(2), true, &page),
 		  -ENOSPC);
@@ -356,10 +302,10 @@ KTEST(ptfs_full)
 		  0);
 	EXPECT(page.hole);
 	rwlock_read_unlock(&m.object->map_lock);
-	EXPECT_EQ(test_peek(m.va + KIB(32)), word_at(KIB(32)));
-	EXPECT_EQ(resize(&m, KIB(64)), 0);
+	EXPECT_EQ(test_peek(m.va + KIB(32)), test_word_at(KIB(32)));
+	EXPECT_EQ(test_resize(&m, KIB(64)), 0);
 	EXPECT_EQ(blocks_free(m.file), before);
-	EXPECT_EQ(test_peek(m.va + KIB(32)), word_at(KIB(32)));
+	EXPECT_EQ(test_peek(m.va + KIB(32)), test_word_at(KIB(32)));
 	kfree(buf);
-	map_close(&m);
+	test_map_close(&m);
 }
