@@ -265,8 +265,7 @@ void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entr
 		old = pte_read(place);
 		if (!is_copy(old)) {
 			s->left = is_table(new, level) ? shadow_room() : 0;
-			pte_write(place,
-				  copy_entry(s, new, level, off));
+			pte_write(place, copy_entry(s, new, level, off));
 		} else if (!is_table(new, level)) { // else it is what was copied
 			s->left = 0;
 			pte_write(place, copy_entry(s, new, level, off));

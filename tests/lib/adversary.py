@@ -53,13 +53,14 @@ def _read(path, kernel):
     return report
 
 
-def run(program, arguments, smp, seconds=5, first=False, accel="tcg", kernel=KERNEL):
+def run(program, arguments, smp, seconds=5, first=False, accel="tcg", kernel=KERNEL,
+        append=""):
     """`program` of tests/stress for `seconds`; a guest that breaks down is no error here. `first`:
     the first alarm ends the machine."""
     with make_image("64M") as image, tempfile.TemporaryDirectory() as scratch:
         out = pathlib.Path(scratch, "found")
         plugin = f"{BUILD}/adversary.so,out={out}" + (",first=on" if first else "")
-        config = Config(smp=smp, accel=accel, kernel=kernel, dimms=[Dimm(image)],
+        config = Config(smp=smp, accel=accel, kernel=kernel, dimms=[Dimm(image)], append=append,
                         extra=["-plugin", plugin])
         config.files[f"put/{program}"] = cpio.host_file(BUILD / "stress" / program)
         folders = re.findall(r"/\S+", arguments)
@@ -77,10 +78,11 @@ def run(program, arguments, smp, seconds=5, first=False, accel="tcg", kernel=KER
         return report
 
 
-def check_sound(program, folders, smp, seconds, seed=1, accel="tcg"):
+def check_sound(program, folders, smp, seconds, seed=1, accel="tcg", append=""):
     """One run of the kernel as it should be is one test."""
-    report = run(program, f"-s {seed} {folders}", smp, seconds=seconds, accel=accel)
-    title = f"{program}, seed {seed}, {smp} CPUs, {accel} {folders}".strip()
+    report = run(program, f"-s {seed} {folders}", smp, seconds=seconds, accel=accel,
+                 append=append)
+    title = f"{program}, seed {seed}, {smp} CPUs, {accel} {folders} {append}".strip()
     alarms = "\n".join(alarm.text for alarm in report.alarms)
     tap.ok(not report.alarms and not report.error, f"{title}: nothing was held too long",
            f"{alarms}\n{report.error}")

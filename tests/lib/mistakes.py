@@ -15,8 +15,9 @@ class Mistake:
     file: str
     was: str
     becomes: str
-    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM", "system FILE" or
-    # "tlb PROGRAM" (of tests/stress, under the adversarial TLB)
+    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM", "system FILE",
+    # "tlb PROGRAM" (of tests/stress, under the adversarial TLB), or "tlb-copies PROGRAM" (with
+    # shadow=always)
     cpus: int = 2
 
 
@@ -227,6 +228,46 @@ RULES = [
     Mistake("RLIMIT_AS does not count ephemeral mappings", "mm/arena_map.c",
             "\t\tif (as->mapped_bytes + arena_bytes(as) + len > as->limit_bytes)",
             "\t\tif (as->mapped_bytes + len > as->limit_bytes)", "ktest arena_limits"),
+]
+
+# ---- Copies of tables in DRAM --------------------------------------------------------------------
+
+COPIES = [
+    Mistake("a block that the file got is not in the copy", "fs/ptfs/table.c",
+            "\t\tif (ok)\n\t\t\tptfs_entry_changed(ip, slot->off);\n", "",
+            "ktest ptfs_copy_of_tables_grows"),
+    Mistake("what the file has lost stays in the copy", "fs/ptfs/shrink.c",
+            "\tptfs_entry_changed(g->ip, slot);\n", "", "ktest ptfs_copy_of_tables_loses*"),
+    Mistake("the root leads elsewhere, and the copy does not", "fs/ptfs/shrink.c",
+            "\tptfs_entry_changed(ip, ip->root_off);\n", "", "ktest ptfs_copy_of_tables_loses*"),
+    Mistake("collapse leaves the copy of the old tree", "fs/ptfs/collapse.c",
+            "\tptfs_entry_changed(ip, ip->root_off);\n", "", "ktest ptfs_copy_of_tables_loses*"),
+    Mistake("a 2 MiB leaf becomes a table, and the copy keeps a hole", "fs/ptfs/split.c",
+            "\tptfs_store8_flush(fs, slot, ptfs_entry_table(fs, page) | level);\n"
+            "\tptfs_entry_changed(ip, slot);\n",
+            "\tptfs_store8_flush(fs, slot, ptfs_entry_table(fs, page) | level);\n",
+            "ktest ptfs_copy_of_tables_follows*"),
+    Mistake("a table becomes a leaf, and the copy keeps a hole", "fs/ptfs/merge.c",
+            "ptfs_entry_leaf(fs, chunk, PT_PMD) | level);\n\tptfs_entry_changed(ip, slot);\n",
+            "ptfs_entry_leaf(fs, chunk, PT_PMD) | level);\n",
+            "ktest ptfs_copy_of_tables_follows*"),
+    Mistake("a copy lower than the root stays when nothing leads to it any more", "mm/shadow.c",
+            "\t\tbury_all(s); // I6: it led to what the copy is of\n", "\t\ts->left = 0;\n",
+            "ktest ptfs_copy_of_tables_below*"),
+    Mistake("a copy is read before it is known", "mm/shadow.c",
+            "\tmutex_lock(&s->lock);\n\tmake_top(s, &root);\n",
+            "\tmake_top(s, &root);\n\tmutex_lock(&s->lock);\n",
+            "ktest ptfs_copy_of_tables_made*", 4),
+    Mistake("no memory for a copy is an error", "mm/shadow.c",
+            "\t\ts->partial = true;\n\t\treturn e;\n",
+            "\t\ts->partial = true;\n\t\treturn (pte_t){ 0 };\n",
+            "ktest ptfs_copy_of_tables_without*"),
+    Mistake("a copy that nobody uses stays for ever", "mm/shadow_thread.c",
+            "now - used_ns(s) > READ_ONCE(shadow_cold_ns)", "now < used_ns(s)",
+            "ktest ptfs_copy_of_tables_by_advice"),
+    Mistake("pages of a copy are freed before their epoch", "mm/shadow_thread.c",
+            "\twhile (!epoch_passed(stamp, NULL))\n\t\tthread_sleep_ns(EPOCH_NS);\n", "",
+            "tlb-copies vmstress"),
 ]
 
 # ---- Uses that begin too early, seen by the adversarial TLB (docs/adversarial-tlb.md) ------------

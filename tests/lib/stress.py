@@ -13,21 +13,21 @@ SIZE = "64M"
 GRACE = 90  # seconds that a run may take longer than it was told; the host may be busy
 
 
-def _config(program, smp, image, accel):
+def _config(program, smp, image, accel, append=""):
     name = pathlib.Path(program).name
-    return Config(smp=smp, accel=accel, dimms=[Dimm(image)],
+    return Config(smp=smp, accel=accel, dimms=[Dimm(image)], append=append,
                   files={f"put/{name}": cpio.host_file(BUILD / "stress" / name)})
 
 
-def run(program, folders="", seconds=5, smp=4, seed=1, accel="tcg", options=""):
+def run(program, folders="", seconds=5, smp=4, seed=1, accel="tcg", options="", append=""):
     """Runs `program` in `folders`, which are made. The shell must go on, and the image be sound."""
-    title = f"{program}, seed {seed}, {smp} CPUs, {accel} {folders}".strip()
+    title = f"{program}, seed {seed}, {smp} CPUs, {accel} {folders} {append}".strip()
     prepare = f"mkdir {folders} && " if folders else ""
     command = f"{prepare}/put/{program} -s {seed} -t {seconds} {options} {folders} && echo survived"
 
     def attempt():
         with make_image(SIZE) as image:
-            result = guest.run(_config(program, smp, image, accel), command, seconds + GRACE,
+            result = guest.run(_config(program, smp, image, accel, append), command, seconds + GRACE,
                                name=f"{program}-{seed}-{smp}")
             if result.status or not result.output.endswith("survived\n"):
                 raise GuestError(f"status {result.status}\n{result.output}\n{result.log[-3000:]}")

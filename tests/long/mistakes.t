@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from lib import adversary, cpio, guest, tap
 from lib.images import make_image
 from lib.machine import BUILD, Config, Dimm, GuestError, Machine
-from lib.mistakes import DIRTY, FLUSHES, RULES, WAYS
+from lib.mistakes import COPIES, DIRTY, FLUSHES, RULES, WAYS
 
 PASSED = 33  # QEMU's status after isa-debug-exit with 0x10
 SECONDS = 40
@@ -58,9 +58,10 @@ def abi_passes(kernel, program, cpus):
         return guest.run(config, f"TMPDIR=/pmem /put/{program}", timeout=SECONDS).status == 0
 
 
-def tlb_passes(kernel, program, cpus):
+def tlb_passes(kernel, program, cpus, append=""):
     folders = "" if program == "threadstress" else "/pmem/a"
-    report = adversary.run(program, folders, cpus, seconds=5, first=True, kernel=kernel)
+    report = adversary.run(program, folders, cpus, seconds=5, first=True, kernel=kernel,
+                           append=append)
     return not report.alarms
 
 
@@ -81,6 +82,8 @@ def passes(tree, test, cpus):
         return succeeds(ROOT / "tests" / "system" / name, DAX64_KERNEL=kernel)
     if kind == "tlb":
         return tlb_passes(kernel, name, cpus)
+    if kind == "tlb-copies":
+        return tlb_passes(kernel, name, cpus, append="shadow=always")
     try:
         return (ktest_passes if kind == "ktest" else abi_passes)(kernel, name, cpus)
     except GuestError:
@@ -99,7 +102,8 @@ def must_notice(tree, mistake):
 
 
 def main():
-    chosen = [m for m in WAYS + DIRTY + RULES + FLUSHES if os.environ.get("ONLY", "") in m.what]
+    chosen = [m for m in WAYS + DIRTY + RULES + COPIES + FLUSHES
+              if os.environ.get("ONLY", "") in m.what]
     with tempfile.TemporaryDirectory(prefix="dax64-") as folder:
         tree = pathlib.Path(folder) / "tree"
         copy_tree(tree)

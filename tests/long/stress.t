@@ -26,6 +26,8 @@ for number, (smp, accel) in enumerate(MACHINES):
     if smp > 2:
         stress.run("unmapstress", "/pmem/a", SECONDS, smp, seed, accel)
     stress.run("ephstress", "/pmem/a", SECONDS, smp, seed, accel)
+    stress.run("vmstress", "/pmem/a", SECONDS, smp, seed + 2, accel, append="shadow=always")
+    stress.run("ephstress", "/pmem/a", SECONDS, smp, seed + 1, accel, append="shadow=always")
     stress.run("sysfuzz", folder, SECONDS, smp, seed * 1000, accel)
     stress.run("procstress", "", SECONDS, smp, seed, accel)
     stress.run("threadstress", "", SECONDS, smp, seed, accel)

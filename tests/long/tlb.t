@@ -20,4 +20,7 @@ PROGRAMS = [("vmstress", "/tmp/a /pmem/a"), ("vmstress", "/pmem/a"), ("ephstress
 for number, (smp, accel) in enumerate([(2, "tcg"), (4, "tcg"), (4, "tcg,thread=single")]):
     for program, folders in PROGRAMS:
         adversary.check_sound(program, folders, smp, SECONDS, SEED + number, accel)
+    for program in ("vmstress", "ephstress", "fsstress"):
+        adversary.check_sound(program, "/pmem/a", smp, SECONDS, SEED + 10 + number, accel,
+                              append="shadow=always")
 tap.done()

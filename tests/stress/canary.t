@@ -15,6 +15,7 @@ from lib import canary, tap
 
 canary.run(rounds=2500, smp=2)
 canary.run(rounds=1500, smp=4)
+canary.run(rounds=500, smp=2, append="shadow=always")
 canary.run(rounds=200, smp=2, append="pause=shootdown")
 canary.run(rounds=200, smp=2, append="pause=shootdown norest", finds=True)
 tap.done()

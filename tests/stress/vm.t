@@ -11,4 +11,5 @@ from lib import stress, tap
 
 stress.run("vmstress", "/tmp/a /pmem/a", seconds=5)
 stress.run("ephstress", "/pmem/a", seconds=5)
+stress.run("vmstress", "/pmem/a", seconds=5, append="shadow=always")
 tap.done()

@@ -56,6 +56,7 @@ def must_find(function, program, folders, kinds):
 
 adversary.check_sound("vmstress", "/tmp/a /pmem/a", smp=4, seconds=2)
 adversary.check_sound("ephstress", "/pmem/a", smp=3, seconds=2)
+adversary.check_sound("vmstress", "/pmem/a", smp=3, seconds=2, append="shadow=always")
 adversary.check_sound("threadstress", "", smp=2, seconds=1)
 adversary.check_sound("unmapstress", "/pmem/a", smp=3, seconds=2)
 tap.attempt("an epoch that does not flush is found", must_find, "flush_and_publish", "ephstress",
