@@ -339,7 +339,7 @@ const char *shadow_mode_name(void)
 int shadow_set_mode(const char *name)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(mode_names); i++) {
-		if (strcmp(name, mode_names[i]))
+		if (strcmp(name, mode_names[i]) != 0)
 			continue;
 		WRITE_ONCE(shadow_mode, (enum shadow_mode)i);
 		WRITE_ONCE(all.changed, true);
