@@ -302,12 +302,7 @@ struct ptfs_walk {
 
 // An entry or the root word at `slot` was stored: copies of the file's tables follow. Where
 // something was lost: in a revoke of what the slot maps; the root: of the whole file.
-void ptfs_entry_copied(struct ptfs_inode *ip, u64 slot); // the part for which there may be copies
-static inline void ptfs_entry_changed(struct ptfs_inode *ip, u64 slot)
-{
-	if (unlikely(ptfs_home_copied(&ip->home)))
-		ptfs_entry_copied(ip, slot);
-}
+void ptfs_entry_changed(struct ptfs_inode *ip, u64 slot);
 
 // False: there is no tree (the direct entries are the file). If the root word cannot be loaded
 // `err` says so, and the walk finds a hole.

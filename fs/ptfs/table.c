@@ -25,6 +25,23 @@
 
 #define FILE_BLOCKS (PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT)
 
+// A direct word has no copy: it maps a file without a table.
+void ptfs_entry_changed(struct ptfs_inode *ip, u64 slot)
+{
+	const struct ptfs_tpage *tp;
+
+	if (likely(!ptfs_home_copied(&ip->home)))
+		return;
+	tp = ptfs_tpage(ip->fs, slot);
+	if (slot == ip->root_off)
+		ptfs_home_root_changed(&ip->home);
+	else if (tp)
+		ptfs_home_entry_changed(&ip->home,
+					((u64)tp->index << PMD_SHIFT) +
+						slot % PTFS_BLOCK / 8 * pt_span(tp->level),
+					tp->level, ptfs_pa(ip->fs, slot));
+}
+
 // P = 0 on a valid entry: published, perhaps not yet durable. Make it so, then show it to the MMU.
 static void settle(struct ptfs_inode *ip, u64 off, u64 e)
 {
@@ -35,20 +52,6 @@ static void settle(struct ptfs_inode *ip, u64 off, u64 e)
 	ptfs_cas8(ip->fs, off, e, e | PTFS_E_P);
 	if (off != ip->root_off) // which leads to no less
 		ptfs_entry_changed(ip, off);
-}
-
-// A word of the inode maps a file that has no table.
-void ptfs_entry_copied(struct ptfs_inode *ip, u64 slot)
-{
-	const struct ptfs_tpage *tp = ptfs_tpage(ip->fs, slot);
-
-	if (slot == ip->root_off)
-		ptfs_home_root_changed(&ip->home);
-	else if (tp)
-		ptfs_home_entry_changed(&ip->home,
-					((u64)tp->index << PMD_SHIFT) +
-						slot % PTFS_BLOCK / 8 * pt_span(tp->level),
-					tp->level, ptfs_pa(ip->fs, slot));
 }
 
 static const pte_t *walk_table(const struct pt_space *s, pte_t e, int level)

@@ -27,7 +27,8 @@ def run(program, folders="", seconds=5, smp=4, seed=1, accel="tcg", options="", 
 
     def attempt():
         with make_image(SIZE) as image:
-            result = guest.run(_config(program, smp, image, accel, append), command, seconds + GRACE,
+            config = _config(program, smp, image, accel, append)
+            result = guest.run(config, command, seconds + GRACE,
                                name=f"{program}-{seed}-{smp}")
             if result.status or not result.output.endswith("survived\n"):
                 raise GuestError(f"status {result.status}\n{result.output}\n{result.log[-3000:]}")

@@ -4,8 +4,8 @@
 
 Those of threads run built with glibc, too. Each must have passed on Linux: prove runs the same
 binaries there. And again all of them where a mapping comes about in another way, which no program
-may notice: by page faults alone (mount option nodaxvm), by attached tables wherever they fit (boot parameter
-forceattach), and by copies of those tables in DRAM (shadow=always).
+may notice: by page faults alone (mount option nodaxvm), by attached tables wherever they fit (boot
+parameter forceattach), and by copies of those tables in DRAM (shadow=always).
 """
 
 import dataclasses
@@ -51,8 +51,9 @@ def run_families(how, image):
     files = {f"put/{family}": cpio.host_file(BUILD / how.binaries / family) for family in families}
     config = Config(smp=how.cpus, files=files, dimms=[Dimm(image)], append=how.append)
     output = []
-    tap.attempt(f"{how.name}: the guest ended in order", guest.run, config,
-                script + f'; echo "{MARK} all"; grep -E "attach_|shadow_" /proc/daxvm/stat', 180, output.append)
+    script += f'; echo "{MARK} all"; grep -E "attach_|shadow_" /proc/daxvm/stat'
+    tap.attempt(f"{how.name}: the guest ended in order", guest.run, config, script, 180,
+                output.append)
     return b"".join(output).decode("latin-1")
 
 
