@@ -8,39 +8,19 @@
 //   I3  fd_begin takes no reference only if the table has one user, which is the caller: others
 //       that come (threads and processes it makes) come through the caller, and /proc readers, who
 //       hold a context and are not counted, only look.
-//   I4  fd_peek_map takes no reference and no lock, and preemption is off. An array of places that
-//       was outgrown is freed through the epoch. A file is not: its memory may be another file by
-//       now, or anything else. What was read there counts if afterwards the file is still in
-//       its place and `born` is what it was before (it is 0 while a file is being made): then
-//       it was there all the time.
+//   I4  fd_grant takes no reference and no lock, and preemption is off. So grants that were
+//       outgrown are freed through the epoch. A grant is not 0 only while the file that it was
+//       found in is in its place; who reads one in grants that have been outgrown since began
+//       before that.
 // Locking: table->lock (RANK_FILES), a spinlock; files are put after it was dropped.
 #include "fs/fs_context.h"
 
 #include "fs/flock.h"
 #include "fs/vfs_internal.h"
 #include "kernel/lib/string.h"
-#include "kernel/sched/epoch.h"
 #include "mm/heap.h"
 
-#define FD_FIRST 64 // places in a new table; grows to FD_MAX by doubling
-
-struct fd_table {
-	// What every look-up reads, and hardly anything writes.
-	struct file **files; // [lock; atomic for fd_peek_map] `size` places
-	unsigned size;       // [lock; atomic] never more than `files` has
-	u32 users;           // contexts that use it [atomic]
-
-	struct spinlock lock __cacheline; // RANK_FILES
-	unsigned next;                    // [lock] I2
-	u64 cloexec[FD_MAX / 64];         // [lock]
-	struct file *first[FD_FIRST];
-};
-
-// Places in memory of their own.
-struct places {
-	struct epoch_node retired;
-	struct file *file[];
-};
+static struct fd_grants no_grants;
 
 struct fd_table *fd_table_create(void)
 {
@@ -52,17 +32,8 @@ struct fd_table *fd_table_create(void)
 	spin_init(&t->lock, RANK_FILES);
 	t->files = t->first;
 	t->size = FD_FIRST;
+	t->grants = &no_grants;
 	return t;
-}
-
-static struct places *places_of(struct file **files)
-{
-	return container_of(files, struct places, file[0]);
-}
-
-static void free_places(struct epoch_node *n)
-{
-	kfree(container_of(n, struct places, retired));
 }
 
 // Room for descriptor `fd`. Called and returns with the lock held, which it may drop in between.
@@ -70,13 +41,12 @@ static int grow_locked(struct fd_table *t, unsigned fd) REQUIRES(t->lock)
 {
 	while (fd >= t->size) {
 		unsigned size = t->size;
-		struct places *more;
-		struct file **old;
+		struct file **more, **old;
 
 		while (size <= fd)
 			size *= 2;
 		spin_unlock(&t->lock);
-		more = kzalloc(sizeof(*more) + size * sizeof(struct file *));
+		more = kzalloc(size * sizeof(struct file *));
 		spin_lock(&t->lock);
 		if (!more)
 			return -ENOMEM;
@@ -84,12 +54,12 @@ static int grow_locked(struct fd_table *t, unsigned fd) REQUIRES(t->lock)
 			kfree(more);
 			continue;
 		}
-		memcpy(more->file, t->files, t->size * sizeof(struct file *));
+		memcpy(more, t->files, t->size * sizeof(struct file *));
 		old = t->files;
-		__atomic_store_n(&t->files, more->file, __ATOMIC_RELEASE);
-		__atomic_store_n(&t->size, size, __ATOMIC_RELEASE); // after the places: fd_peek_map
+		t->files = more;
+		WRITE_ONCE(t->size, size);
 		if (old != t->first)
-			epoch_defer(&places_of(old)->retired, free_places); // I4
+			kfree(old);
 	}
 	return 0;
 }
@@ -150,9 +120,66 @@ void fd_table_put(struct fd_table *t)
 			file_put(t->files[fd]);
 		}
 	if (t->files != t->first)
-		kfree(places_of(t->files));
+		kfree(t->files);
+	if (t->grants != &no_grants)
+		kfree(t->grants);
 	kfree(t);
 }
+
+// ---- What places grant --------------------------------------------------------------------------
+
+// Another file, or none, is about to be in the place. I4
+static inline void revoke_grant(struct fd_table *t, unsigned fd) REQUIRES(t->lock)
+{
+	if (unlikely(fd < t->grants->size))
+		__atomic_store_n(&t->grants->grant[fd], 0, __ATOMIC_RELEASE);
+}
+
+static void free_grants(struct epoch_node *n)
+{
+	kfree(container_of(n, struct fd_grants, retired));
+}
+
+// As many as there are places now.
+static void grow_grants_locked(struct fd_table *t) REQUIRES(t->lock)
+{
+	unsigned size = t->size;
+	struct fd_grants *more, *old;
+
+	spin_unlock(&t->lock);
+	more = kzalloc(sizeof(*more) + size * sizeof(u64));
+	spin_lock(&t->lock);
+	old = t->grants;
+	if (!more || size <= old->size) { // another thread was faster
+		kfree(more);
+		return;
+	}
+	memcpy(more->grant, old->grant, old->size * sizeof(u64));
+	more->size = size;
+	__atomic_store_n(&t->grants, more, __ATOMIC_RELEASE);
+	if (old != &no_grants)
+		epoch_defer(&old->retired, free_grants); // I4
+}
+
+void fd_set_grant(int fd, const struct file *f, u64 grant)
+{
+	struct fd_table *t = current_context()->fds;
+	bool known;
+
+	preempt_disable();
+	known = fd_table_grant(t, fd) == grant;
+	preempt_enable();
+	if (known) // not stored anew, nor the lock taken: others map by it
+		return;
+	spin_lock(&t->lock);
+	if ((unsigned)fd >= t->grants->size && (unsigned)fd < t->size)
+		grow_grants_locked(t);
+	if ((unsigned)fd < t->grants->size && t->files[fd] == f)
+		__atomic_store_n(&t->grants->grant[fd], grant, __ATOMIC_RELEASE);
+	spin_unlock(&t->lock);
+}
+
+// ---- Descriptors --------------------------------------------------------------------------------
 
 // Empties the place. The file with the table's reference, or NULL.
 static inline __attribute__((always_inline)) struct file *remove(struct fd_table *t, unsigned fd)
@@ -163,7 +190,8 @@ static inline __attribute__((always_inline)) struct file *remove(struct fd_table
 	if (fd < t->size)
 		f = t->files[fd];
 	if (f) {
-		__atomic_store_n(&t->files[fd], NULL, __ATOMIC_RELEASE);
+		t->files[fd] = NULL;
+		revoke_grant(t, fd);
 		set_cloexec(t, fd, false);
 		t->next = min(t->next, fd);
 	}
@@ -249,27 +277,6 @@ struct fd_use fd_begin(int fd)
 	return (struct fd_use){ .file = f };
 }
 
-struct vm_object *fd_peek_map(int fd, unsigned *flags)
-{
-	const struct fd_table *t = current_context()->fds;
-	struct vm_object *o;
-	struct file *f, **place;
-	u64 born;
-
-	if (unlikely((unsigned)fd >= __atomic_load_n(&t->size, __ATOMIC_ACQUIRE)))
-		return NULL;
-	place = &__atomic_load_n(&t->files, __ATOMIC_ACQUIRE)[fd];
-	f = __atomic_load_n(place, __ATOMIC_ACQUIRE);
-	if (unlikely(!f))
-		return NULL;
-	born = __atomic_load_n(&f->born, __ATOMIC_ACQUIRE);
-	*flags = __atomic_load_n(&f->flags, __ATOMIC_ACQUIRE);
-	o = __atomic_load_n(&f->map_object, __ATOMIC_ACQUIRE);
-	if (unlikely(!born || READ_ONCE(f->born) != born || READ_ONCE(*place) != f)) // I4
-		return NULL;
-	return o;
-}
-
 // The lowest free place >= min. -EMFILE: not below `limit`; -ENOMEM. The lock may be dropped in
 // between.
 static inline __attribute__((always_inline)) int find_free_locked(struct fd_table *t, unsigned min,
@@ -305,7 +312,7 @@ int fd_install(struct file *f, int min_fd, bool cloexec)
 	if (likely(fd >= 0)) {
 		if (min <= t->next)
 			t->next = (unsigned)fd + 1;
-		__atomic_store_n(&t->files[fd], f, __ATOMIC_RELEASE);
+		t->files[fd] = f;
 		if (cloexec) // of free places it is off
 			set_cloexec(t, (unsigned)fd, true);
 	}
@@ -337,7 +344,8 @@ int fd_replace(int fd, struct file *f, bool cloexec)
 	err = grow_locked(t, (unsigned)fd);
 	if (!err) {
 		old = t->files[fd];
-		__atomic_store_n(&t->files[fd], f, __ATOMIC_RELEASE);
+		t->files[fd] = f;
+		revoke_grant(t, (unsigned)fd);
 		set_cloexec(t, (unsigned)fd, cloexec);
 	}
 	spin_unlock(&t->lock);

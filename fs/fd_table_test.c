@@ -126,3 +126,54 @@ KTEST(fd_table_counts_its_users)
 	EXPECT_EQ(f->refs, 1);
 	end();
 }
+
+// What mmap found is known as long as that file is in that place, and nowhere else.
+KTEST(fd_grants_belong_to_a_place)
+{
+	struct fs_context *copy;
+	struct file *f, *g;
+	int fd, far;
+
+	if (!begin())
+		return;
+	f = open_null();
+	g = open_null();
+	if (!f || !g || !EXPECT_EQ(fd = fd_install(file_get(f), 3, false), 3))
+		return;
+	preempt_disable();
+	EXPECT_EQ(fd_grant(fd), 0);
+	EXPECT_EQ(fd_grant(-1), 0);
+	EXPECT_EQ(fd_grant(FD_MAX), 0);
+	preempt_enable();
+	fd_set_grant(fd, g, 64); // not the file that is there
+	EXPECT_EQ(fd_grant(fd), 0);
+	fd_set_grant(fd + 1, f, 64); // none is
+	EXPECT_EQ(fd_grant(fd + 1), 0);
+	fd_set_grant(fd, f, 64);
+	EXPECT_EQ(fd_grant(fd), 64);
+	// More places: what was known stays known.
+	far = fd_install(file_get(g), FD_FIRST + 10, false);
+	if (EXPECT_EQ(far, FD_FIRST + 10)) {
+		EXPECT_EQ(fd_grant(far), 0);
+		fd_set_grant(far, g, 128);
+		EXPECT_EQ(fd_grant(far), 128);
+		EXPECT_EQ(fd_grant(fd), 64);
+		EXPECT_EQ(fd_close(far), 0);
+		EXPECT_EQ(fd_grant(far), 0);
+	}
+	copy = fs_context_clone(fs_current(), false, false);
+	if (EXPECT(copy != NULL)) { // a place of its own
+		EXPECT_EQ(fd_table_grant(copy->fds, fd), 0);
+		fs_context_free(copy);
+	}
+	EXPECT_EQ(fd_replace(fd, file_get(g), false), fd);
+	EXPECT_EQ(fd_grant(fd), 0);
+	fd_set_grant(fd, g, 192);
+	EXPECT_EQ(fd_close(fd), 0);
+	EXPECT_EQ(fd_grant(fd), 0);
+	EXPECT_EQ(fd_install(file_get(f), 3, false), fd);
+	EXPECT_EQ(fd_grant(fd), 0);
+	file_put(f);
+	file_put(g);
+	end();
+}

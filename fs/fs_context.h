@@ -50,11 +50,9 @@ u32 fs_set_umask(struct fs_context *c, u32 mask); // the old one
 struct file *fd_get(int fd);
 // The same in another process's table (/proc/PID/fd).
 struct file *fd_get_of(struct fs_context *c, int fd);
-// What mmap found in the file of a descriptor before (struct file, map_object), and the file's
-// flags, without a reference and without a lock; NULL: nothing, or it changes just now. For a
-// thread with an address space, in a section with preemption off: the object lives at this moment,
-// and may be gone in the next (arena_map_fast).
-struct vm_object *fd_peek_map(int fd, unsigned *flags);
+// What fd_grant (fs/fd_table.h) finds from now on, until `f` leaves its place. Nothing if it has
+// left it, or memory is short.
+void fd_set_grant(int fd, const struct file *f, u64 grant);
 // The lowest open descriptor >= fd, or -1.
 int fd_next_of(struct fs_context *c, int fd);
 // Puts `f` (reference consumed on success) at the lowest free descriptor >= min; or -EMFILE.

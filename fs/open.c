@@ -49,8 +49,6 @@ static inline __attribute__((always_inline)) struct file *alloc(struct inode *i,
 		f = file_memory();
 	if (unlikely(!f))
 		return NULL;
-	WRITE_ONCE(f->born, 0);
-	__atomic_signal_fence(__ATOMIC_SEQ_CST); // before what follows: TSO
 	f->inode = d ? i : inode_get(i);
 	f->dentry = d;
 	f->ops = ops;
@@ -60,7 +58,6 @@ static inline __attribute__((always_inline)) struct file *alloc(struct inode *i,
 	f->map_object = NULL;
 	f->stream = false;
 	f->private = NULL;
-	__atomic_store_n(&f->born, asm_rdtsc(), __ATOMIC_RELEASE);
 	return f;
 }
 

@@ -146,10 +146,6 @@ struct file {
 	struct vm_object *map_object;
 	bool stream;   // no position: pipes, terminals; set by open
 	void *private; // the file system's
-	// When it was opened (time-stamp counter): no two files that lived at the same address
-	// have it in common. 0: not all is set. For fd_peek_map(), which may find the file gone
-	// [atomic].
-	u64 born;
 };
 
 struct statfs_info {

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "fs/dcache.h"
-#include "fs/fs_context.h"
+#include "fs/fd_table.h"
 #include "fs/vfs.h"
 #include "kernel/sched/thread.h"
 
@@ -38,15 +38,6 @@ struct fs_place {
 	u32 umask;           // [atomic]
 	struct dentry *root; // [dcache_lock]
 	struct dentry *cwd;  // [dcache_lock]
-};
-
-struct fs_context {
-	u32 refs;                // its thread, and /proc readers [atomic]
-	unsigned nofile;         // RLIMIT_NOFILE [atomic]
-	struct fs_place *place;  // constant
-	struct fd_table *fds;    // constant
-	struct credentials cred; // [own thread]
-	struct file *spare;      // memory of a closed file, for the next one [atomic exchange]
 };
 
 extern struct fs_context fs_boot_context; // of kernel threads: "/" and root's credentials

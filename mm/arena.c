@@ -17,6 +17,7 @@
 // Locking: pool lock (RANK_ARENA, interrupts off), then pt_lock. The fast path takes neither.
 // Failure: no memory for an arena, a chunk or a record: the mapping is made in the ordinary way.
 #include "kernel/lib/errno.h"
+#include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "kernel/random.h"
 #include "kernel/sched/thread.h"
@@ -35,6 +36,10 @@
 #define HELD_TICKS 2u      // a file is let go after so many ticks without a slot
 
 struct pool pools[CPU_MAX];
+
+const struct slot no_slots[SLOTS_PER_CHUNK];
+// As long as the longest.
+static struct chunk no_chunks[512] = { [0 ... 511] = { (struct slot *)(uintptr_t)no_slots } };
 
 // Objects to be let go by the thread: that may sleep.
 static struct {
@@ -436,26 +441,24 @@ static bool make_chunk(struct arena *a, enum slot_class c)
 	if (nr == chunks_max(c))
 		return false;
 	k = a->chunks[c];
-	if (!k) {
-		k = kzalloc(chunks_max(c) * sizeof(*k));
+	if (k == no_chunks) {
+		k = kmalloc(chunks_max(c) * sizeof(*k));
 		if (!k)
 			return false;
+		memcpy(k, no_chunks, chunks_max(c) * sizeof(*k));
 		__atomic_store_n(&a->chunks[c], k, __ATOMIC_RELEASE);
 	}
 	slots = kzalloc(SLOTS_PER_CHUNK * sizeof(*slots));
 	if (!slots)
 		return false;
-	entries =
-		make_table(a, c,
-			   a->base + class_base(c) + ((u64)nr * SLOTS_PER_CHUNK << class_shift(c)));
+	entries = make_table(a, c, a->first[c] + ((u64)nr * SLOTS_PER_CHUNK << class_shift(c)));
 	if (!entries) {
 		kfree(slots);
 		return false;
 	}
 	for (u32 i = SLOTS_PER_CHUNK; i-- > 0;) {
 		slots[i].entry = entries + i * (c == SLOT_32K ? VM_DIRECT_BLOCKS : 1u);
-		slots[i].key = (u64)c << SLOT_CLASS | (u64)(nr * SLOTS_PER_CHUNK + i)
-							      << SLOT_NUMBER;
+		slots[i].place = (u32)c << SLOT_PLACE_CLASS | (nr * SLOTS_PER_CHUNK + i);
 		slots[i].next = a->free[c];
 		a->free[c] = &slots[i];
 	}
@@ -488,13 +491,26 @@ struct arena *arena_here(struct arenas *all, struct aspace *as)
 		return NULL;
 	a->as = as;
 	a->cpu = cpu;
-	a->base = all->base + cpu * pt_span(PT_PML4);
+	for (int c = 0; c < SLOT_CLASSES; c++) {
+		a->first[c] = all->base + cpu * pt_span(PT_PML4) + class_base(c);
+		a->chunks[c] = no_chunks;
+	}
 	a->resting_end = &a->resting;
 	flags = spin_lock_irqsave(&pools[cpu].lock);
 	list_add_tail(&pools[cpu].arenas, &a->node);
 	spin_unlock_irqrestore(&pools[cpu].lock, flags);
 	__atomic_store_n(&all->cpu[cpu], a, __ATOMIC_RELEASE);
+	if (this_cpu()->loaded_as == as)
+		arena_switch(as);
 	return a;
+}
+
+void arena_switch(const struct aspace *as)
+{
+	struct cpu *c = this_cpu();
+
+	c->arena = as ? arena_of_this_cpu(as) : NULL;
+	c->light_below = c->arena ? TRAP_LIGHT_MAX : 0;
 }
 
 // ---- The end ------------------------------------------------------------------------------------
@@ -532,7 +548,8 @@ static void end_arena(struct arena *a)
 	for (int c = 0; c < SLOT_CLASSES; c++) {
 		for (u32 i = 0; i < a->nr_chunks[c]; i++)
 			kfree(a->chunks[c][i].slots);
-		kfree(a->chunks[c]);
+		if (a->chunks[c] != no_chunks)
+			kfree(a->chunks[c]);
 	}
 	kfree(a);
 }

@@ -9,24 +9,38 @@
 #pragma once
 
 #include "mm/aspace.h"
+#include "mm/vmobject.h"
 
 struct dirty_pass;
 struct ptbatch;
+
+// An object, and the PROT_* that whoever maps it through some descriptor must not ask for, in one
+// word. 0: none.
+static inline u64 vm_grant(const struct vm_object *o, unsigned may_prot)
+{
+	_Static_assert(_Alignof(struct vm_object) > PROT_ALL, "room for rights below the address");
+
+	return (u64)o | (~may_prot & PROT_ALL);
+}
+
+static inline struct vm_object *vm_grant_object(u64 grant)
+{
+	return (struct vm_object *)(grant & ~(u64)PROT_ALL);
+}
 
 // Once, by a thread, before the first address space: the thread that lets go of files.
 void arena_start(void);
 
 // ---- mmap and munmap ----------------------------------------------------------------------------
 
-// The fast way, for a shared mapping of at most 1 GiB without MAP_FIXED: `len` bytes (not rounded)
-// from `off` (page aligned) of an object. 0: take the slow way, nothing was done. Thread context,
-// any lock. The caller holds the object open, or has preemption off since before a moment at which
-// it was held open by somebody.
-u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		   unsigned flags);
-// The same with interrupts off, which is all that it needs.
-u64 arena_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		    unsigned flags);
+// The fast way. Everything but `grant` is as mmap was given it, unchecked, but that the flags have
+// MAP_DAXVM_EPHEMERAL. 0: take the slow way, nothing was done. Thread context, any lock. The caller
+// holds the object open, or has preemption off since before a moment at which it was held open by
+// somebody.
+u64 arena_map_fast(struct aspace *as, u64 grant, u64 len, u64 prot, unsigned flags, u64 off);
+// The same for the address space that this CPU has loaded, with interrupts off, which is all that
+// it needs. TRAP_NOT_LIGHT: nothing was done.
+s64 arena_map_light(u64 grant, u64 len, u64 prot, unsigned flags, u64 off);
 
 // The slow way makes what the fast one found missing. ARENA_OTHERWISE: no ephemeral mapping is to
 // be had for this, serve it as MAP_DAXVM. -ENOMEM (RLIMIT_AS), -EUCLEAN. Takes as->lock and the
@@ -37,8 +51,9 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out) __mu
 // The fast way, for an ephemeral mapping with MAP_DAXVM_BATCHING, as a whole. False: take the slow
 // way. Any address and length.
 bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len);
-// The same with interrupts off. False also when it is time to clear what was unmapped.
-bool arena_unmap_light(struct aspace *as, u64 addr, u64 len);
+// The same for the address space that this CPU has loaded, with interrupts off. 0; TRAP_NOT_LIGHT
+// also when it is time to clear what was unmapped.
+s64 arena_unmap_light(u64 addr, u64 len);
 // ARENA_OTHERWISE: no byte of the range lies in an arena. 0. -EINVAL: no ephemeral mapping is
 // there,
 // or part of one; nothing changed. Mappings that the range covers in full go; the range may reach
@@ -73,6 +88,10 @@ int arena_for_range(struct aspace *as, u64 start, u64 end,
 	__must_check;
 
 // ---- Life and revoke ----------------------------------------------------------------------------
+
+// This CPU has loaded the space (NULL: the kernel's own tables): its arena, and whether light calls
+// are of use. Preemption off.
+void arena_switch(const struct aspace *as);
 
 // The last reference to the address space is gone, no CPU has it loaded: end all its mappings.
 void arena_destroy(struct aspace *as);

@@ -95,16 +95,12 @@ struct slot *arena_pin(struct aspace *as, u64 va, struct vma *v)
 {
 	const struct arenas *all = __atomic_load_n(&as->arenas, __ATOMIC_ACQUIRE);
 	const struct arena *a;
-	enum slot_class c;
 	struct slot *s;
-	u32 number;
 
 	if (!arena_overlaps(as, va, va + 1))
 		return NULL;
 	a = __atomic_load_n(&all->cpu[(va - all->base) >> pt_shift(PT_PML4)], __ATOMIC_ACQUIRE);
-	if (!a || !slot_number(a, va, &c, &number))
-		return NULL;
-	s = slot_get(a, c, number);
+	s = a ? slot_of(a, va) : NULL;
 	if (!s || !pin(s))
 		return NULL;
 	describe(a, s, v);

@@ -79,10 +79,11 @@ struct slot {
 	u64 state;                // [atomic]
 	struct vm_object *object; // what it shows; written before SETTING, constant until FREE
 	u64 offset;               // likewise: of the first byte asked for
-	u64 key;           // likewise: slot_key(); above it the slot's class and number, constant
-	pte_t *entry;      // constant: the first of its entries
-	struct held *held; // [arena's CPU]
-	struct slot *next; // on the one list that it is on
+	u32 key;                  // likewise: slot_key()
+	u32 place;                // constant: the slot's class and number
+	pte_t *entry;             // constant: the first of its entries
+	struct held *held;        // [arena's CPU]
+	struct slot *next;        // on the one list that it is on
 	union {
 		u64 stamp; // CLEARED: since when
 		struct slot_tree
@@ -92,8 +93,11 @@ struct slot {
 _Static_assert(sizeof(struct slot) == 64, "a cache line each");
 
 struct chunk {
-	struct slot *slots; // SLOTS_PER_CHUNK of them; NULL: not made yet [atomic]
+	struct slot *slots; // SLOTS_PER_CHUNK of them; not made yet: no_slots [atomic]
 };
+
+// What there is where nothing is: slots that nobody has, all FREE.
+extern const struct slot no_slots[SLOTS_PER_CHUNK];
 
 // An object of which an arena has a reference. A line each: CPUs count at the same time.
 struct held {
@@ -103,24 +107,37 @@ struct held {
 	u32 ticks; // that it was not used
 } __cacheline;
 
+// A mapping that was made here: the call, as it was given but for the length, which is rounded up,
+// and what came of it. The same call may take it back once it is unmapped: what was checked then
+// holds now, if the state word is still what unmapping left there, for it has the generation.
+struct warm {
+	u64 grant; // 0: none
+	u64 offset, len, prot;
+	struct slot *slot;
+	u64 zombie; // the state word after it was unmapped
+	u64 start;  // what mmap returned
+	u32 flags;
+} __cacheline;
+
 struct arena {
+	// What other CPUs read to unmap.
 	struct aspace *as;
-	u64 base;
+	u64 first[SLOT_CLASSES];            // address of the first slot
+	struct chunk *chunks[SLOT_CLASSES]; // chunks_max(class) places; no_chunks: none yet
 	unsigned cpu;
-	struct chunk *chunks[SLOT_CLASSES]; // chunks_max(class) places; NULL: none yet
-	u32 nr_chunks[SLOT_CLASSES];
-	// [A4]
+	// [A4], to the end but for what is marked
+	s64 bytes __cacheline; // asked for by maps on this CPU, less what was unmapped on it
+	u32 nr_maps, nr_warm;  // not reported yet to mm/stat.h
+	u32 nr_zombies, nr_resting, nr_unused;
+	u32 nr_chunks[SLOT_CLASSES]; // read by all
+	bool busy;                   // on busy_node's list
 	struct slot *free[SLOT_CLASSES];
 	struct slot *zombies;
 	struct slot *resting, **resting_end; // CLEARED, in the order of their stamps
-	u32 nr_zombies, nr_resting, nr_unused;
-	u32 nr_maps, nr_warm; // not reported yet to mm/stat.h
-	s64 bytes;            // asked for by maps on this CPU, less what was unmapped on it
-	bool busy;            // on busy_node's list
-	struct held *recent;  // the record used last; NULL: none
+	struct held *recent;                 // the record used last; NULL: none
 	struct held *held[HELD_BUCKETS];
-	struct slot *warm[WARM_SLOTS];
 	struct list node, busy_node; // [pool lock]
+	struct warm warm[WARM_SLOTS];
 	// Unmapped on another CPU.
 	struct slot *remote __cacheline; // [atomic]
 };
@@ -142,6 +159,9 @@ struct pool {
 extern struct pool pools[CPU_MAX];
 
 static const int slot_level[SLOT_CLASSES] = { PT_PTE, PT_PMD, PT_PUD };
+
+// What the fast path is made of is put together by the compiler, so that it stays in registers.
+#define FAST static inline __attribute__((always_inline))
 
 // Of slot addresses: where the class begins in the arena, and log2 of the slot's size.
 static inline u64 class_base(enum slot_class c)
@@ -187,40 +207,57 @@ static inline bool slot_cas(struct slot *s, u64 *old, u64 new)
 					   __ATOMIC_SEQ_CST);
 }
 
-// Arena and class of an address, and the number of its slot. False: no slot can be there.
-static inline bool slot_number(const struct arena *a, u64 va, enum slot_class *c, u32 *number)
+// NULL: none yet. Preemption off.
+FAST struct arena *arena_of_this_cpu(const struct aspace *as)
 {
-	u64 in = va - a->base;
+	const struct arenas *all = __atomic_load_n(&as->arenas, __ATOMIC_ACQUIRE);
 
-	*c = in < GIB(1) ? SLOT_32K : in < GIB(128) ? SLOT_2M : SLOT_1G;
-	*number = (u32)((in - class_base(*c)) >> class_shift(*c));
-	return *c != SLOT_2M || in >= GIB(64);
+	return all ? all->cpu[asm_gs_index()] : NULL;
 }
 
 static inline struct slot *slot_get(const struct arena *a, enum slot_class c, u32 number)
 {
 	const struct chunk *k = __atomic_load_n(&a->chunks[c], __ATOMIC_ACQUIRE);
-	struct slot *s =
-		k ? __atomic_load_n(&k[number / SLOTS_PER_CHUNK].slots, __ATOMIC_ACQUIRE) : NULL;
 
-	return s ? s + number % SLOTS_PER_CHUNK : NULL;
+	return __atomic_load_n(&k[number / SLOTS_PER_CHUNK].slots, __ATOMIC_ACQUIRE) +
+	       number % SLOTS_PER_CHUNK;
 }
 
-#define SLOT_HOW    0xffull
-#define SLOT_KEY    (BIT(47) - 1)
-#define SLOT_NUMBER 47 // and 15 bits
-#define SLOT_CLASS  62
+// The slot of this class whose addresses include `va`; NULL: `va` is not among them.
+FAST struct slot *slot_of_class(const struct arena *a, enum slot_class c, u64 va)
+{
+	u64 in = va - a->first[c], chunk = (in >> class_shift(c)) / SLOTS_PER_CHUNK;
+
+	if (chunk >= chunks_max(c))
+		return NULL;
+	return slot_get(a, c, (u32)(in >> class_shift(c)));
+}
+
+// The slot whose addresses include `va`, whether or not anything is mapped there; NULL: none can.
+FAST struct slot *slot_of(const struct arena *a, u64 va)
+{
+	struct slot *s = slot_of_class(a, SLOT_2M, va);
+
+	if (!s)
+		s = slot_of_class(a, SLOT_32K, va);
+	return s ? s : slot_of_class(a, SLOT_1G, va);
+}
+
+// Length, a number of pages, and how in one.
+#define SLOT_HOW          (PAGE_SIZE - 1)
+#define SLOT_PLACE_NUMBER (BIT(30) - 1)
+#define SLOT_PLACE_CLASS  30
 
 static inline enum slot_class slot_class(const struct slot *s)
 {
-	return (enum slot_class)(s->key >> SLOT_CLASS);
+	return (enum slot_class)(s->place >> SLOT_PLACE_CLASS);
 }
 
 static inline u64 slot_va(const struct arena *a, const struct slot *s)
 {
-	u64 number = (s->key >> SLOT_NUMBER) & 0x7fff;
+	enum slot_class c = slot_class(s);
 
-	return a->base + class_base(slot_class(s)) + (number << class_shift(slot_class(s)));
+	return a->first[c] + ((s->place & SLOT_PLACE_NUMBER) << class_shift(c));
 }
 
 // The address that mmap returned: congruent with the offset modulo the slot's size.
@@ -229,18 +266,15 @@ static inline u64 slot_start(const struct arena *a, const struct slot *s)
 	return slot_va(a, s) + (s->offset & class_mask(slot_class(s)));
 }
 
-static inline u64 slot_key(u64 len, u64 how)
+static inline u32 slot_key(u64 len, u64 how)
 {
-	return len << 8 | how;
+	return (u32)(len | how);
 }
 
 static inline u64 slot_len(const struct slot *s)
 {
-	return (s->key & SLOT_KEY) >> 8;
+	return s->key & ~SLOT_HOW;
 }
-
-// What the fast path is made of is put together by the compiler, so that it stays in registers.
-#define FAST static inline __attribute__((always_inline))
 
 // Sections of the fast path, without calls.
 FAST void section_begin(void)

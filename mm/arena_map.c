@@ -32,6 +32,7 @@
 #include "kernel/sched/thread.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/trap.h"
 #include "mm/arena_internal.h"
 #include "mm/aspace_internal.h"
 #include "mm/heap.h"
@@ -40,12 +41,17 @@
 #define DIRECT_BYTES (VM_DIRECT_BLOCKS * PAGE_SIZE)
 #define PLACE_TRIES  64u
 
+// What mmap may ask for here; other flags want more than this file does.
+#define FLAGS_KNOWN (MAP_SHARED_VALIDATE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE)
+
 // What is wanted.
 struct want {
 	struct vm_object *object;
-	u64 offset;
+	u64 grant;
+	u64 offset, len;
 	u64 last; // byte of the object
-	u64 key;  // slot_key
+	u32 key;  // slot_key
+	unsigned prot, flags;
 };
 
 // Rights of an entry by what stands in the key: PROT_* and more. W only where stores are not
@@ -60,20 +66,30 @@ void arena_map_init(void)
 				 PTE_D | PTE_P;
 }
 
-FAST struct want want(struct vm_object *o, u64 off, u64 len, unsigned prot, unsigned flags)
+// `len` is a number of pages.
+FAST struct want want(u64 grant, u64 off, u64 len, unsigned prot, unsigned flags)
 {
 	_Static_assert(MAP_DAXVM_BATCHING >> 18 == SLOT_BATCHING && MAP_DAXVM >> 18 == SLOT_DAXVM &&
 			       MAP_DAXVM_NOSYNC >> 18 == SLOT_NOSYNC,
 		       "one shift for the three");
 	const u64 how = SLOT_BATCHING | SLOT_DAXVM | SLOT_NOSYNC;
 
-	len = ALIGN_UP(len, PAGE_SIZE);
-	return (struct want){ o, off, off + len - 1, slot_key(len, prot | (flags >> 18 & how)) };
+	return (struct want){ .object = vm_grant_object(grant),
+			      .grant = grant,
+			      .offset = off,
+			      .len = len,
+			      .last = off + len - 1,
+			      .key = slot_key(len, prot | (flags >> 18 & how)),
+			      .prot = prot,
+			      .flags = flags };
 }
 
-FAST unsigned warm_hash(const struct want *w)
+// Object and page number; the rest of the words counts for nothing here.
+FAST struct warm *warm_of(struct arena *a, u64 grant, u64 off)
 {
-	return (unsigned)((u64)w->object >> 6 ^ w->offset >> PAGE_SHIFT) % WARM_SLOTS;
+	_Static_assert(sizeof(struct warm) == BIT(6) && WARM_SLOTS == BIT(6), "no shifts");
+
+	return (struct warm *)((u8 *)a->warm + ((grant ^ off >> 6) & 0xfc0));
 }
 
 FAST pte_t with_rights(pte_t e, u64 key)
@@ -83,25 +99,27 @@ FAST pte_t with_rights(pte_t e, u64 key)
 
 // ---- One mapping: on the arena's CPU, preemption off --------------------------------------------
 
-// The same range of the same object with the same rights was unmapped a moment ago, and its entry
-// still stands: nothing to write, nothing to flush. A revoke has cleared the entry and changed the
-// state, or comes later and finds the slot LIVE: no need to look at the flag.
-FAST u64 map_warm(struct arena *a, const struct want *w)
+// The same call was made a moment ago, its mapping was unmapped, and the entry still stands:
+// nothing to write, nothing to flush. A revoke has cleared the entry and changed the state, or
+// comes later and finds the slot LIVE: no need to look at the flag.
+// Nothing is checked that the comparison says was checked then: a length of 0 or more than 1 GiB,
+// an offset inside a page, what the descriptor denies, and flags that are not known are never found
+// here. Nor is a record without a call, whose flags are 0.
+FAST bool map_warm(struct arena *a, u64 grant, u64 off, u64 len, u64 prot, unsigned flags, u64 *va)
 {
-	struct slot *s = a->warm[warm_hash(w)];
+	struct warm *e = warm_of(a, grant, off);
 	u64 word;
 
-	if (!s || s->object != w->object || s->offset != w->offset ||
-	    ((s->key ^ w->key) & SLOT_KEY))
-		return 0;
-	word = slot_load(s);
-	// What was read above belongs to this generation, or the swap fails.
-	if ((word & (SLOT_STATE | SLOT_LOCK)) != SLOT_ZOMBIE ||
-	    !slot_cas(s, &word, word + SLOT_LIVE - SLOT_ZOMBIE))
-		return 0;
-	a->bytes += (s64)(w->last + 1 - w->offset);
+	if (e->grant != grant || e->offset != off || e->len != len || e->prot != prot ||
+	    e->flags != flags || READ_ONCE(a->as->limit_bytes) != ~0ull)
+		return false;
+	word = e->zombie;
+	if (!slot_cas(e->slot, &word, word + SLOT_LIVE - SLOT_ZOMBIE))
+		return false;
+	a->bytes += (s64)len;
 	a->nr_warm++;
-	return slot_start(a, s);
+	*va = e->start;
+	return true;
 }
 
 // Back out of SETTING, before an entry was written.
@@ -142,19 +160,32 @@ FAST bool choose_class(u64 root, const struct want *w, enum slot_class *c)
 	return apart < PUD_SIZE;
 }
 
+// For map_warm. `word`: what unmapping will leave, but for the list.
+FAST void remember(struct arena *a, struct slot *s, const struct want *w, u64 word, u64 va)
+{
+	*warm_of(a, w->grant, w->offset) = (struct warm){ .grant = w->grant,
+							  .offset = w->offset,
+							  .len = w->len,
+							  .prot = w->prot,
+							  .flags = w->flags,
+							  .slot = s,
+							  .zombie = word | SLOT_LISTED,
+							  .start = va };
+}
+
 // A free slot shows what is wanted. `given`: its entry; NULL: read from the object's root. 0: a
 // revoke is under way, or the root is not what it was.
 FAST u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum slot_class c,
 		  u64 root, const pte_t *given)
 {
 	struct slot *s = a->free[c];
-	u64 word = s->state + SLOT_GENERATION + SLOT_SETTING - SLOT_FREE;
+	u64 word = s->state + SLOT_GENERATION + SLOT_SETTING - SLOT_FREE, va;
 	pte_t e;
 
 	a->free[c] = s->next;
 	s->object = w->object;
 	s->offset = w->offset;
-	s->key = (s->key & ~SLOT_KEY) | w->key;
+	s->key = w->key;
 	s->held = h;
 	s->tree = NULL;
 	// FREE changes by this CPU's hand alone, so a swap needs no comparison. Locked: what is
@@ -176,67 +207,68 @@ FAST u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum sl
 	}
 	if (h->slots++ == 0)
 		a->nr_unused--;
-	a->bytes += (s64)(w->last + 1 - w->offset);
-	a->warm[warm_hash(w)] = s;
+	a->bytes += (s64)w->len;
+	va = slot_va(a, s) + (w->offset & class_mask(c));
+	if (!(w->flags & ~FLAGS_KNOWN))
+		remember(a, s, w, word + SLOT_ZOMBIE - SLOT_SETTING, va);
 	// TSO: nobody sees LIVE without the entry.
 	__atomic_store_n(&s->state, word + SLOT_LIVE - SLOT_SETTING, __ATOMIC_RELEASE);
 	a->nr_maps++;
-	return slot_va(a, s) + (w->offset & class_mask(c));
-}
-
-FAST u64 map_cold(struct arena *a, const struct want *w)
-{
-	_Static_assert((int)SLOT_2M + PT_PTE == PT_PMD, "classes and levels go together");
-	struct held *h = a->recent;
-	enum slot_class c;
-	u64 root;
-
-	if (unlikely(!h || h->object != w->object))
-		h = arena_find_held(a, w->object);
-	if (!h)
-		return 0; // I2: and nothing of the object was looked at
-	root = READ_ONCE(w->object->root_word);
-	if (!root || !choose_class(root, w, &c) || !a->free[c] ||
-	    (c != SLOT_32K &&
-	     (vm_root_level(root) < (int)c + PT_PTE || w->last >> pt_shift(vm_root_level(root)))))
-		return 0;
-	return set_slot(a, h, w, c, root, NULL);
-}
-
-// On one CPU, and nothing comes between: preemption is off, or interrupts are.
-FAST u64 map_at_once(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		     unsigned flags, bool section)
-{
-	struct arenas *all = READ_ONCE(as->arenas);
-	struct want w = want(o, off, len, prot, flags);
-	struct arena *a;
-	u64 va = 0;
-
-	if (!all || len - 1 >= PUD_SIZE || READ_ONCE(as->limit_bytes) != ~0ull)
-		return 0;
-	if (section)
-		section_begin();
-	a = all->cpu[this_cpu()->index];
-	if (a) {
-		va = map_warm(a, &w);
-		if (!va)
-			va = map_cold(a, &w);
-	}
-	if (section)
-		section_end();
 	return va;
 }
 
-u64 arena_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		   unsigned flags)
+// As arena_map_light.
+static __attribute__((noinline)) s64 map_cold(struct arena *a, u64 grant, u64 len, u64 prot,
+					      unsigned flags, u64 off)
 {
-	return map_at_once(as, o, off, len, prot, flags, true);
+	_Static_assert((int)SLOT_2M + PT_PTE == PT_PMD, "classes and levels go together");
+	const struct want w = want(grant, off, len, (unsigned)prot, flags);
+	struct held *h = a->recent;
+	enum slot_class c;
+	u64 root, va;
+
+	if (len - 1 >= PUD_SIZE || (off & (PAGE_SIZE - 1)) || prot & (~(u64)PROT_ALL | grant) ||
+	    (flags & (~FLAGS_KNOWN | MAP_SHARED)) != MAP_SHARED ||
+	    READ_ONCE(a->as->limit_bytes) != ~0ull)
+		return TRAP_NOT_LIGHT;
+	if (unlikely(!h || h->object != w.object))
+		h = arena_find_held(a, w.object);
+	if (!h)
+		return TRAP_NOT_LIGHT; // I2: and nothing of the object was looked at
+	root = READ_ONCE(w.object->root_word);
+	if (!root || !choose_class(root, &w, &c) || !a->free[c] ||
+	    (c != SLOT_32K &&
+	     (vm_root_level(root) < (int)c + PT_PTE || w.last >> pt_shift(vm_root_level(root)))))
+		return TRAP_NOT_LIGHT;
+	va = set_slot(a, h, &w, c, root, NULL);
+	return va ? (s64)va : TRAP_NOT_LIGHT;
 }
 
-u64 arena_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		    unsigned flags)
+FAST s64 map_at_once(struct arena *a, u64 grant, u64 len, u64 prot, unsigned flags, u64 off)
 {
-	return map_at_once(as, o, off, len, prot, flags, false);
+	u64 va;
+
+	if (unlikely(!a))
+		return TRAP_NOT_LIGHT;
+	len = ALIGN_UP(len, PAGE_SIZE);
+	if (likely(map_warm(a, grant, off, len, prot, flags, &va)))
+		return (s64)va;
+	return map_cold(a, grant, len, prot, flags, off);
+}
+
+u64 arena_map_fast(struct aspace *as, u64 grant, u64 len, u64 prot, unsigned flags, u64 off)
+{
+	s64 va;
+
+	section_begin();
+	va = map_at_once(arena_of_this_cpu(as), grant, len, prot, flags, off);
+	section_end();
+	return va == TRAP_NOT_LIGHT ? 0 : (u64)va;
+}
+
+s64 arena_map_light(u64 grant, u64 len, u64 prot, unsigned flags, u64 off)
+{
+	return map_at_once(asm_gs_arena(), grant, len, prot, flags, off);
 }
 
 // ---- The slow way -------------------------------------------------------------------------------
@@ -349,8 +381,9 @@ static int map_slow(struct aspace *as, const struct want *w, u64 *va)
 
 int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 {
-	struct want w = want(req->object, req->offset, req->len, req->prot, req->flags);
 	u64 len = ALIGN_UP(req->len, PAGE_SIZE);
+	struct want w =
+		want(vm_grant(req->object, req->may_prot), req->offset, len, req->prot, req->flags);
 	u64 va = 0;
 	int err = 0;
 
@@ -360,7 +393,6 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 		err = make_arenas(as);
 	if (err)
 		return err;
-	aspace_try_light(as);
 	if (READ_ONCE(as->limit_bytes) == ~0ull) {
 		err = map_slow(as, &w, &va);
 	} else { // the sum has to be right, so calls take turns

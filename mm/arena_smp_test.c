@@ -69,8 +69,8 @@ static void map_and_look(u64 *state)
 	u64 pages = ALIGN_UP(file_bytes[file], PAGE_SIZE) / PAGE_SIZE;
 	u64 first = rng(state) % pages, n = 1 + rng(state) % min(pages - first, 8ull);
 	unsigned flags = rng(state) % 3 ? BATCH : EPH;
-	u64 at = rng(state) % 4 ? arena_map_fast(t.as, &f->object, first * PAGE_SIZE, n * PAGE_SIZE,
-						 RW, flags)
+	u64 at = rng(state) % 4 ? test_map_fast(t.as, &f->object, first * PAGE_SIZE, n * PAGE_SIZE,
+						RW, flags)
 				: 0;
 
 	if (!at)

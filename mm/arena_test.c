@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
 // Ephemeral mappings (mm/arena.h): what each call may do with them, holes, revoke, re-use, limits,
-// the ends of address spaces. On several CPUs: mm/arena_smp_test.c. A freed block or table of the
-// test file is filled with 0xee, so a translation that outlives a revoke shows.
+// the ends of address spaces. Taken back at once: mm/arena_warm_test.c; on several CPUs:
+// mm/arena_smp_test.c. A freed block or table of the test file is filled with 0xee, so a
+// translation that outlives a revoke shows.
 #include "kernel/lib/errno.h"
 #include "kernel/sched/epoch.h"
 #include "kernel/sched/thread.h"
@@ -32,12 +33,6 @@ static bool shows_blocks(u64 at, u64 off, u64 len)
 static bool in_arena(struct aspace *as, u64 at)
 {
 	return at && arena_overlaps(as, at, at + 1);
-}
-
-// Warm mappings made on this CPU and not reported yet.
-static u32 nr_warm(struct aspace *as)
-{
-	return as->arenas->cpu[this_cpu()->index]->nr_warm;
 }
 
 static struct slot *slot_at(struct aspace *as, u64 at)
@@ -105,7 +100,7 @@ static void without_faults(u64 bytes, enum slot_class c)
 			EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), kernel);
 			EXPECT_EQ(f->page_calls, 0);
 			EXPECT(!test_poke(at, 1));
-			again = arena_map_fast(as, &f->object, 0, bytes, RW, EPH);
+			again = test_map_fast(as, &f->object, 0, bytes, RW, EPH);
 			EXPECT(again && again != at);
 			EXPECT(test_poke(again + 8, 7));
 			EXPECT_EQ(test_peek(at + 8), 7);
@@ -143,7 +138,7 @@ KTEST(arena_part_of_a_file)
 
 	if (begin(&as, &f, MIB(6))) {
 		for (int fast = 0; fast < 2; fast++) {
-			at = fast ? arena_map_fast(as, &f->object, off, KIB(128), PROT_READ, BATCH)
+			at = fast ? test_map_fast(as, &f->object, off, KIB(128), PROT_READ, BATCH)
 				  : test_map_file(as, &f->object, off, KIB(128), PROT_READ, BATCH);
 			if (!EXPECT(in_arena(as, at)))
 				break;
@@ -302,7 +297,7 @@ KTEST_NOMEM(arena_limits)
 	if (begin(&as, &f, KIB(64))) {
 		as->limit_bytes = KIB(128);
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
-		EXPECT_EQ(arena_map_fast(as, &f->object, 0, KIB(64), RW, BATCH), 0);
+		EXPECT_EQ(test_map_fast(as, &f->object, 0, KIB(64), RW, BATCH), 0);
 		EXPECT(test_map_file(as, &f->object, 0, KIB(64), PROT_READ, BATCH));
 		EXPECT_EQ(test_map_file(as, &f->object, 0, KIB(4), RW, BATCH), 0);
 		EXPECT_EQ(test_map_anon(as, KIB(4), RW), 0);
@@ -364,35 +359,6 @@ KTEST_NOMEM(arena_zombies_end_by_revoke_and_unlink)
 				test_file_punch(f, KIB(60), KIB(4));
 			EXPECT_EQ(test_peek(at), ~0ull);
 		}
-	}
-	done(as, f);
-}
-
-KTEST(arena_warm_slots)
-{
-	struct aspace *as;
-	struct test_file *f;
-	u64 at;
-
-	if (begin(&as, &f, KIB(64))) {
-		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
-		preempt_disable(); // no tick
-		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
-		// Other rights, another length, another offset: another slot.
-		EXPECT(arena_map_fast(as, &f->object, 0, KIB(64), PROT_READ, BATCH) != at);
-		EXPECT(arena_map_fast(as, &f->object, 0, KIB(60), RW, BATCH) != at);
-		EXPECT(arena_map_fast(as, &f->object, KIB(4), KIB(60), RW, BATCH) != at);
-		EXPECT_EQ(nr_warm(as), 0);
-		preempt_enable();
-		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
-		preempt_disable();
-		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
-		EXPECT_EQ(arena_map_fast(as, &f->object, 0, KIB(64), RW, BATCH), at);
-		EXPECT_EQ(nr_warm(as), 1);
-		preempt_enable();
-		EXPECT(shows_blocks(at, 0, KIB(64)));
-		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
-		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), -EINVAL);
 	}
 	done(as, f);
 }

@@ -15,6 +15,7 @@
 #include "kernel/lib/errno.h"
 #include "kernel/sched/thread.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/trap.h"
 #include "mm/arena_internal.h"
 #include "mm/aspace_internal.h"
 #include "mm/ptbatch.h"
@@ -44,17 +45,18 @@ static __attribute__((noinline)) void clear_and_forget(struct arena *a)
 		epoch_kick(a->resting->stamp, a->as); // after all: those that lag behind
 }
 
-// It was marked LISTED by this CPU just now, and is one of its own.
+// It was marked LISTED by this CPU just now, and is one of its own. 0.
 // `room`: there is some below the mark.
-FAST void list_slot_here(struct arena *a, struct slot *s, bool room)
+static __attribute__((noinline)) s64 list_slot_here(struct arena *a, struct slot *s, bool room)
 {
 	s->next = a->zombies;
 	a->zombies = s;
 	if (unlikely(!READ_ONCE(a->busy)))
 		arena_make_busy(a);
 	a->nr_zombies++;
-	if (!room && unlikely(a->nr_zombies >= ZOMBIES_MAX))
+	if (unlikely(a->nr_zombies >= ZOMBIES_MAX) && !room)
 		clear_and_forget(a);
+	return 0;
 }
 
 // Preemption is off. `word` is LIVE, without lock and pins. False: it changed, look again.
@@ -163,62 +165,42 @@ static int unmap_around(struct aspace *as, u64 addr, u64 end)
 	return err;
 }
 
-// The slot whose addresses include `va`, whether or not anything is mapped there.
-static inline struct slot *slot_of(const struct arena *a, u64 va)
+// Everything that is not simple is left to unmap_one(). `light`: so is clearing what was unmapped,
+// which may end with interrupts to other CPUs, for which one's own must be on.
+FAST s64 unmap_at_once(struct arena *a, u64 addr, u64 len, bool light)
 {
-	enum slot_class c;
-	u32 number;
-
-	return a && slot_number(a, va, &c, &number) ? slot_get(a, c, number) : NULL;
-}
-
-// Everything that is not simple is left to unmap_one().
-FAST bool unmap_at_once(struct aspace *as, u64 addr, u64 len, bool section)
-{
-	struct arenas *all = READ_ONCE(as->arenas);
-	struct arena *a;
-	enum slot_class c;
-	struct slot *s;
-	bool done = false;
-	u32 number;
+	struct slot *s = likely(a) ? slot_of(a, addr) : NULL;
 	u64 word;
 
-	if (!all)
-		return false;
-	if (section)
-		section_begin();
-	a = all->cpu[this_cpu()->index];
-	if (!a || addr - a->base >= pt_span(PT_PML4) || !slot_number(a, addr, &c, &number))
-		goto out;
-	s = slot_get(a, c, number);
-	if (!s || (!section && a->nr_zombies + 1 >= ZOMBIES_MAX))
-		goto out;
+	if (unlikely(!s))
+		return TRAP_NOT_LIGHT;
 	word = slot_load(s);
 	len = ALIGN_UP(len, PAGE_SIZE);
 	if ((word & (SLOT_STATE | SLOT_LOCK | SLOT_PINS)) != SLOT_LIVE ||
-	    (s->key & (SLOT_KEY & ~(SLOT_HOW & ~SLOT_BATCHING))) != slot_key(len, SLOT_BATCHING) ||
-	    ((addr ^ s->offset) & class_mask(c)) ||
-	    !slot_cas(s, &word, (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED)) // I1
-		goto out;
+	    ((s->key ^ (len | SLOT_BATCHING)) & ~(SLOT_HOW & ~SLOT_BATCHING)) ||
+	    ((addr ^ s->offset) & class_mask(slot_class(s))))
+		return TRAP_NOT_LIGHT;
+	if (!(word & SLOT_LISTED) && light && unlikely(a->nr_zombies + 1 >= ZOMBIES_MAX))
+		return TRAP_NOT_LIGHT;
+	if (!slot_cas(s, &word, (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED)) // I1
+		return TRAP_NOT_LIGHT;
 	a->bytes -= (s64)len;
-	done = true;
-	if (!(word & SLOT_LISTED))
-		list_slot_here(a, s, !section);
-out:
-	if (section)
-		section_end();
-	return done;
+	return word & SLOT_LISTED ? 0 : list_slot_here(a, s, light);
 }
 
 bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len)
 {
-	return unmap_at_once(as, addr, len, true);
+	s64 ret;
+
+	section_begin();
+	ret = unmap_at_once(arena_of_this_cpu(as), addr, len, false);
+	section_end();
+	return ret == 0;
 }
 
-// Clearing them may end with interrupts to other CPUs, for which one's own must be on.
-bool arena_unmap_light(struct aspace *as, u64 addr, u64 len)
+s64 arena_unmap_light(u64 addr, u64 len)
 {
-	return unmap_at_once(as, addr, len, false);
+	return unmap_at_once(asm_gs_arena(), addr, len, true);
 }
 
 int arena_unmap(struct aspace *as, u64 addr, u64 len)
@@ -232,7 +214,7 @@ int arena_unmap(struct aspace *as, u64 addr, u64 len)
 		return arena_overlaps(as, addr, end) ? unmap_around(as, addr, end)
 						     : ARENA_OTHERWISE;
 	a = all->cpu[(addr - all->base) >> pt_shift(PT_PML4)];
-	s = slot_of(a, addr);
+	s = a ? slot_of(a, addr) : NULL;
 	if (s && unmap_one(all, a, s, addr, end, true) == 0)
 		return 0;
 	return unmap_around(as, addr, end);

@@ -17,6 +17,7 @@ struct vm_object;
 #define PROT_READ  1u
 #define PROT_WRITE 2u
 #define PROT_EXEC  4u
+#define PROT_ALL   (PROT_READ | PROT_WRITE | PROT_EXEC)
 
 #define MAP_SHARED          0x01u
 #define MAP_PRIVATE         0x02u
@@ -26,12 +27,15 @@ struct vm_object;
 #define MAP_ANONYMOUS       0x20u
 #define MAP_LOCKED          0x2000u
 #define MAP_POPULATE        0x8000u
+#define MAP_NORESERVE       0x4000u
 #define MAP_SYNC            0x80000u
 #define MAP_FIXED_NOREPLACE 0x100000u
 #define MAP_DAXVM_BATCHING  0x200000u
 #define MAP_DAXVM           0x400000u
 #define MAP_DAXVM_NOSYNC    0x800000u
 #define MAP_DAXVM_EPHEMERAL 0x4000000u
+
+#define MAP_DAXVM_ALL (MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING | MAP_DAXVM_NOSYNC)
 
 struct aspace {
 	struct rwlock lock;      // RANK_ASPACE: the VMAs and brk. Faults hold it shared.
@@ -52,7 +56,6 @@ struct aspace {
 	// Read by every ephemeral mmap, hardly ever written: a line of their own.
 	struct arenas *arenas __cacheline; // made at first use [lock; set once]
 	u64 limit_bytes;                   // RLIMIT_AS [atomic]
-	u64 light_below; // for cpu.light_below: 0 until something light was mapped [atomic]
 };
 
 static inline bool vma_is_shared(const struct vma *v)

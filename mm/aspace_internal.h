@@ -101,10 +101,6 @@ static inline void aspace_unlock(struct aspace *as) RELEASE(&as->lock)
 		vma_free_dead(as, dead);
 }
 
-// The space has mappings that come and go by light calls (kernel/sys/sys_mm.c). Other CPUs see it
-// when they load the space, or when they come here for an arena of their own.
-void aspace_try_light(struct aspace *as);
-
 // Bytes that RLIMIT_AS counts.
 u64 aspace_bytes(struct aspace *as);
 

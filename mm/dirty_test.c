@@ -507,7 +507,7 @@ KTEST(dirty_unmapped_ephemeral)
 			EXPECT(test_poke(s.at + 8, i));
 			EXPECT_EQ(aspace_unmap(s.as, UVA(s.at), MIB(1)), 0);
 			EXPECT_EQ(vm_sync(&s.f->object), 0);
-			again = arena_map_fast(s.as, &s.f->object, 0, MIB(1), RW, EPHEMERAL);
+			again = test_map_fast(s.as, &s.f->object, 0, MIB(1), RW, EPHEMERAL);
 			warm += again == s.at;
 			s.at = again ? again
 				     : test_map_file(s.as, &s.f->object, 0, MIB(1), RW, EPHEMERAL);

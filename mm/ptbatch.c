@@ -23,7 +23,7 @@
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
 #include "kernel/x86/tlbmark.h"
-#include "kernel/x86/trap.h"
+#include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/frame.h"
 #include "mm/kmap.h"
@@ -286,15 +286,6 @@ void ptbatch_flush_kernel(void)
 
 // ---- Switching ----------------------------------------------------------------------------------
 
-void aspace_try_light(struct aspace *as)
-{
-	WRITE_ONCE(as->light_below, TRAP_LIGHT_MAX);
-	preempt_disable();
-	if (this_cpu()->loaded_as == as)
-		this_cpu()->light_below = TRAP_LIGHT_MAX;
-	preempt_enable();
-}
-
 void aspace_switch(struct aspace *as)
 {
 	struct cpu *c = this_cpu();
@@ -310,6 +301,6 @@ void aspace_switch(struct aspace *as)
 	__atomic_store_n(&c->loaded_as, AS_SWITCHING, __ATOMIC_SEQ_CST);
 	asm_write_cr3(as ? as->root.pa : kmap_root().pa);
 	__atomic_store_n(&c->loaded_as, as, __ATOMIC_SEQ_CST);
-	c->light_below = as ? READ_ONCE(as->light_below) : 0;
+	arena_switch(as);
 	epoch_publish(e);
 }

@@ -4,6 +4,8 @@
 // them as it treats persistent memory.
 #include "mm/test_util.h"
 
+#include "mm/arena.h"
+
 #include "kernel/lib/errno.h"
 #include "kernel/lib/ptcursor.h"
 #include "kernel/lib/string.h"
@@ -55,6 +57,12 @@ u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsi
 u64 test_map_anon(struct aspace *as, u64 len, unsigned prot)
 {
 	return test_map_file(as, NULL, 0, len, prot, MAP_PRIVATE | MAP_ANONYMOUS);
+}
+
+u64 test_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		  unsigned flags)
+{
+	return arena_map_fast(as, vm_grant(o, PROT_ALL), len, prot, flags, off);
 }
 
 u64 test_peek(u64 va)

@@ -23,6 +23,10 @@ u64 test_map_anon(struct aspace *as, u64 len, unsigned prot);
 u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
 		  unsigned flags);
 
+// arena_map_fast, through a descriptor that grants all.
+u64 test_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
+		  unsigned flags);
+
 // One word of user memory; ~0 if it cannot be read. Writing: false if it cannot.
 u64 test_peek(u64 va);
 bool test_poke(u64 va, u64 value);

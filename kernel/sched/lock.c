@@ -31,7 +31,9 @@ static struct {
 _Static_assert(RANK_COUNT <= 64, "lock_ranks has one bit a rank");
 _Static_assert(offsetof(struct cpu, current) == 24 && offsetof(struct cpu, preempt_count) == 32 &&
 		       offsetof(struct cpu, need_resched) == 36 &&
-		       offsetof(struct cpu, index) == 40 && offsetof(struct cpu, light_below) == 56,
+		       offsetof(struct cpu, index) == 40 && offsetof(struct cpu, arena) == 56 &&
+		       offsetof(struct cpu, light_below) == 64 &&
+		       offsetof(struct cpu, light_calls) == 72,
 	       "as kernel/x86/asm.h and entry.asm have them");
 
 static bool irqs_on(void)

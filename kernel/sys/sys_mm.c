@@ -7,7 +7,7 @@
 // Accepted and without effect: MAP_NORESERVE, MAP_STACK, MAP_GROWSDOWN (a stack is mapped whole and
 // filled when touched), MAP_32BIT, MAP_DENYWRITE, MAP_EXECUTABLE, MAP_NONBLOCK. Memory once touched
 // is resident, so mlock touches it and leaves a record for msync.
-#include "fs/fs_context.h"
+#include "fs/fd_table.h"
 #include "fs/vfs.h"
 #include "kernel/lib/errno.h"
 #include "kernel/sched/thread.h"
@@ -23,19 +23,15 @@
 #define MAP_GROWSDOWN  0x100u
 #define MAP_DENYWRITE  0x800u
 #define MAP_EXECUTABLE 0x1000u
-#define MAP_NORESERVE  0x4000u
 #define MAP_NONBLOCK   0x10000u
 #define MAP_STACK      0x20000u
 #define MAP_HUGETLB    0x40000u
 
-#define PROT_ALL       (PROT_READ | PROT_WRITE | PROT_EXEC)
 #define PROT_SEM       8u
 #define PROT_GROWSDOWN 0x01000000u
 #define PROT_GROWSUP   0x02000000u
 
 #define MAP_HUGE_SIZES 0x7c000000u // what MAP_HUGE_2MB and MAP_HUGE_1GB are made of
-
-#define MAP_DAXVM_ALL (MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING | MAP_DAXVM_NOSYNC)
 
 // What MAP_SHARED_VALIDATE knows for every file; MAP_SYNC depends on the file.
 #define MAP_VALIDATE_KNOWN                                                                         \
@@ -108,37 +104,6 @@ static inline int check_file(struct file *f, struct map_request *req)
 	return 0;
 }
 
-// An ephemeral mapping of a file that was mapped through this descriptor before, in the ordinary
-// way at least once: 0 if there is anything that needs a closer look.
-// Preemption is off, or interrupts are.
-typedef u64 (*map_fn)(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
-		      unsigned flags);
-static inline __attribute__((always_inline)) u64 map_peeked(map_fn map, int fd, u64 off, u64 len,
-							    u64 prot, unsigned flags)
-{
-	const unsigned known = MAP_TYPE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE;
-	struct vm_object *o;
-	unsigned mode = 0;
-
-	if (!len || (flags & ~known) || !(flags & MAP_SHARED) || prot & ~(u64)PROT_ALL)
-		return 0;
-	o = fd_peek_map(fd, &mode);
-	mode &= O_ACCMODE | O_PATH;
-	if (!o || (mode != O_RDWR && (mode != O_RDONLY || (prot & PROT_WRITE))))
-		return 0;
-	return map(current_as(), o, off, len, (unsigned)prot, flags);
-}
-
-static __attribute__((noinline)) u64 map_fast(int fd, u64 off, u64 len, u64 prot, unsigned flags)
-{
-	u64 va;
-
-	preempt_disable();
-	va = map_peeked(arena_map_fast, fd, off, len, prot, flags);
-	preempt_enable();
-	return va;
-}
-
 static int check_anonymous(const struct map_request *req)
 {
 	unsigned type = req->flags & MAP_TYPE;
@@ -177,19 +142,31 @@ static inline s64 mmap_any(const struct syscall_args *a)
 		err = f ? check_file(f, &req) : check_anonymous(&req);
 	if (req.flags & MAP_LOCKED)
 		req.flags |= MAP_POPULATE;
+	if (!err && f && (req.flags & MAP_DAXVM_EPHEMERAL) && (req.flags & MAP_SHARED))
+		fd_set_grant((int)a->a[4], f, vm_grant(req.object, req.may_prot));
 	if (!err)
 		err = aspace_map(current_as(), &req, &at);
 	fd_end(use);
 	return err ? err : (s64)at.va;
 }
 
-s64 sys_mmap(const struct syscall_args *a)
+static __attribute__((noinline)) u64 map_fast(const struct syscall_args *a)
 {
-	unsigned flags = (unsigned)a->a[3];
 	u64 va;
 
-	if (unlikely(flags & MAP_DAXVM_EPHEMERAL) && IS_ALIGNED(a->a[5], PAGE_SIZE)) {
-		va = map_fast((int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
+	preempt_disable();
+	va = arena_map_fast(current_as(), fd_grant((int)a->a[4]), a->a[1], a->a[2],
+			    (unsigned)a->a[3], a->a[5]);
+	preempt_enable();
+	return va;
+}
+
+s64 sys_mmap(const struct syscall_args *a)
+{
+	u64 va;
+
+	if (unlikely(a->a[3] & MAP_DAXVM_EPHEMERAL)) {
+		va = map_fast(a);
 		if (va)
 			return (s64)va;
 	}
@@ -197,27 +174,18 @@ s64 sys_mmap(const struct syscall_args *a)
 }
 
 // The two calls of an ephemeral mapping, without what other calls need around them.
-s64 light_mmap(const struct syscall_args *a)
+s64 light_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
 {
-	unsigned flags = (unsigned)a->a[3];
-	u64 va;
-
-	if (!(flags & MAP_DAXVM_EPHEMERAL) || !IS_ALIGNED(a->a[5], PAGE_SIZE) ||
-	    !syscall_light_begin())
+	(void)addr;
+	if (!(flags & MAP_DAXVM_EPHEMERAL) || !syscall_light_begin())
 		return TRAP_NOT_LIGHT;
-	va = map_peeked(arena_map_light, (int)a->a[4], a->a[5], a->a[1], a->a[2], flags);
-	if (!va)
-		return TRAP_NOT_LIGHT;
-	syscall_light_end(9);
-	return (s64)va;
+	return arena_map_light(fd_grant((int)fd), len, prot, (unsigned)flags, off);
 }
 
-s64 light_munmap(const struct syscall_args *a)
+s64 light_munmap(u64 addr, u64 len, u64 a2, u64 a3, u64 a4, u64 a5)
 {
-	if (!syscall_light_begin() || !arena_unmap_light(current_as(), a->a[0], a->a[1]))
-		return TRAP_NOT_LIGHT;
-	syscall_light_end(11);
-	return 0;
+	(void)a2, (void)a3, (void)a4, (void)a5;
+	return syscall_light_begin() ? arena_unmap_light(addr, len) : TRAP_NOT_LIGHT;
 }
 
 s64 sys_munmap(const struct syscall_args *a)

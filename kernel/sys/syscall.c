@@ -20,7 +20,7 @@
 #include "mm/heap.h"
 #include "mm/trace.h"
 
-u32 *syscall_counts[CPU_MAX] __read_mostly;
+static u32 *syscall_counts[CPU_MAX] __read_mostly; // SYSCALL_MAX each; without light ones
 
 // Calls that begin again after a signal whose handler has SA_RESTART, and after one without a
 // handler (signal(7)). The others report EINTR.
@@ -133,8 +133,10 @@ static void show_syscalls(struct seq *s, void *arg)
 		const struct syscall *c = &syscall_table[nr];
 		u64 n = 0;
 
-		for (unsigned cpu = 0; cpu < cpu_count(); cpu++)
-			n += syscall_counts[cpu] ? READ_ONCE(syscall_counts[cpu][nr]) : 0;
+		for (unsigned cpu = 0; cpu < cpu_count(); cpu++) {
+			n += READ_ONCE(syscall_counts[cpu][nr]);
+			n += nr < TRAP_LIGHT_MAX ? READ_ONCE(cpus[cpu].light_calls[nr]) : 0;
+		}
 		if (n)
 			seq_printf(s, "%3u %-24s %-8s %lu\n", nr, c->name ? c->name : "?",
 				   status[c->status], n);

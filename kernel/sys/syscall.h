@@ -38,19 +38,14 @@ struct syscall {
 };
 extern const struct syscall syscall_table[SYSCALL_MAX];
 
-// Light functions (kernel/x86/trap.h): the first thing and the last thing that one does, before it
-// returns what is no TRAP_NOT_LIGHT. Begin: false: somebody wants to know, or there is something to
-// be done before the return to the program. A signal that another CPU sends after that waits as one
-// that comes to user code does. The call is counted; its time is the program's.
-extern u32 *syscall_counts[CPU_MAX]; // SYSCALL_MAX each
+// The first thing that a light function does (kernel/x86/trap.h), or it returns TRAP_NOT_LIGHT.
+// False: somebody wants to know, or there is something to be done before the return to the program.
+// A signal that another CPU sends after that waits as one that comes to user code does. The time of
+// a light call is the program's.
 static inline bool syscall_light_begin(void)
 {
 	return likely(!READ_ONCE(trace_on) && !asm_gs_need_resched() &&
 		      !READ_ONCE(thread_current()->signal_pending));
-}
-static inline void syscall_light_end(unsigned nr)
-{
-	syscall_counts[this_cpu()->index][nr]++;
 }
 
 // Hooks the table into x86's entry and makes /proc/syscalls.

@@ -7,6 +7,7 @@
 #include "kernel/lib/types.h"
 #include "kernel/x86/asm_access.h"
 
+struct arena;
 struct cpu;
 struct thread;
 
@@ -21,6 +22,14 @@ static inline struct thread *asm_gs_current(void)
 
 	__asm__ volatile("mov %%gs:24, %0" : "=r"(t));
 	return t;
+}
+
+static inline struct arena *asm_gs_arena(void)
+{
+	struct arena *a;
+
+	__asm__ volatile("mov %%gs:56, %0" : "=r"(a));
+	return a;
 }
 
 static inline void asm_gs_preempt_inc(void)

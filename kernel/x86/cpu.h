@@ -8,6 +8,10 @@
 
 #define CPU_MAX 64
 
+// System calls below may have a light function (kernel/x86/trap.h).
+#define TRAP_LIGHT_MAX 16
+
+struct arena;
 struct thread;
 struct aspace;
 
@@ -22,7 +26,10 @@ struct cpu {
 	u32 index;              // 0 .. cpu_count() - 1; 0 is the boot CPU
 	u32 irq_depth;          // > 0: in an interrupt handler
 	u64 lock_ranks;         // bit set of spinlock ranks held (debug build)
-	u64 light_below;        // gs:56 calls below this number are tried light (trap.h); a hint
+	struct arena *arena;    // gs:56 of loaded_as, for this CPU (mm/arena.h); NULL: none yet
+	// Light calls (kernel/x86/trap.h).
+	u64 light_below; // gs:64 those below this number are tried: TRAP_LIGHT_MAX, or 0
+	u32 light_calls[TRAP_LIGHT_MAX]; // gs:72 how often each was done
 	// What other CPUs read, on a line that this one seldom writes.
 	struct aspace *loaded_as __cacheline; // whose tables CR3 holds; NULL: the kernel's own
 	u32 apic_id;

@@ -18,7 +18,8 @@
 
 GS_USER_RSP	equ 8			; struct cpu (kernel/x86/cpu.h)
 GS_KERNEL_RSP	equ 16
-GS_LIGHT_BELOW	equ 56
+GS_LIGHT_BELOW	equ 64
+GS_LIGHT_CALLS	equ 72
 NOT_LIGHT	equ -65536
 RFLAGS_OTHERS	equ 0xffdbf128		; all but what trap_sysret_possible() allows
 SEG_USER_DATA	equ 0x2b		; kernel/x86/gdt.h
@@ -215,30 +216,19 @@ syscall_usual:
 	swapgs
 	o64 sysret
 
-; A call that has a light function, which gets six arguments and nothing else: no frame is built,
-; and what C preserves is not saved. RCX and R11 are as SYSCALL made them, so SYSRET may have them
-; back; what of the flags it may not bring back (trap.h) the usual way knows.
-; In: as syscall_usual. NOT_LIGHT: nothing has happened; everything is as it was.
-syscall_light:
-	test r11d, RFLAGS_OTHERS
-	jnz syscall_usual
+; What C does not preserve, but RAX.
+%macro PUSH_CHANGED 0
 	push r11
 	push rcx
-	push r9				; struct syscall_args
+	push r9
 	push r8
 	push r10
 	push rdx
 	push rsi
 	push rdi
-	mov rdi, rsp
-	push rax			; number of the call
-	push rbp
-	xor ebp, ebp			; end of the frame chain
-	call [trap_light_fn + rax * 8]
-	pop rbp
-	cmp rax, NOT_LIGHT
-	je .usual
-	add rsp, 8
+%endmacro
+
+%macro POP_CHANGED 0
 	pop rdi
 	pop rsi
 	pop rdx
@@ -247,19 +237,33 @@ syscall_light:
 	pop r9
 	pop rcx
 	pop r11
+%endmacro
+
+; A call that has a light function, which gets six arguments in registers and nothing else: no frame
+; is built, and what C preserves is not saved. RCX and R11 are as SYSCALL made them, so SYSRET may
+; have them back; what of the flags it may not bring back (trap.h) the usual way knows.
+; In: as syscall_usual. NOT_LIGHT: nothing has happened; everything is as it was.
+syscall_light:
+	test r11d, RFLAGS_OTHERS
+	jnz syscall_usual
+	PUSH_CHANGED
+	push rax			; number of the call
+	push rbp
+	xor ebp, ebp			; end of the frame chain
+	mov rcx, r10			; the fourth argument, where C has it
+	call [trap_light_fn + rax * 8]
+	pop rbp
+	cmp rax, NOT_LIGHT
+	je .usual
+	pop rdi
+	inc dword [gs:GS_LIGHT_CALLS + rdi * 4]
+	POP_CHANGED
 	mov rsp, [gs:GS_USER_RSP]
 	swapgs
 	o64 sysret
 .usual:
 	pop rax
-	pop rdi
-	pop rsi
-	pop rdx
-	pop r10
-	pop r8
-	pop r9
-	pop rcx
-	pop r11
+	POP_CHANGED
 	jmp syscall_usual
 
 ; void trap_return_user(struct trapframe *tf). In: RDI = frame at the top of this kernel stack.

@@ -47,7 +47,7 @@ static bool no_calls(struct trapframe *tf)
 bool (*trap_syscall_fn)(struct trapframe *tf) __read_mostly = no_calls;
 
 // Read by entry.asm for each call.
-s64 (*trap_light_fn[TRAP_LIGHT_MAX])(const struct syscall_args *args) __read_mostly;
+trap_light trap_light_fn[TRAP_LIGHT_MAX] __read_mostly;
 
 static trap_handler handlers[256] __read_mostly;
 static trap_handler user_fault __read_mostly, user_return __read_mostly, nmi __read_mostly;
@@ -103,7 +103,7 @@ void trap_set_syscall(bool (*fn)(struct trapframe *tf))
 	trap_syscall_fn = fn;
 }
 
-void trap_set_light(unsigned nr, s64 (*fn)(const struct syscall_args *args))
+void trap_set_light(unsigned nr, trap_light fn)
 {
 	ASSERT(nr < TRAP_LIGHT_MAX);
 	trap_light_fn[nr] = fn;

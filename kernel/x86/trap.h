@@ -6,6 +6,7 @@
 
 #include "kernel/lib/types.h"
 #include "kernel/x86/asm.h"
+#include "kernel/x86/cpu.h"
 #include "kernel/x86/msr.h"
 
 // What every entry stub leaves on the kernel stack (lowest address first). The hardware pushes the
@@ -61,13 +62,12 @@ void trap_set_user_fault(trap_handler fn);
 void trap_set_syscall(bool (*fn)(struct trapframe *tf));
 // A light function of a call, tried first where cpu.light_below says so: interrupts are off, so it
 // does not sleep, takes only locks that interrupts may take, and ends soon. No frame is built,
-// nothing is counted or looked at on the way out: the function sees to that before it does
-// anything, or says TRAP_NOT_LIGHT, and the call goes the usual way. `args`: rdi, rsi, rdx, r10,
-// r8, r9.
-#define TRAP_LIGHT_MAX 16
+// nothing is looked at on the way out: the function sees to that before it does anything, or says
+// TRAP_NOT_LIGHT, and the call goes the usual way. Those that did not are counted in
+// cpu.light_calls. The arguments are those of the call: rdi, rsi, rdx, r10, r8, r9.
 #define TRAP_NOT_LIGHT (-65536ll)
-struct syscall_args;
-void trap_set_light(unsigned nr, s64 (*fn)(const struct syscall_args *args));
+typedef s64 (*trap_light)(u64 a0, u64 a1, u64 a2, u64 a3, u64 a4, u64 a5);
+void trap_set_light(unsigned nr, trap_light fn); // nr < TRAP_LIGHT_MAX
 // Last thing before every return to user mode, interrupts on: pending signals. Set by kernel/proc.
 void trap_set_user_return(trap_handler fn);
 // Preemption: called with interrupts off at the end of an interrupt, if need_resched is set and the

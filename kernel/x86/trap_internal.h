@@ -37,7 +37,7 @@ extern const struct extable_entry mctable_start[], mctable_end[]; // where memor
 void trap_dispatch(struct trapframe *tf);
 void trap_dispatch_paranoid(struct trapframe *tf);
 extern bool (*trap_syscall_fn)(struct trapframe *tf);
-extern s64 (*trap_light_fn[TRAP_LIGHT_MAX])(const struct syscall_args *args);
+extern trap_light trap_light_fn[TRAP_LIGHT_MAX]; // by entry.asm
 void trap_finish_user(struct trapframe *tf);
 // 1 if CPUID has SMAP: entry.asm may execute CLAC.
 extern u8 trap_smap;

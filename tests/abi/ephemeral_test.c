@@ -422,6 +422,28 @@ static void test_many(void)
 	is(in_child(child_maps_until_refused), 0, "RLIMIT_AS counts them: ENOMEM");
 }
 
+// A call that is refused, while the mapping that a like one made is just unmapped.
+static void test_refused_while_warm(void)
+{
+	int rdwr = fd, rdonly = open("ephemeral", O_RDONLY);
+	bool good = true;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		good &= munmap(map(LEN, RW, BATCH, 0), LEN) == 0;
+		good &= map(0, RW, BATCH, 0) == MAP_FAILED && errno == EINVAL;
+		good &= map(LEN, RW, BATCH, 1) == MAP_FAILED && errno == EINVAL;
+		good &= map(LEN, RW, BATCH | 4, 0) == MAP_FAILED && errno == EINVAL;
+		good &= map(-1, RW, BATCH, 0) == MAP_FAILED && errno == ENOMEM;
+		good &= mmap(NULL, LEN, RW, BATCH, -1, 0) == MAP_FAILED && errno == EBADF;
+		fd = rdonly;
+		good &= map(LEN, RW, BATCH, 0) == MAP_FAILED && errno == EACCES;
+		fd = rdwr;
+	}
+	ok(good, "a call that is wrong is refused whatever was there a moment ago");
+	close(rdonly);
+	fails((long)mmap(NULL, LEN, PROT_READ, BATCH, rdonly, 0), EBADF, "a closed descriptor");
+}
+
 int main(void)
 {
 	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
@@ -438,6 +460,7 @@ int main(void)
 	sigaction(SIGBUS, &act, NULL);
 	test_refused();
 	test_rights();
+	test_refused_while_warm();
 	test_sizes();
 	test_beyond();
 	test_fork();

@@ -10,7 +10,7 @@ the address of the system calls' function; flags, roots and a descriptor's objec
 whoever took the slow path, though they were the same.
 
 Threads of one process once counted the users of a descriptor while they looked it up; now they
-only look at it (fd_peek_map)."""
+only look at it (fd_grant)."""
 
 import pathlib
 import sys
