@@ -232,7 +232,7 @@ static void rest(struct arena *a, struct slot *s)
 	s->next = NULL;
 	*a->resting_end = s;
 	a->resting_end = &s->next;
-	a->nr_resting++;
+	a->nr_resting[slot_class(s)]++;
 }
 
 // The next step of one listed slot: it is put on *batch (ZOMBIE and locked, its entry cleared), on
@@ -320,7 +320,7 @@ void arena_reap(struct arena *a)
 		a->resting = s->next;
 		if (!a->resting)
 			a->resting_end = &a->resting;
-		a->nr_resting--;
+		a->nr_resting[slot_class(s)]--;
 		tlb_mark(TLB_MARK_ENTRIES, virt_to_phys(s->entry).pa,
 			 slot_class(s) == SLOT_32K ? VM_DIRECT_BLOCKS : 1);
 		s->next = a->free[slot_class(s)];
@@ -467,15 +467,23 @@ static bool make_chunk(struct arena *a, enum slot_class c)
 	return true;
 }
 
-bool arena_refill(struct arena *a, enum slot_class c)
+bool arena_refill(struct arena *a, enum slot_class c, u64 *stamp)
 {
+	*stamp = 0;
 	arena_reap(a);
-	if (!a->free[c] && (a->zombies || READ_ONCE(a->remote))) {
-		arena_clear_zombies(a);
-		epoch_flush_here();
-		arena_reap(a);
-	}
-	return a->free[c] || make_chunk(a, c);
+	if (a->free[c])
+		return true;
+	arena_clear_zombies(a);
+	epoch_flush_here();
+	arena_reap(a);
+	if (a->free[c])
+		return true;
+	// Other CPUs have to forget first. More slots meanwhile, but not without end.
+	if (a->nr_resting[c] <= RESTING_MAX && make_chunk(a, c))
+		return true;
+	if (a->nr_resting[c])
+		*stamp = container_of(a->resting_end, struct slot, next)->stamp;
+	return false;
 }
 
 struct arena *arena_here(struct arenas *all, struct aspace *as)

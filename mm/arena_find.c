@@ -204,14 +204,14 @@ int arena_for_range(struct aspace *as, u64 start, u64 end,
 u64 arena_bytes(struct aspace *as)
 {
 	const struct arenas *all = __atomic_load_n(&as->arenas, __ATOMIC_ACQUIRE);
-	s64 sum = all ? READ_ONCE(all->stray_bytes) : 0;
+	u64 sum = all ? READ_ONCE(all->stray_bytes) : 0; // the parts wrap, the sum does not
 
 	for (unsigned i = 0; all && i < all->count; i++) {
 		const struct arena *a = __atomic_load_n(&all->cpu[i], __ATOMIC_ACQUIRE);
 
 		sum += a ? READ_ONCE(a->bytes) : 0;
 	}
-	return (u64)max(sum, 0ll);
+	return (s64)sum > 0 ? sum : 0; // calls that go on meanwhile may be in it by half
 }
 
 // ---- From an object -----------------------------------------------------------------------------

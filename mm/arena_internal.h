@@ -64,7 +64,7 @@ enum slot_state { SLOT_FREE, SLOT_SETTING, SLOT_LIVE, SLOT_ZOMBIE, SLOT_CLEARED 
 
 #define SLOTS_PER_CHUNK 64u
 #define ZOMBIES_MAX     64u    // on one arena, then they are cleared
-#define RESTING_MAX     16384u // CLEARED slots of one arena; more: CPUs are interrupted
+#define RESTING_MAX     16384u // CLEARED slots of a class in one arena; more: CPUs are interrupted
 #define HELD_BUCKETS    64u
 #define WARM_SLOTS      64u
 
@@ -126,9 +126,10 @@ struct arena {
 	struct chunk *chunks[SLOT_CLASSES]; // chunks_max(class) places; no_chunks: none yet
 	unsigned cpu;
 	// [A4], to the end but for what is marked
-	s64 bytes __cacheline; // asked for by maps on this CPU, less what was unmapped on it
+	u64 bytes __cacheline; // asked for by maps on this CPU, less what was unmapped on it; wraps
 	u32 nr_maps, nr_warm;  // not reported yet to mm/stat.h
-	u32 nr_zombies, nr_resting, nr_unused;
+	u32 nr_zombies, nr_unused;
+	u32 nr_resting[SLOT_CLASSES];
 	u32 nr_chunks[SLOT_CLASSES]; // read by all
 	bool busy;                   // on busy_node's list
 	struct slot *free[SLOT_CLASSES];
@@ -145,7 +146,7 @@ struct arena {
 struct arenas {
 	u64 base; // of the arena of CPU 0; the others follow
 	unsigned count;
-	s64 stray_bytes; // unmapped on CPUs without an arena (negative) [atomic]
+	u64 stray_bytes; // less what was unmapped on CPUs without an arena; wraps [atomic]
 	struct vma *vma; // keeps others out; what was asked for is empty
 	struct arena *cpu[CPU_MAX];
 };
@@ -294,8 +295,9 @@ FAST void section_end(void)
 
 // The arena of this CPU, made if need be; NULL: no memory.
 struct arena *arena_here(struct arenas *all, struct aspace *as);
-// Another free slot at least. False: none is to be had.
-bool arena_refill(struct arena *a, enum slot_class c);
+// Another free slot at least. False: none is to be had before *stamp has passed (epoch_passed), or,
+// where that is 0, at all.
+bool arena_refill(struct arena *a, enum slot_class c, u64 *stamp);
 // The record of an object, or NULL.
 struct held *arena_find_held(struct arena *a, const struct vm_object *o);
 // The record of an object that the caller holds, with a reference; NULL: no memory.

@@ -116,7 +116,7 @@ FAST bool map_warm(struct arena *a, u64 grant, u64 off, u64 len, u64 prot, unsig
 	word = e->zombie;
 	if (!slot_cas(e->slot, &word, word + SLOT_LIVE - SLOT_ZOMBIE))
 		return false;
-	a->bytes += (s64)len;
+	a->bytes += len;
 	a->nr_warm++;
 	*va = e->start;
 	return true;
@@ -207,7 +207,7 @@ FAST u64 set_slot(struct arena *a, struct held *h, const struct want *w, enum sl
 	}
 	if (h->slots++ == 0)
 		a->nr_unused--;
-	a->bytes += (s64)w->len;
+	a->bytes += w->len;
 	va = slot_va(a, s) + (w->offset & class_mask(c));
 	if (!(w->flags & ~FLAGS_KNOWN))
 		remember(a, s, w, word + SLOT_ZOMBIE - SLOT_SETTING, va);
@@ -299,20 +299,40 @@ static int look_up(const struct want *w, enum slot_class *c, pte_t *given)
 	return err;
 }
 
-// On whatever CPU it is. 0: a revoke, or no memory.
-static u64 map_here(struct arenas *all, struct aspace *as, const struct want *w, enum slot_class c,
-		    const pte_t *given)
+// On whatever CPU it is. 0: a revoke, or no memory; or no slots, see *stamp.
+static u64 map_here_once(struct arenas *all, struct aspace *as, const struct want *w,
+			 enum slot_class c, const pte_t *given, u64 *stamp)
 {
 	struct arena *a;
 	struct held *h;
 	u64 va = 0;
 
+	*stamp = 0;
 	preempt_disable();
 	a = arena_here(all, as);
 	h = a ? arena_hold(a, w->object) : NULL;
-	if (h && (a->free[c] || arena_refill(a, c)))
+	if (h && (a->free[c] || arena_refill(a, c, stamp)))
 		va = set_slot(a, h, w, c, READ_ONCE(w->object->root_word), given);
 	preempt_enable();
+	return va;
+}
+
+// Slots that only wait for other CPUs to forget are had at the price of interrupting them, all at
+// once. Who is met in a section forgets at its end, which is waited for with preemption on, so that
+// two do not wait for each other.
+static u64 map_here(struct arenas *all, struct aspace *as, const struct want *w, enum slot_class c,
+		    const pte_t *given)
+{
+	u64 stamp, va = map_here_once(all, as, w, c, given, &stamp);
+
+	if (!va && stamp) {
+		epoch_kick(stamp, as);
+		va = map_here_once(all, as, w, c, given, &stamp);
+	}
+	if (!va && stamp) {
+		epoch_wait(stamp);
+		va = map_here_once(all, as, w, c, given, &stamp);
+	}
 	return va;
 }
 

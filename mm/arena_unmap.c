@@ -35,13 +35,22 @@ static void flush_slot(struct arena *a, const struct slot *s)
 	ptbatch_finish(&b);
 }
 
+static bool too_many_rest(const struct arena *a)
+{
+	bool many = false;
+
+	for (int c = 0; c < SLOT_CLASSES; c++)
+		many |= a->nr_resting[c] > RESTING_MAX;
+	return many;
+}
+
 // The CPU at this mark begins an epoch and forgets, too: nobody is interrupted.
 static __attribute__((noinline)) void clear_and_forget(struct arena *a)
 {
 	arena_clear_zombies(a);
 	epoch_flush_here();
 	arena_reap(a);
-	if (unlikely(a->nr_resting > RESTING_MAX))
+	if (unlikely(too_many_rest(a)))
 		epoch_kick(a->resting->stamp, a->as); // after all: those that lag behind
 }
 
@@ -65,7 +74,7 @@ static bool unmap_slot(struct arenas *all, struct arena *a, struct slot *s, u64 
 	struct arena *mine = all->cpu[this_cpu()->index];
 	bool now = !(s->key & SLOT_BATCHING);
 	u64 next = (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED | (now ? SLOT_LOCK : 0);
-	s64 len = (s64)slot_len(s);
+	u64 len = slot_len(s);
 
 	if (!slot_cas(s, &word, next)) // I1
 		return false;
@@ -184,7 +193,7 @@ FAST s64 unmap_at_once(struct arena *a, u64 addr, u64 len, bool light)
 		return TRAP_NOT_LIGHT;
 	if (!slot_cas(s, &word, (word + SLOT_ZOMBIE - SLOT_LIVE) | SLOT_LISTED)) // I1
 		return TRAP_NOT_LIGHT;
-	a->bytes -= (s64)len;
+	a->bytes -= len;
 	return word & SLOT_LISTED ? 0 : list_slot_here(a, s, light);
 }
 

@@ -20,7 +20,7 @@
 #include "mm/heap.h"
 #include "mm/trace.h"
 
-static u32 *syscall_counts[CPU_MAX] __read_mostly; // SYSCALL_MAX each; without light ones
+static u64 *syscall_counts[CPU_MAX] __read_mostly; // SYSCALL_MAX each; without light ones
 
 // Calls that begin again after a signal whose handler has SA_RESTART, and after one without a
 // handler (signal(7)). The others report EINTR.
@@ -146,7 +146,7 @@ static void show_syscalls(struct seq *s, void *arg)
 void syscall_init(void)
 {
 	for (unsigned i = 0; i < cpu_count(); i++) {
-		syscall_counts[i] = kzalloc(SYSCALL_MAX * sizeof(u32));
+		syscall_counts[i] = kzalloc(SYSCALL_MAX * sizeof(u64));
 		if (!syscall_counts[i])
 			panic("no memory to count system calls");
 	}

@@ -29,7 +29,7 @@ struct cpu {
 	struct arena *arena;    // gs:56 of loaded_as, for this CPU (mm/arena.h); NULL: none yet
 	// Light calls (kernel/x86/trap.h).
 	u64 light_below; // gs:64 those below this number are tried: TRAP_LIGHT_MAX, or 0
-	u32 light_calls[TRAP_LIGHT_MAX]; // gs:72 how often each was done
+	u64 light_calls[TRAP_LIGHT_MAX]; // gs:72 how often each was done
 	// What other CPUs read, on a line that this one seldom writes.
 	struct aspace *loaded_as __cacheline; // whose tables CR3 holds; NULL: the kernel's own
 	u32 apic_id;

@@ -256,7 +256,7 @@ syscall_light:
 	cmp rax, NOT_LIGHT
 	je .usual
 	pop rdi
-	inc dword [gs:GS_LIGHT_CALLS + rdi * 4]
+	inc qword [gs:GS_LIGHT_CALLS + rdi * 8]
 	POP_CHANGED
 	mov rsp, [gs:GS_USER_RSP]
 	swapgs
