@@ -5,6 +5,7 @@
 #include "fs/ptfs_glue/glue_internal.h"
 #include "fs/ptfs_glue/glue_test.h"
 #include "kernel/sched/thread.h"
+#include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
 #include "mm/frame.h"
 #include "mm/pagetable.h"
@@ -239,6 +240,69 @@ KTEST(ptfs_copy_of_tables_by_advice)
 	mode_restore();
 }
 
+// A CPU is in the middle of something (a fault, a map), and may have read the way through the copy:
+// its pages keep their contents until that is over.
+static struct {
+	struct aspace *as;
+	u32 running;
+	bool in, out; // [atomic]
+} section;
+
+static void hold_section(void *arg)
+{
+	(void)arg;
+	thread_current()->affinity = BIT(1);
+	thread_migrate();
+	test_use(section.as);
+	preempt_disable();
+	__atomic_store_n(&section.in, true, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&section.out, __ATOMIC_ACQUIRE))
+		asm_pause();
+	preempt_enable();
+	test_use(NULL);
+	__atomic_fetch_sub(&section.running, 1, __ATOMIC_RELEASE);
+}
+
+static void give_back(struct test_mapped *m)
+{
+	rwlock_write_lock(&m->object->map_lock);
+	vm_revoke_begin(m->object);
+	vm_root_changed(m->object);
+	vm_revoke_finish(m->object, 0, ~0ull, VM_FORGET_MAPPED);
+	rwlock_write_unlock(&m->object->map_lock);
+}
+
+KTEST(ptfs_copy_of_tables_waits_for_its_epoch)
+{
+	struct test_mapped m;
+	u64 pages;
+
+	if (cpu_count() < 2 || !open_copied(&m, MIB(5)))
+		return;
+	section.as = m.as;
+	section.in = section.out = false;
+	section.running = 0;
+	thread_current()->affinity = BIT(0);
+	thread_migrate();
+	if (EXPECT(test_start(&section.running, hold_section, 1))) {
+		while (!__atomic_load_n(&section.in, __ATOMIC_ACQUIRE))
+			thread_sleep_ns(1000000);
+		pages = shadow_pages();
+		EXPECT(pages);
+		give_back(&m);
+		for (unsigned i = 0; i < 10; i++) {
+			thread_sleep_ns(4000000);
+			EXPECT_EQ(shadow_pages(), pages);
+		}
+		__atomic_store_n(&section.out, true, __ATOMIC_RELEASE);
+		test_join(&section.running);
+	}
+	shadow_settle();
+	EXPECT_EQ(shadow_pages(), 0);
+	thread_current()->affinity = ~0ull;
+	close_copied(&m);
+}
+
 // Ephemeral mappings take the copy, too, and a slot that is used again right away shows what there
 // is then.
 KTEST(ptfs_copy_of_tables_ephemeral)
@@ -275,11 +339,7 @@ KTEST(ptfs_copy_of_tables_without_memory)
 	if (!open_copied(&m, MIB(5)))
 		return;
 	for (u64 n = 1; n < 12; n++) {
-		rwlock_write_lock(&m.object->map_lock);
-		vm_revoke_begin(m.object);
-		vm_root_changed(m.object);
-		vm_revoke_finish(m.object, 0, ~0ull, VM_FORGET_MAPPED);
-		rwlock_write_unlock(&m.object->map_lock);
+		give_back(&m);
 		frame_fail_nth(n);
 		(void)test_peek(m.va + MIB(3)); // a fault without memory is SIGBUS
 		frame_fail_nth(0);
@@ -326,12 +386,8 @@ KTEST(ptfs_copy_of_tables_made_beside_growth)
 		     __atomic_fetch_add(&churn.round, 1, __ATOMIC_RELAXED)) {
 			struct vm_table t = { .kind = VM_TABLE_NONE };
 
-			rwlock_write_lock(&churn.m.object->map_lock);
-			EXPECT(shadow_matches(churn.m.object));
-			vm_revoke_begin(churn.m.object);
-			vm_root_changed(churn.m.object);
-			vm_revoke_finish(churn.m.object, 0, ~0ull, VM_FORGET_MAPPED);
-			rwlock_write_unlock(&churn.m.object->map_lock);
+			EXPECT(matches(&churn.m));
+			give_back(&churn.m);
 			rwlock_read_lock(&churn.m.object->map_lock);
 			EXPECT_EQ(vm_table(churn.m.object, 0, PT_PML4, &t), 0);
 			rwlock_read_unlock(&churn.m.object->map_lock);

@@ -85,10 +85,10 @@ static const char *const table_names[] = { "", "PTE", "PMD", "PUD", "PML4" };
 
 static void show_step(struct seq *s, const struct aspace_step *t)
 {
-	bool leaf = pte_is_leaf(t->entry, t->level);
+	bool leaf = pte_is_leaf(t->entry, t->level), in_ram = frame_is_ram(t->table);
 
 	seq_printf(s, "  %-4s table %012lx in %-7s entry %016lx ", table_names[t->level],
-		   t->table.pa, frame_is_ram(t->table) ? "RAM," : "PMem,", t->entry.bits);
+		   t->table.pa, in_ram ? "RAM," : "PMem,", t->entry.bits);
 	if (!pte_present(t->entry)) {
 		seq_printf(s, "not present\n");
 		return;
@@ -97,7 +97,9 @@ static void show_step(struct seq *s, const struct aspace_step *t)
 		   frame_is_ram(pte_addr(t->entry)) ? "RAM" : "PMem",
 		   t->entry.bits & PTE_U ? 'u' : '-', t->entry.bits & PTE_W ? 'w' : '-',
 		   t->entry.bits & PTE_NX ? '-' : 'x',
-		   t->attached ? " (the file's own table)" : "");
+		   !t->attached ? ""
+		   : in_ram     ? " (a copy of the file's table)"
+				: " (the file's own table)");
 }
 
 static void show_pagetable(struct seq *s, void *arg)

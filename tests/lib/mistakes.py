@@ -15,9 +15,8 @@ class Mistake:
     file: str
     was: str
     becomes: str
-    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM", "system FILE",
-    # "tlb PROGRAM" (of tests/stress, under the adversarial TLB), or "tlb-copies PROGRAM" (with
-    # shadow=always)
+    test: str  # "ktest GLOB", "abi PROGRAM" (on ptfs), "host PROGRAM", "system FILE" or
+    # "tlb PROGRAM" (of tests/stress, under the adversarial TLB)
     cpus: int = 2
 
 
@@ -264,10 +263,6 @@ COPIES = [
     Mistake("a copy lower than the root stays when nothing leads to it any more", "mm/shadow.c",
             "\t\tbury_all(s); // I6: it led to what the copy is of\n", "\t\ts->left = 0;\n",
             "ktest ptfs_copy_of_tables_below*"),
-    Mistake("a copy is read before it is known", "mm/shadow.c",
-            "\tmutex_lock(&s->lock);\n\tmake_top(s, &root);\n",
-            "\tmake_top(s, &root);\n\tmutex_lock(&s->lock);\n",
-            "ktest ptfs_copy_of_tables_made*", 4),
     Mistake("no memory for a copy is an error", "mm/shadow.c",
             "\t\ts->partial = true;\n\t\treturn e;\n",
             "\t\ts->partial = true;\n\t\treturn (pte_t){ 0 };\n",
@@ -277,7 +272,7 @@ COPIES = [
             "ktest ptfs_copy_of_tables_by_advice"),
     Mistake("pages of a copy are freed before their epoch", "mm/shadow_thread.c",
             "\twhile (!epoch_passed(stamp, NULL))\n\t\tthread_sleep_ns(EPOCH_NS);\n", "",
-            "tlb-copies vmstress"),
+            "ktest ptfs_copy_of_tables_waits*"),
 ]
 
 # ---- Uses that begin too early, seen by the adversarial TLB (docs/adversarial-tlb.md) ------------

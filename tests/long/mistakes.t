@@ -58,10 +58,9 @@ def abi_passes(kernel, program, cpus):
         return guest.run(config, f"TMPDIR=/pmem /put/{program}", timeout=SECONDS).status == 0
 
 
-def tlb_passes(kernel, program, cpus, append=""):
+def tlb_passes(kernel, program, cpus):
     folders = "" if program == "threadstress" else "/pmem/a"
-    report = adversary.run(program, folders, cpus, seconds=5, first=True, kernel=kernel,
-                           append=append)
+    report = adversary.run(program, folders, cpus, seconds=5, first=True, kernel=kernel)
     return not report.alarms
 
 
@@ -82,8 +81,6 @@ def passes(tree, test, cpus):
         return succeeds(ROOT / "tests" / "system" / name, DAX64_KERNEL=kernel)
     if kind == "tlb":
         return tlb_passes(kernel, name, cpus)
-    if kind == "tlb-copies":
-        return tlb_passes(kernel, name, cpus, append="shadow=always")
     try:
         return (ktest_passes if kind == "ktest" else abi_passes)(kernel, name, cpus)
     except GuestError:

@@ -36,13 +36,16 @@ MISTAKES = {
     "fsync": """CLEAR_BIT_FIRST CLEAR_BIT_AFTER_SHOOTDOWN WRITE_BACK_BEFORE_SHOOTDOWN
         BIT_WITHOUT_LOCK GRANT_AFTER_UNLOCK BIT_AFTER_UNLOCK ZOMBIES_SKIPPED
         SECOND_NOT_WAITING MSYNC_CLEANS_CHUNK""",
+    "shadow": """LOOK_BEFORE_STORE READ_BEFORE_KNOWN TELL_WITHOUT_LOCK TELL_AFTER_UNSHARE
+        TELL_BEFORE_CUT CUT_UNTOLD""",
 }
 
 # Other ways to do it that are right, too.
 VARIANTS = {"fsync": ["TWO_SECTIONS"]}
 
 # A mistake shows in a smaller run than the one that looks everywhere.
-SMALLER = {"epoch": ["-DLIVES=1"], "revoke": ["-DMAPS=2", "-DREVOKES=2"], "fsync": []}
+SMALLER = {"epoch": ["-DLIVES=1"], "revoke": ["-DMAPS=2", "-DREVOKES=2"], "fsync": [],
+           "shadow": []}
 
 
 def run(folder, *command):

@@ -40,11 +40,12 @@ def tour(config):
     return output
 
 
-def path_is_shown(output):
-    """The file's own table is in PMem, what stands above it is in RAM."""
+def path_is_shown(output, table="PMem"):
+    """The file's own table is in PMem, a copy of it in RAM; what stands above it is in RAM."""
     block = output.split("/pmem/f65536\n")[1]
     path = re.findall(r"^\s*(PML4|PUD|PMD|PTE)\s+table \w+ in (RAM|PMem)", block, re.MULTILINE)
-    assert path[:4] == [("PML4", "RAM"), ("PUD", "RAM"), ("PMD", "RAM"), ("PTE", "PMem")], block
+    assert path[:4] == [("PML4", "RAM"), ("PUD", "RAM"), ("PMD", "RAM"), ("PTE", table)], block
+    assert ("a copy of the file's table" in block) == (table == "RAM"), block
 
 
 def costs(config):
@@ -69,6 +70,8 @@ def main():
     with make_image("1G", files) as image:
         dimms = [Dimm(image)]
         tap.attempt("all three ways agree", lambda: path_is_shown(tour(Config(dimms=dimms))))
+        tap.attempt("and with copies of the tables in DRAM", lambda: path_is_shown(
+            tour(Config(dimms=dimms, append="shadow=always")), "RAM"))
         rows = {}
         tap.attempt("bench runs", lambda: rows.update(costs(Config(dimms=dimms, icount=True))))
         tap.attempt("attaching 512 MiB costs what 64 KiB cost", attach_is_constant, rows)
