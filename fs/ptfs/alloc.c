@@ -134,8 +134,8 @@ static bool free_is_short(const struct ptfs_fs *fs)
 	       PTFS_RESERVE_CHUNKS;
 }
 
-// A FREE chunk becomes one of `type`.
-static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type, bool zeros)
+// A FREE chunk becomes one of `type`: the one at `goal`, if it is FREE.
+static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros)
 {
 	struct list *head = zeros ? &fs->zeroed_list : &fs->chunk_list[PTFS_CHUNK_FREE];
 	struct ptfs_chunk *c;
@@ -147,10 +147,35 @@ static struct ptfs_chunk *chunk_from_free(struct ptfs_fs *fs, unsigned type, boo
 	if (list_empty(head))
 		head = zeros ? &fs->chunk_list[PTFS_CHUNK_FREE] : &fs->zeroed_list;
 	c = list_entry(head->next, struct ptfs_chunk, node);
+	if (goal >> PTFS_CHUNK_SHIFT < fs->chunks &&
+	    ptfs_chunk_at(fs, goal)->type == PTFS_CHUNK_FREE)
+		c = ptfs_chunk_at(fs, goal);
 	ptfs_mutex_lock(&c->lock);
 	ptfs_chunk_retype(fs, c, type);
 	ptfs_mutex_unlock(&c->lock);
 	return c;
+}
+
+#define GIB_CHUNKS (PUD_SIZE / PTFS_CHUNK)
+
+static bool gib_is_free(const struct ptfs_fs *fs, u64 first)
+{
+	for (u64 nr = first; nr < first + GIB_CHUNKS; nr++)
+		if (ptfs_chunk_nr(fs, nr)->type != PTFS_CHUNK_FREE)
+			return false;
+	return true;
+}
+
+u64 ptfs_chunk_gib(struct ptfs_fs *fs)
+{
+	u64 nr = (-fs->region.base.pa & (PUD_SIZE - 1)) / PTFS_CHUNK, goal = PTFS_NOTHING;
+
+	ptfs_mutex_lock(&fs->alloc_lock);
+	for (; goal == PTFS_NOTHING && nr + GIB_CHUNKS <= fs->chunks; nr += GIB_CHUNKS)
+		if (gib_is_free(fs, nr))
+			goal = nr << PTFS_CHUNK_SHIFT;
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	return goal;
 }
 
 // A DATA chunk with room that is held, the oldest first, or another CPU's.
@@ -185,7 +210,7 @@ static struct ptfs_chunk *chunk_pick(struct ptfs_fs *fs, unsigned type, bool zer
 
 	if (!list_empty(&fs->chunk_list[type]))
 		return list_entry(fs->chunk_list[type].next, struct ptfs_chunk, node);
-	c = chunk_from_free(fs, type, zeros);
+	c = chunk_from_free(fs, type, PTFS_NOTHING, zeros);
 	return c || type != PTFS_CHUNK_DATA ? c : chunk_steal(fs);
 }
 
@@ -282,12 +307,12 @@ int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off)
 	return err;
 }
 
-static int take_chunk(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+static int take_chunk(struct ptfs_fs *fs, u64 goal, bool zeros, struct ptfs_new *out)
 {
 	struct ptfs_chunk *c;
 
 	ptfs_mutex_lock(&fs->alloc_lock);
-	c = chunk_from_free(fs, PTFS_CHUNK_DATA, zeros);
+	c = chunk_from_free(fs, PTFS_CHUNK_DATA, goal, zeros);
 	if (c) {
 		ptfs_mutex_lock(&c->lock);
 		*out = (struct ptfs_new){ .off = ptfs_block_off(c, 0),
@@ -302,31 +327,31 @@ static int take_chunk(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
 	return c ? 0 : -ENOSPC;
 }
 
-static int chunk_take_once(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+static int chunk_take_once(struct ptfs_fs *fs, u64 goal, bool zeros, struct ptfs_new *out)
 {
-	int err = take_chunk(fs, zeros, out);
+	int err = take_chunk(fs, goal, zeros, out);
 
 	while (!err && ptfs_is_bad(fs, out->off, PTFS_CHUNK)) {
 		// All but the bad blocks goes back: the chunk is not FREE any more, and not whole.
 		ptfs_space_free(fs, out->off, PTFS_CHUNK_BLOCKS);
-		err = take_chunk(fs, zeros, out);
+		err = take_chunk(fs, PTFS_NOTHING, zeros, out);
 	}
 	return err;
 }
 
-int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out)
+int ptfs_chunk_take(struct ptfs_fs *fs, u64 goal, bool zeros, struct ptfs_new *out)
 {
 	int err;
 
 	if (ptfs_inject_nospace())
 		return -ENOSPC;
 	ptfs_rest_poll(fs);
-	err = chunk_take_once(fs, zeros, out);
+	err = chunk_take_once(fs, goal, zeros, out);
 	// Who gets none takes single blocks: a chunk that only rests is worth waiting for.
 	if (likely(!err) || ptfs_rest_blocks(fs, PTFS_CHUNK_DATA) < PTFS_CHUNK_BLOCKS)
 		return err;
 	ptfs_rest_wait(fs);
-	return chunk_take_once(fs, zeros, out);
+	return chunk_take_once(fs, goal, zeros, out);
 }
 
 // A chunk that its owner gives up: FREE if nothing is in it. alloc_lock held.
@@ -339,13 +364,13 @@ static void chunk_give_up(struct ptfs_fs *fs, struct ptfs_chunk *c)
 	ptfs_mutex_unlock(&c->lock);
 }
 
-u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros)
+u64 ptfs_chunk_hold(struct ptfs_fs *fs, u64 goal, bool zeros)
 {
 	struct ptfs_chunk *c, *old;
 
 	ptfs_rest_poll(fs);
 	ptfs_mutex_lock(&fs->alloc_lock);
-	c = free_is_short(fs) ? NULL : chunk_from_free(fs, PTFS_CHUNK_DATA, zeros);
+	c = free_is_short(fs) ? NULL : chunk_from_free(fs, PTFS_CHUNK_DATA, goal, zeros);
 	if (c) {
 		unsigned owner = PTFS_OWNER_HELD(fs->held_next);
 

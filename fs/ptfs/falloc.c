@@ -156,6 +156,7 @@ static int fallocate_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_s
 	u64 flags = ip->flags;
 	int err = 0;
 
+	__atomic_store_n(&ip->ahead, end, __ATOMIC_RELAXED);
 	if (keep_size && end > ip->size)
 		flags_set(ip, flags | PTFS_INODE_PREALLOC);
 	if (!keep_size && end > ip->size)

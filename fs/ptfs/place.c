@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// What: where the next block of a file should lie, so that 512 of them can become one 2 MiB leaf.
+// What: where the next block of a file should lie, so that 512 of them can become one 2 MiB leaf,
+// and the next leaf, so that 512 of them can be mapped as 1 GiB (mm/vmobject.c, vm_gib_leaf).
 // Not here: taking it (alloc.c), making the leaf (merge.c).
 //
 //      file    | .. 511 | 512 | 513 | ..           behind its neighbour, while that place is free
@@ -8,6 +9,10 @@
 //      chunks  ..[511]   [0]-->[1]--> ..           at a multiple of 2 MiB that the file grows into:
 //              |_______| |_____________            the first block of a fresh chunk, which is held
 //              chunk a    chunk b                  for it against others
+//
+// A chunk lies behind the chunk before it. At each GiB of a large file, where one begins in
+// physical memory: a mapping's leaf of 1 GiB needs both aligned. (At another base, unless that is
+// congruent modulo 1 GiB, the file has 2 MiB leaves.)
 //
 // It is a wish only: who does not get the place takes any block. A chunk is held when a file that
 // has a block before the 2 MiB boundary goes on behind it: a file with one block here and there
@@ -39,13 +44,28 @@ static u64 beside(const struct ptfs_inode *ip, u64 slot, unsigned i, unsigned nr
 	return off != PTFS_NOTHING && ptfs_block_index(off) ? off - PTFS_BLOCK : PTFS_NOTHING;
 }
 
+u64 ptfs_place_chunk(struct ptfs_inode *ip, u64 block)
+{
+	u64 at = block << PTFS_BLOCK_SHIFT, goal = PTFS_NOTHING;
+	u64 bytes = max(ptfs_size(ip), __atomic_load_n(&ip->ahead, __ATOMIC_RELAXED));
+	struct ptfs_extent x;
+
+	// How large it is going to be may not be known. Where its second GiB begins it is large.
+	if (IS_ALIGNED(at, PUD_SIZE) && (at || bytes >= PUD_SIZE))
+		goal = ptfs_chunk_gib(ip->fs);
+	if (goal == PTFS_NOTHING && block && !ptfs_map_extent(ip, block - 1, 1, &x) && !x.hole &&
+	    IS_ALIGNED(x.off + PTFS_BLOCK, PTFS_CHUNK))
+		goal = x.off + PTFS_BLOCK;
+	return goal;
+}
+
 static u64 fresh(struct ptfs_inode *ip, u64 block, bool zeros)
 {
 	struct ptfs_extent x;
 
 	if (ptfs_map_extent(ip, block - 1, 1, &x) || x.hole)
 		return PTFS_NOTHING;
-	return ptfs_chunk_hold(ip->fs, zeros);
+	return ptfs_chunk_hold(ip->fs, ptfs_place_chunk(ip, block), zeros);
 }
 
 int ptfs_place_block(struct ptfs_inode *ip, u64 block, u64 slot, bool in_inode, bool zeros,

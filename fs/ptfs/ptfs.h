@@ -51,6 +51,7 @@ struct ptfs_inode {
 	u64 blocks;            // leaf blocks when they were counted last
 	u64 bad_answer;        // ptfs_has_bad's, and to which count of bad blocks (map.c) [atomic]
 	u64 pte_page;          // the PTE page found last (table.c, I4) [atomic]
+	u64 ahead;             // fallocate has asked for so many bytes: a hint (place.c) [atomic]
 	u32 merge_mark;        // 1 + a 2 MiB unit that may be merged (merge.c), 0: none [atomic]
 	bool orphan;           // nlink reached 0; freed by the last ptfs_iput [tx]
 	bool linkable;         // made without a name, and may get one [tx]

@@ -119,12 +119,14 @@ struct ptfs_new {
 int ptfs_block_take(struct ptfs_fs *fs, unsigned type, u64 goal, bool zeros, struct ptfs_new *out)
 	__must_check;
 int ptfs_block_alloc(struct ptfs_fs *fs, unsigned type, u64 *off) __must_check; // not zeroed
-// A whole DATA chunk.
-int ptfs_chunk_take(struct ptfs_fs *fs, bool zeros, struct ptfs_new *out) __must_check;
-// A fresh chunk for a file that grows: nobody else takes blocks from it while it is held. Held
-// chunks are few, so the oldest is given up. The offset of its first block; PTFS_NOTHING: none to
-// be had.
-u64 ptfs_chunk_hold(struct ptfs_fs *fs, bool zeros);
+// A whole DATA chunk, perhaps the one at offset `goal` (PTFS_NOTHING: any).
+int ptfs_chunk_take(struct ptfs_fs *fs, u64 goal, bool zeros, struct ptfs_new *out) __must_check;
+// The first of 512 FREE chunks that fill a GiB of physical addresses; PTFS_NOTHING: there is none.
+u64 ptfs_chunk_gib(struct ptfs_fs *fs);
+// A fresh chunk (`goal` as above) for a file that grows: nobody else takes blocks from it while it
+// is held. Held chunks are few, so the oldest is given up. The offset of its first block;
+// PTFS_NOTHING: none to be had.
+u64 ptfs_chunk_hold(struct ptfs_fs *fs, u64 goal, bool zeros);
 // What was never published, or has rested, is free: to be reused at once, with whatever bytes are
 // in it. The one way back for blocks, table pages and chunks (nr: PTFS_CHUNK_BLOCKS). What was
 // published comes here by way of rest.c.
@@ -206,3 +208,5 @@ void ptfs_zero_new(struct ptfs_fs *fs, const struct ptfs_new *b, u64 skip, u64 l
 // the inode or in a PTE page. Mapping lock held.
 int ptfs_place_block(struct ptfs_inode *ip, u64 block, u64 slot, bool in_inode, bool zeros,
 		     struct ptfs_new *out) __must_check;
+// Where the chunk of the 2 MiB of the file from `block` on should lie; PTFS_NOTHING: anywhere.
+u64 ptfs_place_chunk(struct ptfs_inode *ip, u64 block);

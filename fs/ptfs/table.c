@@ -488,7 +488,7 @@ int ptfs_map_zeroed(struct ptfs_inode *ip, u64 block, int level)
 	if (err)
 		return err;
 	err = level == PT_PTE ? ptfs_place_block(ip, block, slot.off, slot.in_inode, true, &b)
-			      : ptfs_chunk_take(fs, true, &b);
+			      : ptfs_chunk_take(fs, ptfs_place_chunk(ip, block), true, &b);
 	if (err)
 		return err;
 	ptfs_zero_new(fs, &b, 0, pt_span(level));
@@ -562,7 +562,7 @@ int ptfs_map_filled(struct ptfs_inode *ip, u64 block, int level, struct ptfs_ite
 		return err;
 	err = level == PT_PTE
 		      ? ptfs_place_block(ip, block, slot.off, slot.in_inode, len < PTFS_BLOCK, &b)
-		      : ptfs_chunk_take(fs, len < PTFS_CHUNK, &b);
+		      : ptfs_chunk_take(fs, ptfs_place_chunk(ip, block), len < PTFS_CHUNK, &b);
 	if (err)
 		return err;
 	*done = ptfs_iter_to_medium(from, ptfs_pa(fs, b.off + skip), len);

@@ -298,13 +298,60 @@ static void small_file(void **state)
 	rig_free(&r);
 }
 
+// In the region, which begins at a multiple of 1 GiB.
+static u64 place_of(struct ptfs_inode *ip, u64 pos)
+{
+	struct ptfs_extent x;
+
+	assert_int_equal(ptfs_map_extent(ip, pos >> PTFS_BLOCK_SHIFT, 1, &x), 0);
+	assert_false(x.hole);
+	return x.off;
+}
+
+// A GiB of a large file lies in a GiB of physical memory, chunk after chunk, so that a mapping can
+// have it as one leaf, also when others take chunks meanwhile. A small file takes no such place,
+// and where there is none any chunk will do.
+static void aligned_gib(void **state)
+{
+	struct ptfs_inode *large, *small;
+	struct rig r;
+
+	(void)state;
+	rig_new(&r, GIB(3));
+	assert_true(IS_ALIGNED(r.image.region.base.pa, GIB(1)));
+	large = make_file(r.root, "large");
+	small = make_file(r.root, "small");
+	assert_int_equal(ptfs_truncate(large, GIB(3)), 0);
+	for (u64 gib = 0; gib < 3; gib++) {
+		u64 at = gib * GIB(1), first;
+
+		assert_int_equal(ptfs_fallocate(large, at, MIB(2), true), 0);
+		assert_int_equal(ptfs_fallocate(small, gib * MIB(4), MIB(2), true), 0);
+		assert_int_equal(ptfs_fallocate(large, at + MIB(2), MIB(4), true), 0);
+		first = place_of(large, at);
+		if (gib < 2) {
+			assert_int_equal(first, (gib + 1) * GIB(1));
+			assert_int_equal(place_of(large, at + MIB(2)), first + MIB(2));
+			assert_int_equal(place_of(large, at + MIB(4)), first + MIB(4));
+		} else { // there is no third one, for the system area is in the first
+			assert_true(first < GIB(1));
+		}
+		assert_true(place_of(small, gib * MIB(4)) < GIB(1));
+	}
+	check_space(&r);
+	ptfs_iput(large);
+	ptfs_iput(small);
+	rig_free(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(sequential), cmocka_unit_test(two_at_once),
-		cmocka_unit_test(aged),       cmocka_unit_test(split_and_back),
-		cmocka_unit_test(root_leaf),  cmocka_unit_test(truncate_inside),
-		cmocka_unit_test(overhead),   cmocka_unit_test(small_file),
+		cmocka_unit_test(sequential),  cmocka_unit_test(two_at_once),
+		cmocka_unit_test(aged),        cmocka_unit_test(split_and_back),
+		cmocka_unit_test(root_leaf),   cmocka_unit_test(truncate_inside),
+		cmocka_unit_test(overhead),    cmocka_unit_test(small_file),
+		cmocka_unit_test(aligned_gib),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

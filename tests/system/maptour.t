@@ -65,6 +65,15 @@ def attach_has_no_faults(rows):
     assert faults == 0, f"{faults} faults"
 
 
+def has_gib_leaf():
+    """The file system puts a GiB of a file where a mapping can have it as one leaf."""
+    command = ("fallocate -l 1G /pmem/g && mapcat -d /pmem/g 2>/dev/null | head -c 1 | wc -c;"
+               "grep attach_leaf_1g /proc/daxvm/stat")
+    with make_image("3G") as image:
+        output = run_command(Config(dimms=[Dimm(image)]), command)
+    assert re.search(r"^attach_leaf_1g +1 ", output, re.MULTILINE), output
+
+
 def main():
     files = {f"f{size}": content(size) for size in SIZES}
     with make_image("1G", files) as image:
@@ -76,6 +85,7 @@ def main():
         tap.attempt("bench runs", lambda: rows.update(costs(Config(dimms=dimms, icount=True))))
         tap.attempt("attaching 512 MiB costs what 64 KiB cost", attach_is_constant, rows)
         tap.attempt("and touching every page takes no fault", attach_has_no_faults, rows)
+    tap.attempt("a GiB of a file is one leaf", has_gib_leaf)
     tap.done()
 
 
