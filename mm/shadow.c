@@ -19,7 +19,8 @@
 //       it. It keeps its contents until then; the frames are chained by their owner words.
 //   I5  The copy is made of what table() names as ready. New table pages of ready trees are ready.
 //   I6  Its top may be lower than the file's root, which may have grown since. Then it is a copy of
-//       the subtree at the file's beginning, and goes when an entry above stops leading there.
+//       the subtree at the file's beginning, and goes when an entry above stops leading there. What
+//       was the top stays part of the copy: mappings lead to it.
 // Locking: shadow->lock (RANK_SHADOW): copy and lists of it. Reading a file's table needs map_lock.
 // Failure: without memory, and within what one call may take, entries lead to the file's table.
 #include "mm/shadow_internal.h"
@@ -153,19 +154,37 @@ static struct vm_shadow *shadow_of(struct vm_object *o)
 	return none;
 }
 
-// `root`: the file's, or the subtree at its beginning.
+// The entry of `level` on the way to the file's beginning.
+static pte_t first_entry(const struct vm_table *root, int level)
+{
+	pte_t e = root->entry;
+
+	for (int at = root->level; at > level && is_table(e, at); at--)
+		e = pte_read(&table_at(e)[0]);
+	return e;
+}
+
+// `root`: the file's, or the subtree at its beginning. Where it has grown by several levels each
+// new page comes by itself: one that could not be had would lead past what was the top (I6).
 static void make_top(struct vm_shadow *s, const struct vm_table *root)
 {
-	pte_t top;
+	bool raised = is_copy(s->top) && s->level < root->level;
 
-	if (is_copy(s->top) && s->level >= root->level)
-		return;
-	s->left = shadow_room();
-	top = copy_table(s, root->entry, root->level, 0);
-	if (!is_copy(top))
-		return;
-	s->top = top;
-	s->level = root->level;
+	for (int level = is_copy(s->top) ? s->level + 1 : root->level; level <= root->level;
+	     level++) {
+		pte_t top = first_entry(root, level);
+
+		if (!is_table(top, level))
+			return;
+		s->left = raised ? shadow_room() > 0 : shadow_room();
+		top = copy_table(s, top, level, 0);
+		if (!is_copy(top))
+			return;
+		s->top = top;
+		s->level = level;
+	}
+	if (raised)
+		shadow_deepen(s);
 }
 
 // The copy's entry of `level` for `off`, or where it leads to in the file's tables.

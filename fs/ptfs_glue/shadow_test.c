@@ -40,6 +40,20 @@ static bool goes_through_copy(struct test_mapped *m, u64 va)
 	return (e.bits & PTE_ATTACHED) && !pte_is_leaf(e, level) && frame_is_ram(pte_addr(e));
 }
 
+// Without a fault.
+static bool is_shown(struct test_mapped *m, u64 va)
+{
+	int level;
+	bool yes;
+	pte_t e;
+
+	spin_lock(&m->as->pt_lock);
+	e = pte_read(pt_find(m->as, va, &level));
+	yes = pt_reaches(e, level, va);
+	spin_unlock(&m->as->pt_lock);
+	return yes;
+}
+
 static bool matches(struct test_mapped *m)
 {
 	bool yes;
@@ -347,6 +361,33 @@ KTEST(ptfs_copy_of_tables_without_memory)
 		shows_file(&m, 0, MIB(5));
 	}
 	close_copied(&m);
+}
+
+// The root grew by two levels, and there was memory for the copy of one of the two new pages. The
+// new top led past the copy that there was: its pages were never given back, and mappings that led
+// through it missed what the file got.
+KTEST(ptfs_copy_of_tables_grows_by_half)
+{
+	struct test_mapped m;
+
+	if (!open_copied(&m, MIB(1)))
+		return;
+	EXPECT(write_file(PLACE "/m", GROWN - MIB(1), KIB(8), 9));
+	for (u64 n = 1; n < 4; n++) {
+		struct vm_table t = { .kind = VM_TABLE_NONE };
+
+		rwlock_read_lock(&m.object->map_lock);
+		frame_fail_nth(n);
+		EXPECT_EQ(vm_table(m.object, 0, PT_PML4, &t), 0);
+		frame_fail_nth(0);
+		rwlock_read_unlock(&m.object->map_lock);
+		EXPECT(goes_through_copy(&m, m.va));
+		EXPECT(write_file(PLACE "/m", MIB(1) + n * KIB(64), KIB(4), n));
+		EXPECT(is_shown(&m, m.va + MIB(1) + n * KIB(64)));
+	}
+	shows_file(&m, 0, MIB(2));
+	close_copied(&m);
+	EXPECT_EQ(shadow_pages(), 0);
 }
 
 // One thread fills holes while another one makes the copy and gives it back: no entry is lost
