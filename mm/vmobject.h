@@ -187,7 +187,8 @@ static inline bool vm_object_shadowed(const struct vm_object *o)
 // where it became present. Thread context, no spinlock held.
 void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entry);
 // The same for the root, if it does not lead to all that it led to before. Between begin and
-// finish of a revoke of the whole file.
+// finish of a revoke of the whole file. Also, without a revoke, before the tables of a file that
+// nobody can map any more are freed: somebody may just be copying them.
 void vm_root_changed(struct vm_object *o);
 // The object goes; nothing maps it.
 void vm_shadow_free(struct vm_object *o);

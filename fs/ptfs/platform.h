@@ -109,7 +109,8 @@ void ptfs_revoke_finish(struct ptfs_home_inode *h, u64 off, u64 len, enum ptfs_f
 // The entry at `entry` has changed, of `level`, which maps the file from byte `off` on. Where it
 // has lost something: inside a revoke of what it mapped.
 void ptfs_home_entry_changed(struct ptfs_home_inode *h, u64 off, int level, phys_t entry);
-// The root word leads to less, or elsewhere. Inside a revoke of the whole file.
+// The root word leads to less, or elsewhere. Inside a revoke of the whole file; or nobody maps it,
+// nobody will, and what it leads to is about to be freed.
 void ptfs_home_root_changed(struct ptfs_home_inode *h);
 
 // ---- The epoch: when can no CPU reach it any more? ----

@@ -335,6 +335,11 @@ void ptfs_map_release(struct ptfs_inode *ip)
 	if (!ip->leaf_type || ip->bad || is_empty(ip, root))
 		return;
 	ptfs_map_forget(ip);
+	if (ptfs_home_copied(&ip->home)) { // whoever sees to the copy reads tables under the lock
+		ptfs_map_lock(&ip->home);
+		ptfs_home_root_changed(&ip->home);
+		ptfs_map_unlock(&ip->home);
+	}
 	ptfs_gone_init(&g, ip);
 	if (root)
 		entry_gone(&g, root & ~PTFS_E_LEVEL, ptfs_root_level(root), 0);
