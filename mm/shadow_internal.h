@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// What mm/shadow.c and mm/shadow_thread.c share. Within them.
+// What mm/shadow.c and mm/shadow_thread.c share. Within them, and for tests of the thread.
 #pragma once
 
 #include "kernel/lib/list.h"

@@ -218,16 +218,28 @@ static u64 used_ns(const struct vm_shadow *s)
 	return __atomic_load_n(&s->used_ns, __ATOMIC_RELAXED);
 }
 
+// What is mapped is used now; then the use that is longest ago.
 static u64 oldest_use(void)
 {
-	u64 oldest = ~0ull;
+	u64 now = time_now_ns(), oldest = ~0ull;
 	struct vm_shadow *s;
 
 	spin_lock(&all.lock);
-	list_for_each(s, &all.shadows, node)
+	list_for_each(s, &all.shadows, node) {
+		if (vm_object_mapped(s->object))
+			__atomic_store_n(&s->used_ns, now, __ATOMIC_RELAXED);
 		oldest = min(oldest, used_ns(s));
+	}
 	spin_unlock(&all.lock);
 	return oldest;
+}
+
+// Used since the clock was read: not cold.
+static bool is_cold(const struct vm_shadow *s)
+{
+	u64 used = used_ns(s), now = time_now_ns();
+
+	return now > used && now - used > READ_ONCE(shadow_cold_ns);
 }
 
 static NO_TSA void try_give_back(struct vm_shadow *s)
@@ -253,26 +265,28 @@ static NO_TSA bool try_deepen(struct vm_shadow *s)
 	return more;
 }
 
-// True: there is more to do soon.
-static bool look_after(struct vm_shadow *s, u64 now, u64 oldest)
+// True: there is more to do soon. *oldest: the use that makes a copy go when memory is short; one
+// in a round, as it takes an epoch until its pages are free.
+static bool look_after(struct vm_shadow *s, u64 *oldest)
 {
 	enum shadow_mode mode = READ_ONCE(shadow_mode);
 	bool advised = READ_ONCE(s->object->shadow_advised);
+	bool is_short = used_ns(s) <= *oldest && memory_is_short();
 
 	if (vm_object_mapped(s->object))
-		__atomic_store_n(&s->used_ns, now, __ATOMIC_RELAXED);
-	if (mode == SHADOW_NEVER || (mode == SHADOW_AUTO && !advised) ||
-	    now - used_ns(s) > READ_ONCE(shadow_cold_ns) ||
-	    (memory_is_short() && used_ns(s) <= oldest)) {
+		__atomic_store_n(&s->used_ns, time_now_ns(), __ATOMIC_RELAXED);
+	if (is_short)
+		*oldest = 0;
+	if (mode == SHADOW_NEVER || (mode == SHADOW_AUTO && !advised) || is_cold(s) || is_short) {
 		try_give_back(s);
-		return mode == SHADOW_NEVER;
+		return mode == SHADOW_NEVER || is_short;
 	}
 	return READ_ONCE(s->partial) && try_deepen(s);
 }
 
 static bool look_after_all(void)
 {
-	u64 now = time_now_ns(), oldest = oldest_use();
+	u64 oldest = oldest_use();
 	bool more = false;
 
 	for (unsigned left = count(); left; left--) {
@@ -280,7 +294,7 @@ static bool look_after_all(void)
 
 		if (!s)
 			break;
-		if (look_after(s, now, oldest))
+		if (look_after(s, &oldest))
 			more = true;
 		leave(s);
 		thread_yield();
