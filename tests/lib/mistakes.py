@@ -73,7 +73,7 @@ WAYS = [
             "\tif (unlikely(fd < t->grants->size))", "\tif (fd >= FD_MAX)", "ktest fd_grants*"),
     Mistake("NX is ignored", "mm/pagetable.c",
             "(prot & PROT_EXEC ? 0 : PTE_NX)", "0", "abi mapping_test"),
-    Mistake("PROT_NONE is ignored where a table is attached", "mm/attach.c",
+    Mistake("PROT_NONE is ignored where a table is attached", "mm/attach_unit.h",
             "(v->prot == PROT_NONE ? 0 : PTE_P)", "PTE_P", "ktest attach_without_any*"),
     Mistake("and in a slot", "mm/arena_map.c", "if (pte_present(e) && (w->key & 7))",
             "if (pte_present(e))", "ktest arena_rights"),
