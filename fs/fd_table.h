@@ -59,3 +59,12 @@ static inline u64 fd_grant(int fd)
 {
 	return fd_table_grant(thread_current()->fs->fds, fd);
 }
+
+// The same, and the object lives until the thread's call ends: nobody else can close the file, as
+// with fd_begin. 0 also if that is not so.
+static inline u64 fd_grant_kept(int fd)
+{
+	const struct fd_table *t = thread_current()->fs->fds;
+
+	return __atomic_load_n(&t->users, __ATOMIC_ACQUIRE) == 1 ? fd_table_grant(t, fd) : 0;
+}

@@ -118,6 +118,11 @@ struct inode *inode_get(struct inode *i)
 	return i;
 }
 
+bool inode_put_shared(struct inode *i)
+{
+	return ref_put_not_last(&i->refs);
+}
+
 void inode_put(struct inode *i)
 {
 	bool hashed;

@@ -217,7 +217,8 @@ struct inode *inode_find(struct super *s, u64 ino) __must_check;
 // one that another thread put there first, with a reference (free `i` then).
 struct inode *inode_insert(struct inode *i) __must_check;
 struct inode *inode_get(struct inode *i);
-void inode_put(struct inode *i); // may sleep (evict)
+void inode_put(struct inode *i);        // may sleep (evict)
+bool inode_put_shared(struct inode *i); // unless it is the last one: false. Does not sleep
 // Mode and owner of what the current thread makes in `dir`: fsuid, fsgid or the group of a set-gid
 // directory; *mode gets S_ISGID for directories there.
 void new_inode_owner(const struct inode *dir, u32 *mode, u32 *uid, u32 *gid);

@@ -518,7 +518,7 @@ void arena_switch(const struct aspace *as)
 	struct cpu *c = this_cpu();
 
 	c->arena = as ? arena_of_this_cpu(as) : NULL;
-	c->light_below = c->arena ? TRAP_LIGHT_MAX : 0;
+	c->light_below = c->arena || (as && READ_ONCE(as->tries_light)) ? TRAP_LIGHT_MAX : 0;
 }
 
 // ---- The end ------------------------------------------------------------------------------------

@@ -51,8 +51,9 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out) __mu
 // The fast way, for an ephemeral mapping with MAP_DAXVM_BATCHING, as a whole. False: take the slow
 // way. Any address and length.
 bool arena_unmap_fast(struct aspace *as, u64 addr, u64 len);
-// The same for the address space that this CPU has loaded, with interrupts off. 0; TRAP_NOT_LIGHT
-// also when it is time to clear what was unmapped.
+// The same for the address space that this CPU has loaded, with interrupts off; what is not in this
+// CPU's arena is for aspace_unmap_light(). 0; TRAP_NOT_LIGHT also when it is time to clear what was
+// unmapped.
 s64 arena_unmap_light(u64 addr, u64 len);
 // ARENA_OTHERWISE: no byte of the range lies in an arena. 0. -EINVAL: no ephemeral mapping is
 // there,

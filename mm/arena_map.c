@@ -372,6 +372,8 @@ static int make_arenas(struct aspace *as)
 	v->hi = all->base + bytes;
 	v->dont_fork = true;
 	vma_tree_insert(&as->vmas, v);
+	as->arenas_base = all->base;
+	as->arenas_bytes = bytes;
 	__atomic_store_n(&as->arenas, all, __ATOMIC_RELEASE);
 	rwlock_write_unlock(&as->lock);
 	return 0;

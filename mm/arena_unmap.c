@@ -181,8 +181,8 @@ FAST s64 unmap_at_once(struct arena *a, u64 addr, u64 len, bool light)
 	struct slot *s = likely(a) ? slot_of(a, addr) : NULL;
 	u64 word;
 
-	if (unlikely(!s))
-		return TRAP_NOT_LIGHT;
+	if (unlikely(!s)) // not of this arena, perhaps of none
+		return light ? aspace_unmap_light(thread_current()->as, addr, len) : TRAP_NOT_LIGHT;
 	word = slot_load(s);
 	len = ALIGN_UP(len, PAGE_SIZE);
 	if ((word & (SLOT_STATE | SLOT_LOCK | SLOT_PINS)) != SLOT_LIVE ||

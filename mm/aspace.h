@@ -46,6 +46,7 @@ struct aspace {
 	struct vma_tree vmas;      // [lock]
 	struct vma *spare_vma;     // a record in store for the next mapping, or NULL [atomic]
 	struct vm_object *parting; // of what was unmapped, still to be let go, or NULL [lock]
+	struct vma *half_unmapped; // by a light call: cleared, to be flushed, or NULL [lock]
 	u64 brk_start, brk_end;    // [lock]
 	u64 mmap_top;              // where the search for free addresses begins, downwards
 	bool lock_future;          // mlockall(MCL_FUTURE): new mappings are locked [lock]
@@ -55,8 +56,16 @@ struct aspace {
 	u64 faults;                // page faults taken [atomic], /proc/PID/stat
 	// Read by every ephemeral mmap, hardly ever written: a line of their own.
 	struct arenas *arenas __cacheline; // made at first use [lock; set once]
+	u64 arenas_base, arenas_bytes;     // where they lie [as they]
 	u64 limit_bytes;                   // RLIMIT_AS [atomic]
+	bool tries_light; // kept mappings are tried light, too, since one was a unit [atomic]
 };
+
+// Hint: an address of an arena. Only such a one is, for whoever has been given it.
+static inline bool aspace_in_arenas(const struct aspace *as, u64 va)
+{
+	return va - as->arenas_base < as->arenas_bytes;
+}
 
 static inline bool vma_is_shared(const struct vma *v)
 {
@@ -88,6 +97,15 @@ int aspace_unmap(struct aspace *as, uva_t addr, u64 len) __must_check;
 int aspace_protect(struct aspace *as, uva_t addr, u64 len, unsigned prot) __must_check;
 // New break, or the present one if `want` cannot be had (brk(2) as Linux does it).
 uva_t aspace_brk(struct aspace *as, uva_t want);
+
+// The usual case of both, for light calls: interrupts are off, nothing sleeps. A mapping without a
+// hint that is one unit of a file with a table, mapped again where the last such was unmapped. The
+// caller holds the object. 0 or TRAP_NOT_LIGHT: it is for the usual way; if an unmapping has begun
+// then, this thread holds as->lock, and aspace_unmap() of the same range ends it.
+#define PROTS_MAY 4 // prots: PROT_*, and may_prot from this bit on
+u64 aspace_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prots,
+		     unsigned flags);
+s64 aspace_unmap_light(struct aspace *as, u64 addr, u64 len);
 
 // More of mmap's family, as in Linux's manual pages; called by kernel/sys/sys_mm.c.
 int aspace_remap(struct aspace *as, uva_t old, u64 old_len, u64 new_len, unsigned flags, uva_t to,

@@ -101,6 +101,10 @@ static inline void aspace_unlock(struct aspace *as) RELEASE(&as->lock)
 		vma_free_dead(as, dead);
 }
 
+// The space has kept mappings that may come and go by light calls. Other CPUs see it when they load
+// the space.
+void aspace_try_light(struct aspace *as);
+
 // Bytes that RLIMIT_AS counts.
 u64 aspace_bytes(struct aspace *as);
 

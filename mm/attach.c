@@ -20,6 +20,7 @@
 #include "mm/attach.h"
 
 #include "kernel/lib/errno.h"
+#include "mm/aspace_internal.h"
 #include "mm/attach_unit.h"
 #include "mm/dirty.h"
 #include "mm/frame.h"
@@ -257,8 +258,10 @@ static void note_slot(struct aspace *as, struct vma *v)
 	spin_lock(&as->pt_lock);
 	slot = pt_find(as, v->lo, &level);
 	spin_unlock(&as->pt_lock);
-	if (level == v->unit_level)
+	if (level == v->unit_level) {
 		v->slot = slot;
+		aspace_try_light(as); // with the record that it leaves
+	}
 }
 
 int attach_all(struct aspace *as, struct vma *v)

@@ -58,32 +58,27 @@ static inline void note_attached(struct vma *v, int level, pte_t e)
 		mm_count(attach_pud_page);
 }
 
-// Nothing is in the place, and the root that is remembered of the file leads to an entry for it: so
-// nobody can have cached anything, and I3 of attach.c has nothing to ask. False: it is not so, and
-// nothing was done.
-static inline bool attach_unit(struct aspace *as, struct vma *v)
+// The file's entry of `level` for byte `off`, where its unit begins, if the root that is remembered
+// of the file leads to one; else none. map_lock held shared.
+static inline pte_t attach_entry_of(const struct vm_object *o, int level, u64 off)
 {
-	u64 root = READ_ONCE(v->object->root_word), off = vma_offset(v, v->lo);
-	int level = v->unit_level;
-	bool free;
-	pte_t e;
+	u64 root = READ_ONCE(o->root_word);
 
-	if (!v->slot || vm_root_level(root) < level || off >> pt_shift(vm_root_level(root)))
-		return false;
-	e = vm_root_entry(root, level, off);
-	if (!pte_present(e))
-		return false;
+	if (vm_root_level(root) < level || off >> pt_shift(vm_root_level(root)))
+		return (pte_t){ 0 };
+	return vm_root_entry(root, level, off);
+}
+
+// Nothing is in the place of `v`: so nobody can have cached anything, and I3 of attach.c has
+// nothing to ask.
+static inline void attach_unit(struct aspace *as, struct vma *v, int level, pte_t e)
+{
 	e = attached_entry(v, attach_prefer(v, v->lo, level, e));
 	spin_lock(&as->pt_lock);
-	free = pte_is_none(pte_read(v->slot));
-	if (free) {
-		pte_write(v->slot, e);
-		pt_filled(v->slot, 1);
-	}
+	pte_write(v->slot, e);
+	pt_filled(v->slot, 1);
 	spin_unlock(&as->pt_lock);
-	if (free)
-		note_attached(v, level, e);
-	return free;
+	note_attached(v, level, e);
 }
 
 enum detached {

@@ -12,6 +12,7 @@
 // Failure: what cannot get its memory leaves everything as it was.
 #include "kernel/lib/errno.h"
 #include "kernel/x86/tlbmark.h"
+#include "kernel/x86/trap.h"
 #include "mm/arena.h"
 #include "mm/aspace_internal.h"
 #include "mm/attach_unit.h"
@@ -145,6 +146,20 @@ static int check_range(u64 addr, u64 len, u64 *end)
 	return 0;
 }
 
+// Of aspace_unmap_light(), whose lock this thread holds, which clang's analysis cannot follow.
+NO_TSA static __attribute__((noinline)) void unmap_rest(struct aspace *as)
+{
+	struct vma *v = as->half_unmapped;
+
+	as->half_unmapped = NULL;
+	if (v) {
+		ptbatch_flush_space(as);
+		tlb_mark_range(TLB_MARK_UNMAPPED, as->root.pa, v->start, v->end);
+		vma_vacate(v);
+	}
+	aspace_unlock(as);
+}
+
 int aspace_unmap(struct aspace *as, uva_t addr, u64 len)
 {
 	u64 end;
@@ -157,10 +172,44 @@ int aspace_unmap(struct aspace *as, uva_t addr, u64 len)
 		if (err <= 0)
 			return err;
 	}
+	if (unlikely(rwlock_is_mine(&as->lock))) {
+		unmap_rest(as);
+		return 0;
+	}
 	rwlock_write_lock(&as->lock);
 	err = unmap_locked(as, addr.va, end);
 	aspace_unlock(as);
 	return err;
+}
+
+// Interrupts are off. What needs more than that has begun when it turns out so, and is handed over
+// with the lock: unmap_rest().
+NO_TSA s64 aspace_unmap_light(struct aspace *as, u64 addr, u64 len)
+{
+	struct vma *v;
+	enum detached how = DETACHED_NOT;
+
+	// Whose mappings come and go in arenas need not touch the lock.
+	if (aspace_in_arenas(as, addr) || !rwlock_write_trylock(&as->lock))
+		return TRAP_NOT_LIGHT;
+	v = as->vmas.recent;
+	if (v && v->start == addr && v->end - addr == ALIGN_UP(len, PAGE_SIZE))
+		how = detach_unit(as, v);
+	if (how == DETACHED_NOT) {
+		rwlock_write_unlock(&as->lock);
+		return TRAP_NOT_LIGHT;
+	}
+	if ((how == DETACHED_PRESENT || others_zap(v)) && !ptbatch_flush_light(as)) {
+		as->half_unmapped = v;
+		return TRAP_NOT_LIGHT;
+	}
+	tlb_mark_range(TLB_MARK_UNMAPPED, as->root.pa, v->start, v->end);
+	vma_vacate(v);
+	if (as->vmas.dead || !vm_object_put_shared(as->parting))
+		return TRAP_NOT_LIGHT;
+	as->parting = NULL;
+	rwlock_write_unlock(&as->lock);
+	return 0;
 }
 
 u64 aspace_bytes(struct aspace *as)
@@ -195,9 +244,8 @@ static bool over_limit(struct aspace *as, const struct place *p, bool replaces)
 
 // The record in the place that place.c chooses, linked in the tree; what it replaces is unmapped.
 // NULL: nothing has changed, and *err says why.
-static __attribute__((noinline)) struct vma *record_at_place(struct aspace *as,
-							     const struct map_request *req, u64 len,
-							     int *err)
+static struct vma *record_at_place(struct aspace *as, const struct map_request *req, u64 len,
+				   int *err)
 {
 	bool replaces = req->flags & MAP_FIXED; // else the place is free
 	struct place p;
@@ -230,29 +278,60 @@ static __attribute__((noinline)) struct vma *record_at_place(struct aspace *as,
 	return v;
 }
 
-// The vacant record, if it is just the unit that the mapping would get anyway. NULL: look closer.
-static inline struct vma *vacant_unit(struct aspace *as, const struct map_request *req, u64 len)
+// A mapping that is one unit, in the place that was left last, of a file whose entry for it is
+// known: nothing has to be searched or made, so it cannot fail once it has begun. as->lock held
+// exclusively; `prots`: PROT_*, and above them (PROTS_MAY) what mprotect may grant. 0: it is not
+// so, or somebody waits for the file; nothing was done.
+static inline __attribute__((always_inline)) u64 map_unit(struct aspace *as, struct vm_object *o,
+							  u64 off, u64 len, unsigned prots,
+							  unsigned flags)
 {
-	const unsigned plain = MAP_FIXED | MAP_FIXED_NOREPLACE;
 	struct vma *v = as->vmas.vacant;
 	int level = attach_level_of(len);
-	u64 head = req->offset & (pt_span(level) - 1);
+	u64 span = pt_span(level), head = off & (span - 1), va = 0;
+	pte_t e;
 
-	if (!v || !v->slot || (req->flags & (MAP_DAXVM | plain)) != MAP_DAXVM || req->addr.va ||
-	    v->hi - v->lo != pt_span(level) || head + len > pt_span(level) ||
-	    attach_may_copy(req->offset, len) || !req->object || !req->object->ops->table ||
-	    as->limit_bytes != ~0ull)
-		return NULL;
-	vma_tree_occupy(&as->vmas);
-	v->start = v->lo + head;
-	v->end = v->start + len;
-	v->unit_level = (u8)level;
-	return v;
+	if (unlikely(!v || !v->slot || v->hi - v->lo != span || head + len > span ||
+		     attach_may_copy(off, len) || as->limit_bytes != ~0ull ||
+		     !rwlock_read_trylock(&o->map_lock)))
+		return 0;
+	e = attach_entry_of(o, level, off - head);
+	// What is there of old is private tables: attach.c folds them.
+	if (likely(pte_present(e) && pte_is_none(pte_read(v->slot)))) {
+		vma_tree_occupy(&as->vmas);
+		v->start = va = v->lo + head;
+		v->end = va + len;
+		v->object = o;
+		v->offset = off;
+		v->flags = flags & VMA_FLAGS;
+		v->prot = (u8)(prots & 7);
+		v->may_prot = (u8)(prots >> PROTS_MAY);
+		v->unit_level = (u8)level;
+		v->attach_level = 0;
+		v->dont_fork = v->split = false;
+		v->locked = (flags & MAP_LOCKED) || as->lock_future;
+		vma_join_object(v);
+		attach_unit(as, v, level, e);
+	}
+	rwlock_read_unlock(&o->map_lock);
+	return va;
 }
 
-static inline int map_record(struct aspace *as, const struct map_request *req, struct vma *v)
+u64 aspace_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prots,
+		     unsigned flags)
 {
-	int err = 0;
+	u64 va;
+
+	if (len - 1 >= USER_END || !rwlock_write_trylock(&as->lock))
+		return 0;
+	va = map_unit(as, o, off, ALIGN_UP(len, PAGE_SIZE), prots, flags);
+	rwlock_write_unlock(&as->lock);
+	return va;
+}
+
+static int map_record(struct aspace *as, const struct map_request *req, struct vma *v)
+{
+	int err;
 
 	v->attach_level = 0;
 	v->dont_fork = v->split = false;
@@ -268,8 +347,7 @@ static inline int map_record(struct aspace *as, const struct map_request *req, s
 		return 0;
 	}
 	rwlock_read_lock(&v->object->map_lock);
-	if (!attach_unit(as, v))
-		err = attach_all(as, v);
+	err = attach_all(as, v);
 	rwlock_read_unlock(&v->object->map_lock);
 	if (err)
 		(void)!unmap_locked(as, v->start, v->end); // whole: cannot fail
@@ -285,19 +363,32 @@ static void populate(struct aspace *as, const struct map_request *req, u64 start
 		(void)!aspace_fault_in(as, UVA(start), len, write);
 }
 
+// In a place that is to be chosen. as->lock held exclusively.
+static __attribute__((noinline)) int map_somewhere(struct aspace *as, const struct map_request *req,
+						   u64 len, uva_t *out)
+{
+	int err;
+	struct vma *v = record_at_place(as, req, len, &err);
+
+	if (!v)
+		return err;
+	*out = UVA(v->start);
+	return map_record(as, req, v);
+}
+
 static inline int map_usual(struct aspace *as, const struct map_request *req, u64 len, uva_t *out)
 {
-	struct vma *v;
+	const unsigned placed = MAP_FIXED | MAP_FIXED_NOREPLACE;
 	int err = 0;
 
+	out->va = 0;
 	rwlock_write_lock(&as->lock);
-	v = vacant_unit(as, req, len);
-	if (!v)
-		v = record_at_place(as, req, len, &err);
-	if (v) {
-		*out = UVA(v->start);
-		err = map_record(as, req, v);
-	}
+	if ((req->flags & (MAP_DAXVM | placed)) == MAP_DAXVM && !req->addr.va && req->object &&
+	    req->object->ops->table)
+		out->va = map_unit(as, req->object, req->offset, len,
+				   req->prot | req->may_prot << PROTS_MAY, req->flags);
+	if (!out->va)
+		err = map_somewhere(as, req, len, out);
 	aspace_unlock(as);
 	if (!err && unlikely(req->flags & MAP_POPULATE))
 		populate(as, req, out->va, len);

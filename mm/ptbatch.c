@@ -262,6 +262,17 @@ void ptbatch_finish(struct ptbatch *b)
 	b->finished = true;
 }
 
+bool ptbatch_flush_light(struct aspace *as)
+{
+	if (unlikely(pausing) || unlikely(holders(as).bits != BIT(asm_gs_index())))
+		return false;
+	tlb_mark(TLB_MARK_BATCH, (u64)as, as->root.pa);
+	mm_count(shootdowns);
+	flush_user();
+	tlb_mark_range(TLB_MARK_FLUSHED, (u64)as, 0, USER_END);
+	return true;
+}
+
 static void flush_kernel_here(void *arg)
 {
 	u64 cr4 = asm_read_cr4();
@@ -285,6 +296,17 @@ void ptbatch_flush_kernel(void)
 }
 
 // ---- Switching ----------------------------------------------------------------------------------
+
+void aspace_try_light(struct aspace *as)
+{
+	if (READ_ONCE(as->tries_light)) // others read the line
+		return;
+	WRITE_ONCE(as->tries_light, true);
+	preempt_disable();
+	if (this_cpu()->loaded_as == as)
+		arena_switch(as);
+	preempt_enable();
+}
 
 void aspace_switch(struct aspace *as)
 {

@@ -84,6 +84,9 @@ void ptbatch_finish(struct ptbatch *b);
 // ptbatch_flush.
 void ptbatch_flush_space(struct aspace *as);
 
+// The same with interrupts off, if no other CPU may hold any. False: nothing was done.
+bool ptbatch_flush_light(struct aspace *as) __must_check;
+
 // Flush all translations of all CPUs, global ones too, after the kernel map changed. As
 // ptbatch_flush.
 void ptbatch_flush_kernel(void);

@@ -247,6 +247,37 @@ KTEST(shootdown_of_unmapped_attachments)
 		test_file_destroy(f);
 }
 
+// The same by the light calls. They do not interrupt other CPUs: what those hold is a matter of the
+// usual way, to which an unmapping that has begun is handed over. The readers' faults may hold the
+// lock, too: then nothing has begun.
+KTEST(shootdown_of_light_unmappings)
+{
+	struct aspace *as = test_enter();
+	struct test_file *f = test_file_create(KIB(64));
+	u64 at = 0;
+
+	if (as && f && test_file_fill(f, 0, KIB(64)))
+		at = test_map_file(as, &f->object, 0, KIB(64), PROT_READ, MAP_SHARED | MAP_DAXVM);
+	if (EXPECT(at) && EXPECT(start_readers(as, at + KIB(8)))) {
+		f->held = true;
+		for (u64 i = 2; i < 4 * ROUNDS; i++) {
+			let_them_look();
+			if (!test_unmap_light(as, at, KIB(64)) && test_peek(at) != ~0ull)
+				EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
+			raise_floor(~0ull);
+			let_them_look();
+			WRITE_ONCE(shared.floor, 0);
+			while (test_map_light(as, &f->object, KIB(64)) != at)
+				thread_yield();
+		}
+	}
+	stop_readers();
+	if (as)
+		test_leave(as);
+	if (f)
+		test_file_destroy(f);
+}
+
 static u64 read_all(struct aspace *as, u64 at, u64 len)
 {
 	u64 sum = 0;

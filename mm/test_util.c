@@ -65,6 +65,27 @@ u64 test_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsi
 	return arena_map_fast(as, vm_grant(o, PROT_ALL), len, prot, flags, off);
 }
 
+u64 test_map_light(struct aspace *as, struct vm_object *o, u64 len)
+{
+	u64 irq = asm_irq_save();
+	u64 at = aspace_map_light(as, o, 0, len, PROT_READ | PROT_READ << PROTS_MAY,
+				  MAP_SHARED | MAP_DAXVM);
+
+	asm_irq_restore(irq);
+	return at;
+}
+
+bool test_unmap_light(struct aspace *as, u64 at, u64 len)
+{
+	u64 irq = asm_irq_save();
+	bool done = aspace_unmap_light(as, at, len) == 0;
+
+	asm_irq_restore(irq);
+	if (!done && rwlock_is_mine(&as->lock))
+		EXPECT_EQ(aspace_unmap(as, UVA(at), len), 0);
+	return done;
+}
+
 u64 test_peek(u64 va)
 {
 	u64 v;
@@ -251,6 +272,14 @@ static void file_put(struct vm_object *o)
 	__atomic_fetch_sub(&file_of(o)->refs, 1, __ATOMIC_RELAXED);
 }
 
+static bool file_put_shared(struct vm_object *o)
+{
+	if (!file_of(o)->held)
+		return false;
+	file_put(o);
+	return true;
+}
+
 static const struct vm_object_ops file_ops = {
 	.page = file_page,
 	.table = file_table,
@@ -259,6 +288,7 @@ static const struct vm_object_ops file_ops = {
 	.size = file_size,
 	.get = file_get,
 	.put = file_put,
+	.put_shared = file_put_shared,
 };
 
 static int level_for(u64 bytes)

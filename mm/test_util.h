@@ -27,6 +27,11 @@ u64 test_map_file(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsi
 u64 test_map_fast(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prot,
 		  unsigned flags);
 
+// The whole file for reading by the light calls, interrupts off as there. 0: not to be had so.
+// test_unmap_light: false: not wholly so; it is ended if it has begun.
+u64 test_map_light(struct aspace *as, struct vm_object *o, u64 len);
+bool test_unmap_light(struct aspace *as, u64 at, u64 len);
+
 // One word of user memory; ~0 if it cannot be read. Writing: false if it cannot.
 u64 test_peek(u64 va);
 bool test_poke(u64 va, u64 value);
@@ -46,6 +51,7 @@ struct test_file {
 	pte_t direct[VM_DIRECT_BLOCKS];
 	bool ready;     // else table() says VM_TABLE_NONE
 	int refs;       // mappings
+	bool held;      // by others, too: put_shared() lets go
 	int page_calls; // how often the VM asked for a page
 	int fail_page;  // what page() answers instead, if not 0
 	// Write-back. The medium has of each watched word what it was when its line was written

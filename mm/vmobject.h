@@ -68,9 +68,11 @@ struct vm_object_ops {
 	// -errno.
 	int (*touch)(struct vm_object *o);
 	u64 (*size)(struct vm_object *o); // bytes, at this moment; takes no lock
-	// A mapping holds the object; called when it comes and goes.
+	// A mapping holds the object; called when it comes and goes. get does not sleep.
 	void (*get)(struct vm_object *o);
 	void (*put)(struct vm_object *o);
+	// put without sleep: if others hold it, too. False: nothing was done. May be NULL.
+	bool (*put_shared)(struct vm_object *o);
 	// It calls vm_table_changed and vm_root_changed: its tables may be copied (mm/shadow.h).
 	bool tells;
 	// "dev inode path" facts for /proc/PID/maps.
@@ -150,6 +152,16 @@ static inline void vm_object_put(struct vm_object *o)
 	__atomic_fetch_sub(&o->users, 1, __ATOMIC_RELAXED); // first: the object may go
 	if (o->ops->put)
 		o->ops->put(o);
+}
+
+// Without sleep, if others hold it, too. False: nothing was done.
+static inline bool vm_object_put_shared(struct vm_object *o)
+{
+	__atomic_fetch_sub(&o->users, 1, __ATOMIC_RELAXED);
+	if (o->ops->put_shared && o->ops->put_shared(o))
+		return true;
+	__atomic_fetch_add(&o->users, 1, __ATOMIC_RELAXED);
+	return false;
 }
 
 static inline bool vm_object_mapped(const struct vm_object *o)

@@ -151,6 +151,11 @@ static void glue_vm_put(struct vm_object *o)
 	inode_put(object_inode(o));
 }
 
+static bool glue_vm_put_shared(struct vm_object *o)
+{
+	return inode_put_shared(object_inode(o));
+}
+
 static void glue_vm_describe(struct vm_object *o, u64 *dev, u64 *ino, char *path, size_t path_bytes)
 {
 	const char *name = __atomic_load_n(&object_ip(o)->home.path, __ATOMIC_ACQUIRE);
@@ -195,6 +200,7 @@ const struct vm_object_ops glue_vm_ops = {
 	.size = glue_vm_size,
 	.get = glue_vm_get,
 	.put = glue_vm_put,
+	.put_shared = glue_vm_put_shared,
 	.tells = true,
 	.describe = glue_vm_describe,
 };

@@ -197,7 +197,7 @@ void rwlock_init(struct rwlock *l, enum lock_rank rank);
 // The usual case stands here: nobody writes or waits. It is part of each read and write of a file.
 void rwlock_read_lock_slowly(struct rwlock *l);
 void rwlock_read_unlock_slowly(struct rwlock *l);
-void rwlock_read_taken(struct rwlock *l); // bookkeeping of the debug build
+void rwlock_taken(struct rwlock *l); // bookkeeping of the debug build
 
 // False: somebody writes or waits, or was faster just now.
 static inline NO_TSA bool rwlock_read_trylock(struct rwlock *l) TRY_ACQUIRE_SHARED(true, l)
@@ -209,7 +209,7 @@ static inline NO_TSA bool rwlock_read_trylock(struct rwlock *l) TRY_ACQUIRE_SHAR
 						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
 		return false;
 	if (DEBUG_BUILD)
-		rwlock_read_taken(l);
+		rwlock_taken(l);
 	return true;
 }
 
@@ -232,8 +232,6 @@ static inline NO_TSA void rwlock_read_unlock(struct rwlock *l) RELEASE_SHARED(l)
 void rwlock_write_lock_slowly(struct rwlock *l);
 void rwlock_write_unlock_slowly(struct rwlock *l);
 void rwlock_panic_not_writer(const struct rwlock *l) __noreturn; // the current thread
-// False: somebody has it, or waits for it.
-bool rwlock_write_trylock(struct rwlock *l) TRY_ACQUIRE(true, l);
 
 // Likewise for the writer: nobody has the lock, nobody waits.
 static inline NO_TSA void rwlock_write_lock(struct rwlock *l) ACQUIRE(l)
@@ -245,6 +243,26 @@ static inline NO_TSA void rwlock_write_lock(struct rwlock *l) ACQUIRE(l)
 						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
 		rwlock_write_lock_slowly(l);
 	l->writer = asm_gs_current();
+}
+
+// False: somebody has it or waits.
+static inline NO_TSA bool rwlock_write_trylock(struct rwlock *l) TRY_ACQUIRE(true, l)
+{
+	u64 old = 0;
+
+	if (unlikely(!__atomic_compare_exchange_n(&l->word, &old, RW_WRITER, false,
+						  __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)))
+		return false;
+	if (DEBUG_BUILD)
+		rwlock_taken(l);
+	l->writer = asm_gs_current();
+	return true;
+}
+
+// For writing, by the current thread.
+static inline bool rwlock_is_mine(const struct rwlock *l)
+{
+	return l->writer == asm_gs_current();
 }
 
 static inline NO_TSA void rwlock_write_unlock(struct rwlock *l) RELEASE(l)

@@ -273,7 +273,7 @@ NO_TSA void rwlock_read_lock_slowly(struct rwlock *l)
 	lock_rank_take_sleeping(l->rank);
 }
 
-void rwlock_read_taken(struct rwlock *l)
+void rwlock_taken(struct rwlock *l)
 {
 	lock_rank_take_sleeping(l->rank);
 }
@@ -296,15 +296,6 @@ NO_TSA void rwlock_write_lock_slowly(struct rwlock *l)
 	if (unlikely(!word_change(l, 0, RW_WRITER)))
 		rwlock_lock_slowly(l, RW_WRITER, ~0ull);
 	lock_rank_take_sleeping(l->rank);
-}
-
-NO_TSA bool rwlock_write_trylock(struct rwlock *l)
-{
-	if (!word_change(l, 0, RW_WRITER))
-		return false;
-	l->writer = self();
-	lock_rank_take_sleeping(l->rank);
-	return true;
 }
 
 NO_TSA void rwlock_write_unlock_slowly(struct rwlock *l)

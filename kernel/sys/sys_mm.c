@@ -142,7 +142,8 @@ static inline s64 mmap_any(const struct syscall_args *a)
 		err = f ? check_file(f, &req) : check_anonymous(&req);
 	if (req.flags & MAP_LOCKED)
 		req.flags |= MAP_POPULATE;
-	if (!err && f && (req.flags & MAP_DAXVM_EPHEMERAL) && (req.flags & MAP_SHARED))
+	if (!err && f && (req.flags & (MAP_DAXVM_EPHEMERAL | MAP_DAXVM)) &&
+	    (req.flags & MAP_SHARED))
 		fd_set_grant((int)a->a[4], f, vm_grant(req.object, req.may_prot));
 	if (!err)
 		err = aspace_map(current_as(), &req, &at);
@@ -173,11 +174,34 @@ s64 sys_mmap(const struct syscall_args *a)
 	return mmap_any(a);
 }
 
-// The two calls of an ephemeral mapping, without what other calls need around them.
+// A mapping that is kept, through a descriptor that nobody else can close meanwhile.
+static __attribute__((noinline)) s64 map_kept_light(u64 addr, u64 len, u64 prot, u64 flags, u64 fd,
+						    u64 off)
+{
+	const unsigned known = MAP_SHARED_VALIDATE | MAP_DAXVM | MAP_DAXVM_BATCHING |
+			       MAP_DAXVM_NOSYNC | MAP_SYNC | MAP_NORESERVE;
+	struct vm_object *o;
+	u64 grant, va;
+
+	if (((unsigned)flags & (~known | MAP_DAXVM | MAP_SHARED)) != (MAP_DAXVM | MAP_SHARED) ||
+	    addr || !IS_ALIGNED(off, PAGE_SIZE) || !syscall_light_begin())
+		return TRAP_NOT_LIGHT;
+	grant = fd_grant_kept((int)fd);
+	o = vm_grant_object(grant);
+	if (!o || !can_sync(o) || prot & (~(u64)PROT_ALL | grant))
+		return TRAP_NOT_LIGHT;
+	va = aspace_map_light(current_as(), o, off, len,
+			      (unsigned)(prot | (~grant & PROT_ALL) << PROTS_MAY),
+			      (unsigned)flags & ~MAP_PRIVATE);
+	return va ? (s64)va : TRAP_NOT_LIGHT;
+}
+
+// The two calls of mappings that come and go often, without what other calls need around them.
 s64 light_mmap(u64 addr, u64 len, u64 prot, u64 flags, u64 fd, u64 off)
 {
-	(void)addr;
-	if (!(flags & MAP_DAXVM_EPHEMERAL) || !syscall_light_begin())
+	if (!(flags & MAP_DAXVM_EPHEMERAL))
+		return map_kept_light(addr, len, prot, flags, fd, off);
+	if (!syscall_light_begin())
 		return TRAP_NOT_LIGHT;
 	return arena_map_light(fd_grant((int)fd), len, prot, (unsigned)flags, off);
 }
