@@ -337,13 +337,13 @@ int dirty_grant(struct aspace *as, struct vma *v, u64 va)
 
 // ---- Taking W -----------------------------------------------------------------------------------
 
-static void fold_one(struct ptbatch *b, u64 va, pte_t table)
+static void fold_one(struct ptbatch *b, u64 va, pte_t table, pte_t own)
 {
 	struct pt_cursor c;
 
 	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
 	if (pt_cursor_descend(&c, va, PT_PUD) == PT_PUD && !ptbatch_full(b) &&
-	    pt_unsplit(b, &c, table))
+	    pt_unsplit(b, &c, table, own))
 		mm_count(dirty_folds);
 }
 
@@ -366,7 +366,7 @@ void dirty_pass_over(const struct dirty_pass *p, struct ptbatch *b, u64 va, u64 
 
 		if (gib >= off && gib < end && end - gib >= PUD_SIZE &&
 		    IS_ALIGNED(va - off, PUD_SIZE))
-			fold_one(b, va + (gib - off), p->fold[i].table);
+			fold_one(b, va + (gib - off), p->fold[i].table, p->fold[i].own);
 	}
 }
 
@@ -401,6 +401,25 @@ static bool take_chunks(struct vm_dirty *d, u64 first, u64 last)
 	return n;
 }
 
+// Does it name one table for all of a GiB?
+static bool is_gib_table(const struct vm_table *t)
+{
+	return t->kind == VM_TABLE_ENTRY && t->level == PT_PUD && pte_present(t->entry);
+}
+
+// What cannot be told now is left to the next faults there.
+static void add_fold(struct vm_object *o, u64 off, struct dirty_pass *p)
+{
+	struct vm_table own = { .kind = VM_TABLE_NONE }, t = { .kind = VM_TABLE_NONE };
+
+	if (o->ops->table(o, off, PT_PUD, &own) || !is_gib_table(&own) ||
+	    vm_table(o, off, PT_PUD, &t) || !is_gib_table(&t))
+		return;
+	p->fold[p->nr_folds].off = off;
+	p->fold[p->nr_folds].own = own.entry;
+	p->fold[p->nr_folds++].table = t.entry;
+}
+
 // I4. The GiBs that are clean, of those for which tables were made. map_lock is held exclusively,
 // so the file's tables stay until the pass is over.
 static void choose_folds(struct vm_object *o, struct vm_dirty *d, struct dirty_pass *p)
@@ -410,15 +429,9 @@ static void choose_folds(struct vm_object *o, struct vm_dirty *d, struct dirty_p
 
 		for (; clean && p->nr_folds < DIRTY_FOLDS; clean &= clean - 1) {
 			u64 gib = w * WORD_BITS + (u64)__builtin_ctzll(clean);
-			struct vm_table t = { .kind = VM_TABLE_NONE };
 
 			bit_clear(d->split, gib);
-			// What cannot be told now is left to the next faults there.
-			if (vm_table(o, gib * PUD_SIZE, PT_PUD, &t) == 0 &&
-			    t.kind == VM_TABLE_ENTRY && t.level == PT_PUD && pte_present(t.entry)) {
-				p->fold[p->nr_folds].off = gib * PUD_SIZE;
-				p->fold[p->nr_folds++].table = t.entry;
-			}
+			add_fold(o, gib * PUD_SIZE, p);
 		}
 	}
 }

@@ -70,7 +70,8 @@ struct dirty_pass {
 	unsigned nr_folds;
 	struct {
 		u64 off;     // of the GiB in the object
-		pte_t table; // the file's own, for all of it
+		pte_t table; // for all of it: the file's own, or its copy
+		pte_t own;   // the file's own
 	} fold[DIRTY_FOLDS];
 };
 // The entries of b->as from `va` on show bytes [off, off + len) of the object. pt_lock held.

@@ -437,24 +437,25 @@ int pt_split(struct ptbatch *b, struct pt_cursor *c)
 	return 0;
 }
 
-bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table)
+bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table, pte_t own)
 {
 	const u64 place = PTE_ADDR | PTE_PS, rest = ~place;
+	const pte_t *priv, *to = phys_to_virt(pte_addr(table)), *file = phys_to_virt(pte_addr(own));
 	pte_t e = pt_cursor_get(c);
-	const pte_t *own, *file = phys_to_virt(pte_addr(table));
 	u64 rights = 0;
 
 	if (!is_private_table(e, c->level))
 		return false;
-	own = phys_to_virt(pte_addr(e));
+	priv = phys_to_virt(pte_addr(e));
 	for (unsigned i = 0; i < PT_ENTRIES; i++) {
-		if (pte_is_none(own[i]))
+		if (pte_is_none(priv[i]))
 			continue; // at most the file has something there by now
-		if (!(own[i].bits & PTE_ATTACHED) ||
-		    ((own[i].bits ^ pte_read(&file[i]).bits) & place))
+		if (!(priv[i].bits & PTE_ATTACHED) ||
+		    (((priv[i].bits ^ pte_read(&to[i]).bits) & place) &&
+		     ((priv[i].bits ^ pte_read(&file[i]).bits) & place)))
 			return false;
-		rights = rights ? rights : own[i].bits & rest;
-		if ((own[i].bits & rest) != rights)
+		rights = rights ? rights : priv[i].bits & rest;
+		if ((priv[i].bits & rest) != rights)
 			return false;
 	}
 	if (!rights)

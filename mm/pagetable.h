@@ -143,10 +143,11 @@ bool pt_empty_below(const struct pt_cursor *at);
 // -ENOMEM.
 int pt_split(struct ptbatch *b, struct pt_cursor *c) __must_check;
 
-// The way back: `table` is the file's own for all that the private table at the cursor maps. If
-// that leads nowhere else and has one kind of rights, the file's takes its place. The object's
-// map_lock is held exclusively; the batch is not full. False: not replaced.
-bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table);
+// The way back: `table` is the file's own for all that the private table at the cursor maps, or a
+// copy of `own`, which is. If the private one leads nowhere else (nor elsewhere than either) and
+// has one kind of rights, `table` takes its place. The object's map_lock is held exclusively; the
+// batch is not full. False: not replaced.
+bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table, pte_t own);
 
 // Take W from all that is mapped in [va, end), but pages of the process's own. Never runs out of
 // batch.

@@ -9,6 +9,7 @@
 #include "kernel/sched/thread.h"
 #include "mm/frame.h"
 #include "mm/shadow_internal.h"
+#include "mm/stat.h"
 #include "mm/test_util.h"
 
 static char mode_before[16];
@@ -174,6 +175,36 @@ KTEST(ptfs_copy_of_tables_used_during_a_round)
 	let_thread_go();
 	if (f)
 		file_put(f);
+	test_map_close(&m);
+	mode_restore();
+}
+
+// A store splits the table of a GiB that is copied in part, then the rest is copied: the private
+// page leads to tables of the file where the copy leads to copies of these. It was never folded
+// away again, and its GiB was walked through the file's tables for good.
+KTEST(ptfs_copy_of_tables_completed_below_a_split)
+{
+	struct test_mapped m;
+	u64 folds;
+
+	if (!open_copied(&m, MIB(5)))
+		return;
+	rwlock_write_lock(&m.object->map_lock);
+	shadow_give_back(m.object);
+	rwlock_write_unlock(&m.object->map_lock);
+	frame_fail_nth(2); // the copy of the first PTE page
+	EXPECT_EQ(test_peek(m.va), test_word_at(0));
+	frame_fail_nth(0);
+	EXPECT(test_poke(m.va + MIB(4), 4711));
+	for (unsigned tries = 0; READ_ONCE(m.object->shadow->partial) && tries < 4000; tries++)
+		thread_sleep_ns(1000000);
+	EXPECT(!m.object->shadow->partial);
+	folds = mm_stat_read(MM_STAT_dirty_folds);
+	EXPECT_EQ(m.file->ops->fsync(m.file, false), 0);
+	EXPECT_EQ(m.file->ops->fsync(m.file, false), 0); // finds the GiB clean
+	EXPECT_EQ(mm_stat_read(MM_STAT_dirty_folds), folds + 1);
+	EXPECT_EQ(test_peek(m.va + MIB(4)), 4711);
+	EXPECT_EQ(test_peek(m.va), test_word_at(0));
 	test_map_close(&m);
 	mode_restore();
 }
