@@ -449,9 +449,10 @@ fuzz: $(FUZZ) ## fuzz each decoder for FUZZ_SECONDS (60)
 		echo "fuzzing $$name"; $$f -max_total_time=$(FUZZ_SECONDS) -verbosity=0 \
 		-print_final_stats=1 -artifact_prefix=$$f. $$f.corpus tests/fuzz/corpus/$$name; done
 
-bench: $(DAX64_ISO) $(DAX64_KERNEL) $(BUILD)/profile-count.so $(BUILD)/profile-cpus.so $(NEEDED_IMAGE) ## instructions per operation
+bench: $(DAX64_ISO) $(DAX64_KERNEL) $(BUILD)/programs/scan $(BUILD)/profile-count.so $(BUILD)/profile-cpus.so $(NEEDED_IMAGE) ## instructions per operation
 	$(Q)tools/bench
 	$(Q)tools/bench-mount
+	$(Q)tools/bench-threads
 
 profile: export DAX64_CMD = $(value CMD)
 profile: $(DAX64_KERNEL) $(BUILD)/initrd.cpio $(BUILD)/profile-count.so $(NEEDED_IMAGE) ## instructions of CMD by kernel function; OPS= divides, LESS= is taken off
