@@ -39,9 +39,10 @@ static bool is_table(pte_t e, int level)
 	return pte_present(e) && !pte_is_leaf(e, level);
 }
 
+// Present, for what stands in place of memory that has failed has the mark's bit, too.
 static bool is_copy(pte_t e)
 {
-	return e.bits & PTE_COPY;
+	return pte_present(e) && (e.bits & PTE_COPY);
 }
 
 static pte_t *table_at(pte_t e)
