@@ -276,7 +276,7 @@ COPIES = [
             "\t\ts->partial = true;\n\t\treturn (pte_t){ 0 };\n",
             "ktest ptfs_copy_of_tables_without*"),
     Mistake("a copy that nobody uses stays for ever", "mm/shadow_thread.c",
-            "now - used_ns(s) > READ_ONCE(shadow_cold_ns)", "now < used_ns(s)",
+            "now - used > READ_ONCE(shadow_cold_ns)", "!READ_ONCE(shadow_cold_ns)",
             "ktest ptfs_copy_of_tables_by_advice"),
     Mistake("the copy of a new root leads past the copy that was there", "mm/shadow.c",
             "int level = is_copy(s->top) ? s->level + 1 : root->level;", "int level = root->level;",
