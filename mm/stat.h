@@ -37,6 +37,8 @@
 	X(zeroed_ready, "blocks taken that were zero already")                                     \
 	X(leaf_merges, "pages of 512 entries that became a 2 MiB leaf")                            \
 	X(leaf_splits, "2 MiB leaves that became a page of 512 entries")                           \
+	X(table_verified, "table pages of files looked at before the MMU may follow them")         \
+	X(table_rebased, "entries of them that were written for another address")                  \
 	X(arena_maps, "ephemeral mappings made")                                                   \
 	X(arena_warm, "... that found their range still there: nothing written, nothing flushed")  \
 	X(dirty_chunks, "chunks of 2 MiB that became dirty")                                       \

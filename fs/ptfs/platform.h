@@ -159,6 +159,8 @@ enum ptfs_stat {
 	PTFS_STAT_ZERO_READY,      // blocks taken that were known to be zero
 	PTFS_STAT_MERGE,           // table pages that became a 2 MiB leaf
 	PTFS_STAT_SPLIT,           // and the other way
+	PTFS_STAT_VERIFY,          // table pages looked at before the MMU may follow them
+	PTFS_STAT_REBASE,          // entries that were written for another address
 	PTFS_STATS,
 };
 void ptfs_count(enum ptfs_stat which, u64 n);

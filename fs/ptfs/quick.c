@@ -129,6 +129,7 @@ static __attribute__((noinline)) bool page_quick(struct ptfs_inode *ip, u64 root
 		.leaf_type = ip->leaf_type,
 		.state = PTFS_TP_KNOWN | PTFS_TP_VERIFIED | PTFS_TP_READY,
 	};
+	ptfs_count(PTFS_STAT_VERIFY, 1);
 	return true;
 }
 

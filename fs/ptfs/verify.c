@@ -253,12 +253,13 @@ static bool harden(struct ptfs_fs *fs, u64 off, u64 e, u64 level_bits, int level
 // looks at nothing but that.
 static void run_harden(struct ptfs_fs *fs, const struct run *r)
 {
-	bool rebased = false;
+	unsigned rebased = 0;
 
 	for (unsigned i = 0; i < r->nr; i++)
-		rebased |= harden(fs, r->off + 8 * i, run_entry(fs, r, i), 0, r->level);
+		rebased += harden(fs, r->off + 8 * i, run_entry(fs, r, i), 0, r->level);
 	if (!rebased)
 		return;
+	ptfs_count(PTFS_STAT_REBASE, rebased);
 	ptfs_flush(fs, r->off, 8 * r->nr);
 	ptfs_fence(fs);
 }
@@ -309,6 +310,8 @@ static int verify_table_locked(struct ptfs_inode *ip, struct ptfs_tpage *tp, u64
 	if (!err && r.level == PT_PTE)
 		state |= state & PTFS_TP_SOFT ? PTFS_TP_DONE : PTFS_TP_READY;
 	__atomic_store_n(&tp->state, state, __ATOMIC_RELEASE);
+	if (!err)
+		ptfs_count(PTFS_STAT_VERIFY, 1);
 	return err;
 }
 
@@ -447,6 +450,7 @@ static int verify_root_locked(struct ptfs_inode *ip, u64 root)
 	    harden(fs, ip->root_off, e, root & PTFS_E_LEVEL, level)) {
 		ptfs_flush(fs, ip->root_off, 8);
 		ptfs_fence(fs);
+		ptfs_count(PTFS_STAT_REBASE, 1);
 	}
 	return err;
 }

@@ -275,6 +275,8 @@ void ptfs_count(enum ptfs_stat which, u64 n)
 		[PTFS_STAT_ZERO_READY] = MM_STAT_zeroed_ready,
 		[PTFS_STAT_MERGE] = MM_STAT_leaf_merges,
 		[PTFS_STAT_SPLIT] = MM_STAT_leaf_splits,
+		[PTFS_STAT_VERIFY] = MM_STAT_table_verified,
+		[PTFS_STAT_REBASE] = MM_STAT_table_rebased,
 	};
 	_Static_assert(ARRAY_SIZE(counter) == PTFS_STATS, "each has its counter");
 
