@@ -29,6 +29,7 @@
 
 #define PAGE      4096ul
 #define PAGES_MAX 40u
+#define TURN      64u                  // looks
 #define MINE      0x11cafe11cafe11caul // in each word of the file that is mapped
 #define FOREIGN   0x22dead22dead22deul // in each word of the other one
 
@@ -133,8 +134,11 @@ static void *toucher(void *arg)
 				(void)touch(at + i * PAGE);
 			__atomic_fetch_add(&seen, 1, __ATOMIC_RELEASE);
 		}
-		if (at && !touch(at + i % pages * PAGE + 8 * (i % 512)))
-			sched_yield(); // that CPU has forgotten
+		// Unless that CPU has forgotten, it goes on. Now and then the mapper gets its turn,
+		// in case that both are on one CPU: it would wait for the end of a time slice, and
+		// a round took seven of them.
+		if (!at || !touch(at + i % pages * PAGE + 8 * (i % 512)) || i % TURN == 0)
+			sched_yield();
 		i++;
 	}
 	return arg;
