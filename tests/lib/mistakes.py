@@ -40,7 +40,7 @@ WAYS = [
             "ktest revoke_*"),
     Mistake("a table page is given back while a CPU may remember the way through it",
             "mm/ptbatch.c", "\telse\n\t\tb->all = true;\n\treturn old;", "\treturn old;",
-            "ktest shootdown_*", 4),
+            "tlb vmstress", 3),
     Mistake("a revoke leaves the translations of the other CPUs", "mm/ptbatch.c",
             "\t\tif (loaded == as || loaded == AS_SWITCHING)",
             "\t\tif (i == this_cpu()->index && loaded == as)", "ktest shootdown_*", 4),
