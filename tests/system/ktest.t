@@ -29,6 +29,8 @@ for cpus, icount in ((1, False), (4, False), (2, True)):
     if cpus > 1:
         tap.ok("# the TLB remembered" in console, f"{cpus} CPUs: an early reuse would be noticed",
                console[-2000:])
+    tap.ok("# W was remembered" in console, f"{cpus} CPUs: a missing shootdown would be noticed",
+           console[-2000:])
     complete = tap.forward(console.splitlines(), f"{cpus} CPUs: ")
     tap.ok(complete and status == PASSED, f"{cpus} CPUs: all in-kernel tests ran",
            f"QEMU's status is {status}\n{console[-2000:]}")
