@@ -22,14 +22,6 @@
 #define BATCH   (EPH | MAP_DAXVM_BATCHING)
 #define TICK_NS (1000000000ull / TICK_HZ)
 
-static bool shows_blocks(u64 at, u64 off, u64 len)
-{
-	for (u64 o = 0; o < len; o += PAGE_SIZE)
-		if (test_peek(at + o) != test_file_word((off + o) / PAGE_SIZE))
-			return false;
-	return true;
-}
-
 static bool in_arena(struct aspace *as, u64 at)
 {
 	return at && arena_overlaps(as, at, at + 1);
@@ -43,24 +35,6 @@ static struct slot *slot_at(struct aspace *as, u64 at)
 	if (s)
 		arena_unpin(s);
 	return s;
-}
-
-// A file with all blocks and an address space.
-static bool begin(struct aspace **as, struct test_file **f, u64 bytes)
-{
-	*as = test_enter();
-	*f = test_file_create(bytes);
-	return *as && *f && test_file_fill(*f, 0, bytes);
-}
-
-static void done(struct aspace *as, struct test_file *f)
-{
-	if (as)
-		test_leave(as);
-	if (!f)
-		return;
-	EXPECT_EQ(f->refs, 0);
-	test_file_destroy(f);
 }
 
 // The same when memory is short, without the long list of blocks of a large file.
@@ -82,7 +56,7 @@ KTEST_NOMEM(arena_of_a_large_sparse_file)
 			EXPECT_EQ(aspace_unmap(as, UVA(at[0]), MIB(6)), 0);
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 static void without_faults(u64 bytes, enum slot_class c)
@@ -91,12 +65,12 @@ static void without_faults(u64 bytes, enum slot_class c)
 	struct test_file *f;
 	u64 at, kernel, again;
 
-	if (begin(&as, &f, bytes)) {
+	if (test_begin(&as, &f, bytes)) {
 		at = test_map_file(as, &f->object, 0, bytes, PROT_READ, EPH);
 		kernel = mm_stat_read(MM_STAT_fault_kernel);
 		if (EXPECT(in_arena(as, at))) {
 			EXPECT_EQ(slot_class(slot_at(as, at)), c);
-			EXPECT(shows_blocks(at, 0, bytes));
+			EXPECT(test_shows_blocks(at, 0, bytes));
 			EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), kernel);
 			EXPECT_EQ(f->page_calls, 0);
 			EXPECT(!test_poke(at, 1));
@@ -108,10 +82,10 @@ static void without_faults(u64 bytes, enum slot_class c)
 			EXPECT_EQ(aspace_unmap(as, UVA(at), bytes), 0);
 			EXPECT_EQ(test_peek(at), ~0ull);
 			EXPECT_EQ(fault_resolve(as, at, FAULT_READ), -EFAULT);
-			EXPECT(shows_blocks(again, 0, bytes));
+			EXPECT(test_shows_blocks(again, 0, bytes));
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(arena_direct_entries)
@@ -136,7 +110,7 @@ KTEST(arena_part_of_a_file)
 	struct test_file *f;
 	u64 at, off = MIB(2) + KIB(64);
 
-	if (begin(&as, &f, MIB(6))) {
+	if (test_begin(&as, &f, MIB(6))) {
 		for (int fast = 0; fast < 2; fast++) {
 			at = fast ? test_map_fast(as, &f->object, off, KIB(128), PROT_READ, BATCH)
 				  : test_map_file(as, &f->object, off, KIB(128), PROT_READ, BATCH);
@@ -144,11 +118,11 @@ KTEST(arena_part_of_a_file)
 				break;
 			EXPECT_EQ(slot_class(slot_at(as, at)), SLOT_2M);
 			EXPECT_EQ(at & (PMD_SIZE - 1), off & (PMD_SIZE - 1));
-			EXPECT(shows_blocks(at, off, KIB(128)));
+			EXPECT(test_shows_blocks(at, off, KIB(128)));
 		}
 		EXPECT_EQ(f->page_calls, 0);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // ---- The rules ----------------------------------------------------------------------------------
@@ -163,7 +137,7 @@ KTEST_NOMEM(arena_calls_that_are_refused)
 	u64 at, anon;
 	uva_t out;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, EPH);
 		if (EXPECT(in_arena(as, at))) {
 			EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(32)), -EINVAL);
@@ -175,7 +149,7 @@ KTEST_NOMEM(arena_calls_that_are_refused)
 				  -EINVAL);
 			EXPECT_EQ(aspace_remap(as, UVA(at), KIB(64), KIB(4), 0, UVA(0), &out),
 				  -EINVAL);
-			EXPECT(shows_blocks(at, 0, KIB(64))); // nothing changed
+			EXPECT(test_shows_blocks(at, 0, KIB(64))); // nothing changed
 			EXPECT(test_poke(at, test_file_word(0)));
 			// Nobody else comes into an arena: MAP_FIXED, mremap, a hint.
 			req.addr = UVA(at);
@@ -195,7 +169,7 @@ KTEST_NOMEM(arena_calls_that_are_refused)
 			EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), -EINVAL); // twice
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // A range that covers ephemeral mappings in full unmaps them, and what lies around the arenas.
@@ -205,7 +179,7 @@ KTEST_NOMEM(arena_unmap_of_everything)
 	struct test_file *f;
 	u64 at[3], anon;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		anon = test_map_anon(as, PAGE_SIZE, RW);
 		for (int i = 0; i < 3; i++)
 			at[i] = test_map_file(as, &f->object, 0, KIB(64), RW, EPH);
@@ -221,7 +195,7 @@ KTEST_NOMEM(arena_unmap_of_everything)
 			EXPECT_EQ(aspace_bytes(as), 0);
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(arena_rights)
@@ -230,7 +204,7 @@ KTEST_NOMEM(arena_rights)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		at = test_map_file(as, &f->object, 0, KIB(64), PROT_NONE, EPH);
 		if (EXPECT(in_arena(as, at))) {
 			EXPECT_EQ(test_peek(at), ~0ull);
@@ -242,7 +216,7 @@ KTEST_NOMEM(arena_rights)
 			EXPECT_EQ(fault_resolve(as, at, FAULT_EXEC), -EACCES);
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 static bool count_mapping(void *ctx, const struct vma *v)
@@ -265,7 +239,7 @@ KTEST(arena_seen_by_others)
 	u8 vec[16];
 	u64 at;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, EPH);
 		aspace_for_each_vma(as, count_mapping, &n);
 		EXPECT_EQ(n, 1);
@@ -277,15 +251,15 @@ KTEST(arena_seen_by_others)
 		EXPECT_EQ(aspace_advise(as, UVA(at), KIB(64), 22), 0);       // POPULATE_READ
 		EXPECT_EQ(aspace_advise(as, UVA(at), KIB(64), 11), -EINVAL); // DOFORK
 		EXPECT_EQ(aspace_advise(as, UVA(at + MIB(2)), KIB(64), 4), -ENOMEM);
-		EXPECT(shows_blocks(at, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 		child = aspace_fork(as);
 		if (EXPECT(child)) {
 			EXPECT_EQ(fault_resolve(child, at, FAULT_READ), -EFAULT);
 			aspace_put(child);
 		}
-		EXPECT(shows_blocks(at, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(arena_limits)
@@ -294,7 +268,7 @@ KTEST_NOMEM(arena_limits)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		as->limit_bytes = KIB(128);
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
 		EXPECT_EQ(test_map_fast(as, &f->object, 0, KIB(64), RW, BATCH), 0);
@@ -312,7 +286,7 @@ KTEST_NOMEM(arena_limits)
 		EXPECT(at && !in_arena(as, at));
 		EXPECT_EQ(test_peek(at), test_file_word(0));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // ---- Unmapped, and still reachable --------------------------------------------------------------
@@ -324,7 +298,7 @@ KTEST(arena_zombies_end_in_two_ticks)
 	struct test_file *f;
 	u64 at, start, ipis = mm_stat_read(MM_STAT_shootdown_ipis);
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
 		start = time_now_ns();
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
@@ -337,7 +311,7 @@ KTEST(arena_zombies_end_in_two_ticks)
 		thread_sleep_ns(8 * TICK_NS);
 		EXPECT_EQ(f->refs, 0); // the file was let go, too
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(arena_zombies_end_by_revoke_and_unlink)
@@ -346,7 +320,7 @@ KTEST_NOMEM(arena_zombies_end_by_revoke_and_unlink)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		for (int unlink = 0; unlink < 2; unlink++) {
 			at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
 			if (!EXPECT(in_arena(as, at)))
@@ -360,7 +334,7 @@ KTEST_NOMEM(arena_zombies_end_by_revoke_and_unlink)
 			EXPECT_EQ(test_peek(at), ~0ull);
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // Far more mappings than slots: they come back by themselves, every one shows its file.
@@ -370,13 +344,14 @@ KTEST(arena_slots_come_back)
 	struct test_file *f, *g = test_file_create(KIB(16));
 	u64 kicks = epoch_stats().kicks, at, frames = 0;
 
-	if (begin(&as, &f, KIB(64)) && g && EXPECT(test_file_fill(g, 0, KIB(16)))) {
+	if (test_begin(&as, &f, KIB(64)) && g && EXPECT(test_file_fill(g, 0, KIB(16)))) {
 		for (u64 i = 0; i < 5000; i++) {
 			struct test_file *h = i & 1 ? g : f;
 			u64 off = i % 3 * PAGE_SIZE;
 
 			at = test_map_file(as, &h->object, off, KIB(4), RW, BATCH);
-			if (!EXPECT(in_arena(as, at)) || !EXPECT(shows_blocks(at, off, KIB(4))))
+			if (!EXPECT(in_arena(as, at)) ||
+			    !EXPECT(test_shows_blocks(at, off, KIB(4))))
 				break;
 			EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(4)), 0);
 			if (i == 1000)
@@ -385,8 +360,8 @@ KTEST(arena_slots_come_back)
 		EXPECT(frame_stats().free + 64 > frames); // no more tables
 		EXPECT_EQ(epoch_stats().kicks, kicks);
 	}
-	done(as, f);
-	done(NULL, g);
+	test_end(as, f);
+	test_end(NULL, g);
 }
 
 // The space goes with live, unmapped and resting slots: no reference and no frame stays.
@@ -396,14 +371,14 @@ KTEST(arena_left_at_exit)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, MIB(6))) {
+	if (test_begin(&as, &f, MIB(6))) {
 		for (int i = 0; i < 100; i++) {
 			at = test_map_file(as, &f->object, 0, i & 1 ? MIB(6) : KIB(64), RW, BATCH);
 			if (at && i % 3)
 				EXPECT_EQ(aspace_unmap(as, UVA(at), i & 1 ? MIB(6) : KIB(64)), 0);
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // ---- Holes, files that are not ready, revoke ----------------------------------------------------
@@ -430,7 +405,7 @@ static void holes(u64 bytes)
 		EXPECT_EQ(aspace_unmap(as, UVA(at), bytes), 0);
 		EXPECT_EQ(aspace_unmap(as, UVA(other), bytes), 0);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(arena_holes_of_small_files)
@@ -455,16 +430,16 @@ KTEST(arena_of_a_file_that_is_not_ready)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, MIB(6))) {
+	if (test_begin(&as, &f, MIB(6))) {
 		f->ready = false;
 		at = test_map_file(as, &f->object, 0, MIB(6), RW, EPH);
 		EXPECT_EQ(f->object.root_word, 0);
-		if (EXPECT(in_arena(as, at)) && EXPECT(shows_blocks(at, 0, MIB(2)))) {
+		if (EXPECT(in_arena(as, at)) && EXPECT(test_shows_blocks(at, 0, MIB(2)))) {
 			f->ready = true;
-			EXPECT(shows_blocks(at, 0, MIB(6)));
+			EXPECT(test_shows_blocks(at, 0, MIB(6)));
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 static void shrink(u64 from, u64 to)
@@ -473,18 +448,18 @@ static void shrink(u64 from, u64 to)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, from)) {
+	if (test_begin(&as, &f, from)) {
 		at = test_map_file(as, &f->object, 0, from, RW, EPH);
-		EXPECT(shows_blocks(at, 0, from));
+		EXPECT(test_shows_blocks(at, 0, from));
 		EXPECT(test_file_resize(f, to));
 		EXPECT_EQ(f->object.root_word, 0);
-		EXPECT(shows_blocks(at, 0, to));
+		EXPECT(test_shows_blocks(at, 0, to));
 		EXPECT_EQ(fault_resolve(as, at + to, FAULT_READ), -ENXIO);
 		EXPECT_EQ(test_peek(at + from - PAGE_SIZE), ~0ull);
 		EXPECT(test_file_resize(f, from) && test_file_fill(f, from - PAGE_SIZE, 1));
 		EXPECT_EQ(test_peek(at + from - PAGE_SIZE), test_file_word(from / PAGE_SIZE - 1));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST(arena_revoke)
@@ -504,17 +479,17 @@ KTEST_NOMEM(arena_follows_growth)
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, KIB(16))) {
+	if (test_begin(&as, &f, KIB(16))) {
 		at = test_map_file(as, &f->object, 0, MIB(8), RW, EPH);
-		EXPECT(shows_blocks(at, 0, KIB(16)));
+		EXPECT(test_shows_blocks(at, 0, KIB(16)));
 		if (test_file_resize(f, KIB(128)) && test_file_fill(f, 0, KIB(128)))
-			EXPECT(shows_blocks(at, 0, KIB(128)));
+			EXPECT(test_shows_blocks(at, 0, KIB(128)));
 		if (test_file_resize(f, MIB(8)) && test_file_fill(f, MIB(6), KIB(64)))
-			EXPECT(shows_blocks(at + MIB(6), MIB(6), KIB(64)));
+			EXPECT(test_shows_blocks(at + MIB(6), MIB(6), KIB(64)));
 		f->page_calls = 0;
 		at = test_map_file(as, &f->object, 0, MIB(8), RW, EPH);
-		EXPECT(in_arena(as, at) && shows_blocks(at + MIB(6), MIB(6), KIB(64)));
+		EXPECT(in_arena(as, at) && test_shows_blocks(at + MIB(6), MIB(6), KIB(64)));
 		EXPECT_EQ(f->page_calls, 0);
 	}
-	done(as, f);
+	test_end(as, f);
 }

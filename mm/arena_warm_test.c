@@ -19,39 +19,13 @@ static u32 nr_warm(struct aspace *as)
 	return as->arenas->cpu[this_cpu()->index]->nr_warm;
 }
 
-static bool shows_blocks(u64 at, u64 off, u64 len)
-{
-	for (u64 o = 0; o < len; o += PAGE_SIZE)
-		if (test_peek(at + o) != test_file_word((off + o) / PAGE_SIZE))
-			return false;
-	return true;
-}
-
-// A file with all blocks and an address space.
-static bool begin(struct aspace **as, struct test_file **f, u64 bytes)
-{
-	*as = test_enter();
-	*f = test_file_create(bytes);
-	return *as && *f && test_file_fill(*f, 0, bytes);
-}
-
-static void done(struct aspace *as, struct test_file *f)
-{
-	if (as)
-		test_leave(as);
-	if (!f)
-		return;
-	EXPECT_EQ(f->refs, 0);
-	test_file_destroy(f);
-}
-
 KTEST(arena_warm_slots)
 {
 	struct aspace *as;
 	struct test_file *f;
 	u64 at;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
 		preempt_disable(); // no tick
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
@@ -67,11 +41,11 @@ KTEST(arena_warm_slots)
 		EXPECT_EQ(test_map_fast(as, &f->object, 0, KIB(64), RW, BATCH), at);
 		EXPECT_EQ(nr_warm(as), 1);
 		preempt_enable();
-		EXPECT(shows_blocks(at, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), -EINVAL);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // Calls that differ in what mmap was given, and the same one once it would be refused.
@@ -81,7 +55,7 @@ KTEST(arena_warm_is_the_same_call)
 	struct test_file *f;
 	u64 at, grant;
 
-	if (begin(&as, &f, KIB(64))) {
+	if (test_begin(&as, &f, KIB(64))) {
 		grant = vm_grant(&f->object, PROT_ALL);
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
 		preempt_disable(); // no tick
@@ -108,7 +82,7 @@ KTEST(arena_warm_is_the_same_call)
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
 		preempt_enable();
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // What a slot showed once is not there any more when it has shown something else since.
@@ -120,7 +94,7 @@ KTEST(arena_warm_slot_of_another_use)
 
 	thread_current()->affinity = BIT(0); // one arena
 	thread_migrate();
-	if (begin(&as, &f, KIB(64)) && g && EXPECT(test_file_fill(g, KIB(4), KIB(60)))) {
+	if (test_begin(&as, &f, KIB(64)) && g && EXPECT(test_file_fill(g, KIB(4), KIB(60)))) {
 		stays = test_map_file(as, &f->object, 0, KIB(32), RW, BATCH); // the file is held
 		at = test_map_file(as, &f->object, 0, KIB(64), RW, BATCH);
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
@@ -137,6 +111,6 @@ KTEST(arena_warm_slot_of_another_use)
 			EXPECT_EQ(test_peek(again), test_file_word(0));
 	}
 	thread_current()->affinity = ~0ull;
-	done(as, f);
-	done(NULL, g);
+	test_end(as, f);
+	test_end(NULL, g);
 }

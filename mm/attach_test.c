@@ -20,33 +20,12 @@ static struct vma *vma_at(struct aspace *as, u64 va)
 	return vma_find(&as->vmas, va);
 }
 
-// Every page of [off, off + len) of the file, mapped at `at` from offset `base` on, shows its
-// block.
-static bool shows_blocks(u64 at, u64 base, u64 off, u64 len)
-{
-	for (u64 o = off; o < off + len; o += PAGE_SIZE)
-		if (test_peek(at + o - base) != test_file_word(o / PAGE_SIZE))
-			return false;
-	return true;
-}
-
 // A file with all blocks, mapped whole; then the mapping's place, or 0.
 static u64 map_filled(struct aspace *as, struct test_file *f, unsigned prot, unsigned flags)
 {
 	if (!as || !f || !test_file_fill(f, 0, f->bytes))
 		return 0;
 	return test_map_file(as, &f->object, 0, f->bytes, prot, flags);
-}
-
-static void done(struct aspace *as, struct test_file *f)
-{
-	if (as)
-		test_leave(as);
-	if (!f)
-		return;
-	EXPECT_EQ(f->refs, 0);
-	EXPECT(list_empty(&f->object.vmas));
-	test_file_destroy(f);
 }
 
 static void attach_without_faults(u64 bytes, int level)
@@ -59,7 +38,7 @@ static void attach_without_faults(u64 bytes, int level)
 		EXPECT_EQ(vma_at(as, at)->attach_level, level);
 		EXPECT_EQ(as->mapped_bytes, ALIGN_UP(bytes, PAGE_SIZE));
 		kernel = mm_stat_read(MM_STAT_fault_kernel);
-		EXPECT(shows_blocks(at, 0, 0, bytes));
+		EXPECT(test_shows_blocks(at, 0, bytes));
 		EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), kernel);
 		EXPECT_EQ(f->page_calls, 0);
 		EXPECT(!test_poke(at, 1));
@@ -67,7 +46,7 @@ static void attach_without_faults(u64 bytes, int level)
 		EXPECT_EQ(test_peek(at), ~0ull);
 		EXPECT_EQ(as->vmas.count, 0);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(attach_direct_entries)
@@ -98,7 +77,7 @@ KTEST_NOMEM(attach_writes_reach_the_file)
 		EXPECT(test_poke(plain + KIB(40) + 8, 4712));
 		EXPECT_EQ(test_peek(at + KIB(40) + 8), 4712);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // Story: the smallest covering subtree is attached, so a small mapping of a large file neither
@@ -116,7 +95,7 @@ KTEST_NOMEM(attach_part_of_a_file)
 
 		EXPECT_EQ(v->attach_level, PT_PMD);
 		EXPECT_EQ(v->hi - v->lo, MIB(2));
-		EXPECT(shows_blocks(at, MIB(2) + KIB(64), MIB(2) + KIB(64), KIB(128)));
+		EXPECT(test_shows_blocks(at, MIB(2) + KIB(64), KIB(128)));
 		EXPECT_EQ(f->page_calls, 0);
 		// Beyond the length asked for, within the unit: the file (documented rounding).
 		EXPECT_EQ(test_peek(at + KIB(256)),
@@ -124,7 +103,7 @@ KTEST_NOMEM(attach_part_of_a_file)
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(128)), 0);
 		EXPECT_EQ(test_peek(at + KIB(256)), ~0ull);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(attach_beyond_the_end)
@@ -136,9 +115,9 @@ KTEST_NOMEM(attach_beyond_the_end)
 	if (EXPECT(at)) {
 		EXPECT_EQ(fault_resolve(as, at + KIB(64), FAULT_READ), -ENXIO);
 		EXPECT_EQ(fault_resolve(as, at + KIB(64), FAULT_WRITE), -ENXIO);
-		EXPECT(shows_blocks(at, 0, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // Reading a hole maps zeros privately and allocates nothing; writing fills it for all.
@@ -165,7 +144,7 @@ KTEST_NOMEM(attach_holes)
 		EXPECT(test_poke(at + MIB(5), 97));
 		EXPECT_EQ(test_peek(other + MIB(5)), 97);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // As write(2) does it: the block is published, then the VM is told.
@@ -184,7 +163,7 @@ KTEST_NOMEM(zero_page_goes_when_the_hole_is_filled)
 			EXPECT_EQ(test_peek(at + KIB(8)), test_file_word(2));
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // Growth past each root level: what is mapped stays, what is new is found by faults.
@@ -197,16 +176,16 @@ KTEST_NOMEM(attach_follows_growth)
 	if (as && f && test_file_fill(f, 0, KIB(16)))
 		at = test_map_file(as, &f->object, 0, MIB(8), RW, ATTACH);
 	if (EXPECT(at)) {
-		EXPECT(shows_blocks(at, 0, 0, KIB(16)));
+		EXPECT(test_shows_blocks(at, 0, KIB(16)));
 		if (test_file_resize(f, KIB(128)) && test_file_fill(f, 0, KIB(128)))
-			EXPECT(shows_blocks(at, 0, 0, KIB(128)));
+			EXPECT(test_shows_blocks(at, 0, KIB(128)));
 		EXPECT_EQ(vma_at(as, at)->attach_level, PT_PMD);
 		if (test_file_resize(f, MIB(8)) && test_file_fill(f, MIB(6), KIB(64)))
-			EXPECT(shows_blocks(at, 0, MIB(6), KIB(64)));
+			EXPECT(test_shows_blocks(at + MIB(6), MIB(6), KIB(64)));
 		EXPECT_EQ(vma_at(as, at)->attach_level, PT_PUD); // folded to one entry
-		EXPECT(shows_blocks(at, 0, 0, KIB(128)));
+		EXPECT(test_shows_blocks(at, 0, KIB(128)));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 static void shrink_and_look(u64 from, u64 to, unsigned flags)
@@ -216,16 +195,16 @@ static void shrink_and_look(u64 from, u64 to, unsigned flags)
 	u64 at = map_filled(as, f, RW, flags);
 
 	if (EXPECT(at)) {
-		EXPECT(shows_blocks(at, 0, 0, from));
+		EXPECT(test_shows_blocks(at, 0, from));
 		EXPECT(test_file_resize(f, to));
-		EXPECT(to == 0 || shows_blocks(at, 0, 0, to));
+		EXPECT(to == 0 || test_shows_blocks(at, 0, to));
 		EXPECT_EQ(fault_resolve(as, at + ALIGN_UP(to, PAGE_SIZE), FAULT_READ), -ENXIO);
 		EXPECT_EQ(test_peek(at + from - PAGE_SIZE), ~0ull);
 		// Blocks are new after growth, whatever stood there before.
 		if (test_file_resize(f, from))
 			EXPECT_EQ(test_peek(at + from - PAGE_SIZE), 0);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST(revoke_on_truncate)
@@ -252,11 +231,11 @@ KTEST(revoke_finds_split_copies)
 		test_file_punch(f, MIB(2), MIB(2));
 		EXPECT_EQ(test_peek(at + MIB(2) + 8), 5); // the copy is not the file's
 		EXPECT_EQ(test_peek(at + MIB(2) + PAGE_SIZE), 0);
-		EXPECT(shows_blocks(at, 0, MIB(4), MIB(2)));
+		EXPECT(test_shows_blocks(at + MIB(4), MIB(4), MIB(2)));
 		EXPECT(test_file_resize(f, MIB(1)));
 		EXPECT_EQ(test_peek(at + MIB(2) + 8), ~0ull); // beyond the end: gone
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // PROT_NONE keeps what is attached, and mprotect lets it be seen.
@@ -270,12 +249,12 @@ KTEST_NOMEM(attach_without_any_right)
 		EXPECT_EQ(test_peek(at), ~0ull);
 		EXPECT(!test_poke(at, 1));
 		if (EXPECT_EQ(aspace_protect(as, UVA(at), KIB(64), PROT_READ), 0))
-			EXPECT(shows_blocks(at, 0, 0, KIB(64)));
+			EXPECT(test_shows_blocks(at, 0, KIB(64)));
 		EXPECT(!test_poke(at, 1));
 		EXPECT_EQ(aspace_protect(as, UVA(at), KIB(64), PROT_NONE), 0);
 		EXPECT_EQ(test_peek(at), ~0ull);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(private_attach_copies_on_write)
@@ -295,10 +274,10 @@ KTEST_NOMEM(private_attach_copies_on_write)
 		if (EXPECT(others))
 			EXPECT(test_peek(others + KIB(8) + 8) != 1);
 		EXPECT_EQ(test_peek(at + KIB(8)), test_file_word(2));
-		EXPECT(shows_blocks(at, 0, MIB(2), KIB(64)));
-		EXPECT(shows_blocks(at, 0, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at + MIB(2), MIB(2), KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(unmap_part_of_an_attachment)
@@ -313,20 +292,20 @@ KTEST_NOMEM(unmap_part_of_an_attachment)
 		pages = (u64)f->page_calls;
 		EXPECT_EQ(test_peek(at + KIB(16)), ~0ull);
 		EXPECT_EQ(test_peek(at + KIB(28)), ~0ull);
-		EXPECT(shows_blocks(at, 0, 0, KIB(16)));
-		EXPECT(shows_blocks(at, 0, KIB(32), KIB(32)));
-		EXPECT(shows_blocks(at, 0, MIB(4), KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(16)));
+		EXPECT(test_shows_blocks(at + KIB(32), KIB(32), KIB(32)));
+		EXPECT(test_shows_blocks(at + MIB(4), MIB(4), KIB(64)));
 		EXPECT_EQ(f->page_calls, pages); // the copies of the split serve
 		EXPECT_EQ(as->vmas.count, 2);
 		EXPECT(vma_tree_verify(&as->vmas));
 		EXPECT_EQ(aspace_protect(as, UVA(at + MIB(4)), KIB(8), PROT_NONE), 0);
 		EXPECT_EQ(test_peek(at + MIB(4) + KIB(4)), ~0ull);
-		EXPECT(shows_blocks(at, 0, MIB(4) + KIB(8), KIB(32)));
+		EXPECT(test_shows_blocks(at + MIB(4) + KIB(8), MIB(4) + KIB(8), KIB(32)));
 		EXPECT_EQ(aspace_protect(as, UVA(at + MIB(4)), KIB(8), RW), 0);
 		EXPECT(test_poke(at + MIB(4) + 8, 1));
 		EXPECT(!test_poke(at + MIB(4) + KIB(8) + 8, 1));
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(attach_none_then_ready)
@@ -341,13 +320,13 @@ KTEST_NOMEM(attach_none_then_ready)
 	}
 	if (EXPECT(at)) {
 		EXPECT_EQ(vma_at(as, at)->attach_level, 0);
-		EXPECT(shows_blocks(at, 0, 0, KIB(8)));
+		EXPECT(test_shows_blocks(at, 0, KIB(8)));
 		EXPECT(f->page_calls > 0);
 		f->ready = true;
-		EXPECT(shows_blocks(at, 0, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 		EXPECT_EQ(vma_at(as, at)->attach_level, PT_PMD);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST_NOMEM(fork_shares_attachments)
@@ -361,7 +340,7 @@ KTEST_NOMEM(fork_shares_attachments)
 		int calls = f->page_calls;
 
 		test_use(child);
-		EXPECT(shows_blocks(at, 0, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 		EXPECT_EQ(f->page_calls, calls);
 		EXPECT(test_poke(at + 8, 3));
 		test_use(as);
@@ -372,7 +351,7 @@ KTEST_NOMEM(fork_shares_attachments)
 		test_use(as);
 		aspace_put(child);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 KTEST(errors_of_the_file_become_errors_of_the_fault)
@@ -399,7 +378,7 @@ KTEST(errors_of_the_file_become_errors_of_the_fault)
 		f->fail_page = -ENOSPC;
 		EXPECT_EQ(fault_resolve(as, at + KIB(48), FAULT_WRITE), -ENOSPC);
 	}
-	done(as, f);
+	test_end(as, f);
 }
 
 // The rule of docs/mapping.md: MAP_FIXED that is not congruent with the offset is plain; one that
@@ -418,14 +397,14 @@ KTEST_NOMEM(attach_at_fixed_addresses)
 
 	if (as && f && test_file_fill(f, 0, KIB(64)) && aspace_map(as, &req, &at) == 0) {
 		EXPECT_EQ(vma_at(as, at.va)->unit_level, 0);
-		EXPECT(shows_blocks(at.va, 0, 0, KIB(64)));
+		EXPECT(test_shows_blocks(at.va, 0, KIB(64)));
 		req.addr = UVA(0x40200000);
 		if (EXPECT_EQ(aspace_map(as, &req, &at), 0)) {
 			EXPECT_EQ(vma_at(as, at.va)->attach_level, PT_PMD);
-			EXPECT(shows_blocks(at.va, 0, 0, KIB(64)));
+			EXPECT(test_shows_blocks(at.va, 0, KIB(64)));
 			EXPECT_EQ(test_peek(0x40001000),
 				  test_file_word(0)); // the rest of the first
 		}
 	}
-	done(as, f);
+	test_end(as, f);
 }

@@ -408,3 +408,31 @@ void test_file_punch(struct test_file *f, u64 off, u64 len)
 	revoke(f, off, off + len);
 	rwlock_write_unlock(&f->object.map_lock);
 }
+
+// ---- A file and a space -------------------------------------------------------------------------
+
+bool test_begin(struct aspace **as, struct test_file **f, u64 bytes)
+{
+	*as = test_enter();
+	*f = test_file_create(bytes);
+	return *as && *f && test_file_fill(*f, 0, bytes);
+}
+
+void test_end(struct aspace *as, struct test_file *f)
+{
+	if (as)
+		test_leave(as);
+	if (!f)
+		return;
+	EXPECT_EQ(f->refs, 0);
+	EXPECT(list_empty(&f->object.vmas));
+	test_file_destroy(f);
+}
+
+bool test_shows_blocks(u64 at, u64 off, u64 len)
+{
+	for (u64 o = 0; o < len; o += PAGE_SIZE)
+		if (test_peek(at + o) != test_file_word((off + o) / PAGE_SIZE))
+			return false;
+	return true;
+}

@@ -74,6 +74,14 @@ bool test_file_resize(struct test_file *f, u64 bytes);
 // Take the blocks out, with a revoke.
 void test_file_punch(struct test_file *f, u64 off, u64 len);
 
+// A file with all its blocks, and a new address space for the thread. False: no memory; what there
+// is may be given to test_end() all the same, which demands that nothing maps the file any more.
+bool test_begin(struct aspace **as, struct test_file **f, u64 bytes);
+void test_end(struct aspace *as, struct test_file *f);
+
+// Each page of [at, at + len) shows the block of the file that stands at `off` and on.
+bool test_shows_blocks(u64 at, u64 off, u64 len);
+
 static inline u64 test_file_word(u64 block)
 {
 	return 0xb10c000000000000ull + block;

@@ -6,12 +6,12 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "tests/abi/fault.h"
 #include "tests/abi/tap.h"
 #include "user/daxvm.h"
 
@@ -24,30 +24,7 @@
 #define TIGHT  (64l << 20)
 #define ROUNDS 2000
 
-static sigjmp_buf on_fault_jump;
 static int fd = -1;
-
-static void on_fault(int sig)
-{
-	siglongjmp(on_fault_jump, sig);
-}
-
-// The byte, or minus the signal that reading it ends with.
-static int look(const volatile char *p)
-{
-	int sig = sigsetjmp(on_fault_jump, 1);
-
-	return sig ? -sig : *p;
-}
-
-static int store(volatile char *p, char byte)
-{
-	int sig = sigsetjmp(on_fault_jump, 1);
-
-	if (!sig)
-		*p = byte;
-	return sig;
-}
 
 static char mark(long page)
 {
@@ -446,8 +423,6 @@ static void test_refused_while_warm(void)
 
 int main(void)
 {
-	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
-
 	enter_scratch_folder();
 	fd = open_pattern("ephemeral", PAGES);
 	if (!available()) {
@@ -456,8 +431,7 @@ int main(void)
 		leave_scratch_folder();
 		return 0;
 	}
-	sigaction(SIGSEGV, &act, NULL);
-	sigaction(SIGBUS, &act, NULL);
+	catch_faults();
 	test_refused();
 	test_rights();
 	test_refused_while_warm();

@@ -7,7 +7,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <setjmp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/abi/fault.h"
 #include "tests/abi/tap.h"
 #include "user/daxvm.h"
 
@@ -27,30 +27,7 @@
 #define RW    (PROT_READ | PROT_WRITE)
 #define TIMES 3
 
-static sigjmp_buf on_fault_jump;
 static int a = -1, b = -1, readable = -1;
-
-static void on_fault(int sig)
-{
-	siglongjmp(on_fault_jump, sig);
-}
-
-// The byte, or minus the signal that reading it ends with.
-static int look(const volatile char *p)
-{
-	int sig = sigsetjmp(on_fault_jump, 1);
-
-	return sig ? -sig : *p;
-}
-
-static int store(volatile char *p, char byte)
-{
-	int sig = sigsetjmp(on_fault_jump, 1);
-
-	if (!sig)
-		*p = byte;
-	return sig;
-}
 
 static int open_pattern(const char *name, char first)
 {
@@ -246,14 +223,11 @@ static void test_shrinking(void)
 
 int main(void)
 {
-	struct sigaction act = { .sa_handler = on_fault, .sa_flags = SA_NODEFER };
-
 	enter_scratch_folder();
 	a = open_pattern("kept.a", 'a');
 	b = open_pattern("kept.b", 'A');
 	readable = open("kept.a", O_RDONLY);
-	sigaction(SIGSEGV, &act, NULL);
-	sigaction(SIGBUS, &act, NULL);
+	catch_faults();
 	test_each_its_own();
 	test_rights();
 	test_refused();

@@ -11,17 +11,11 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "tests/abi/fault.h"
 #include "tests/abi/tap.h"
 #include "user/daxvm.h"
 
 #define PAGE 4096l
-
-static sigjmp_buf on_fault_jump;
-
-static void on_fault(int sig)
-{
-	siglongjmp(on_fault_jump, sig);
-}
 
 // 0, or the signal that reading or writing the byte ends with.
 static int try_access(volatile char *p, bool write)
@@ -412,11 +406,8 @@ static void descriptors(void)
 
 int main(void)
 {
-	struct sigaction action = { .sa_handler = on_fault };
-
 	enter_scratch_folder();
-	sigaction(SIGSEGV, &action, NULL);
-	sigaction(SIGBUS, &action, NULL);
+	catch_faults();
 	every_kind();
 	executing();
 	resizing_errors();
