@@ -306,3 +306,50 @@ KTEST(epoch_defers_what_readers_hold)
 	EXPECT_EQ(epoch_stats().waiting, 0);
 	test_leave(as);
 }
+
+// ---- Who synchronizes waits for what is being called --------------------------------------------
+
+static void free_slowly(struct epoch_node *n)
+{
+	u64 until = time_now_ns() + 5 * TICK_NS;
+
+	(void)n;
+	__atomic_store_n(&t.holding, 1, __ATOMIC_RELEASE);
+	while (time_now_ns() < until)
+		asm_pause();
+	__atomic_store_n(&t.freed, 1, __ATOMIC_RELEASE);
+}
+
+static void defer_there(void *arg)
+{
+	thread_current()->affinity = BIT(HOLDER_ON);
+	thread_migrate();
+	epoch_defer(arg, free_slowly);
+	while (!__atomic_load_n(&t.holding, __ATOMIC_ACQUIRE))
+		thread_yield();
+	__atomic_fetch_sub(&t.running, 1, __ATOMIC_RELEASE);
+}
+
+// Story: a CPU had taken an object off its list, and was stopped by the host before it called. Who
+// synchronized found the list empty and went on; unmounting does so, too, and gives back what such
+// a call may still use.
+KTEST(epoch_synchronize_waits_for_calls_under_way)
+{
+	struct epoch_node node;
+
+	if (cpu_count() < 2)
+		return;
+	reset(NULL);
+	t.running = 1;
+	thread_current()->affinity = BIT(0);
+	thread_migrate();
+	if (EXPECT(thread_create("deferrer", defer_there, &node))) {
+		while (!__atomic_load_n(&t.holding, __ATOMIC_ACQUIRE))
+			thread_sleep_ns(TICK_NS / 8);
+		epoch_synchronize();
+		EXPECT(__atomic_load_n(&t.freed, __ATOMIC_ACQUIRE));
+		while (__atomic_load_n(&t.running, __ATOMIC_ACQUIRE) || !READ_ONCE(t.freed))
+			thread_yield();
+	}
+	thread_current()->affinity = ~0ull;
+}
