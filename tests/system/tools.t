@@ -50,6 +50,18 @@ def debugger_stops():
     assert "PML4 [511]" in text, text
 
 
+def debugger_waits():
+    """Story: on a busy host GDB gave up before the machine had started, and then took late answers
+    for those to other questions."""
+    late = f"target remote | sleep 7; BUILD={BUILD} exec tests/run gdb --image none"
+    done = subprocess.run(["gdb", "-q", "-batch", "-x", "tools/gdb/dax64.gdb", "-ex", late,
+                           "-ex", "hbreak main", "-ex", "c", str(BUILD / "dax64.elf")],
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          stdin=subprocess.DEVNULL, timeout=120, check=False)
+    text = done.stdout.decode()
+    assert "Breakpoint 1, main (" in text, text
+
+
 with make_image("16M", {"file": b"content\n"}) as path:
     every_byte = bytes(range(256))
     with open(f"{path}.bytes", "wb") as file:
@@ -64,4 +76,5 @@ with make_image("16M", {"file": b"content\n"}) as path:
     tap.attempt("exec: no DIMM, 2 CPUs", exec_gives, "none", "nproc", b"2\n", 0, "SMP=2")
     tap.attempt("exec: exact counting", counts_exactly, path)
 tap.attempt("gdb stops in main and later", debugger_stops)
+tap.attempt("gdb waits for a machine that is slow to start", debugger_waits)
 tap.done()
