@@ -215,7 +215,7 @@ static void answer_by_copy(struct vm_object *o, u64 off, struct vm_table *out)
 	e = entry_at(s, off, out->level);
 	if (is_table(e, out->level))
 		out->entry = (pte_t){ e.bits & ~PTE_COPY };
-	s->used_ns = time_now_ns();
+	__atomic_store_n(&s->used_ns, time_now_ns(), __ATOMIC_RELAXED);
 	if (is_copy(s->top))
 		shadow_list(s);
 	mutex_unlock(&s->lock);
@@ -283,13 +283,12 @@ void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entr
 	place = find_entry(s, off, level);
 	if (place) {
 		old = pte_read(place);
-		if (!is_copy(old)) {
+		// A table where a copy of one is: it is what was copied.
+		if (!is_copy(old) || !is_table(new, level)) {
 			s->left = is_table(new, level) ? shadow_room() : 0;
 			pte_write(place, copy_entry(s, new, level, off));
-		} else if (!is_table(new, level)) { // else it is what was copied
-			s->left = 0;
-			pte_write(place, copy_entry(s, new, level, off));
-			shadow_bury(s, old, level);
+			if (is_copy(old))
+				shadow_bury(s, old, level);
 		}
 	}
 	mutex_unlock(&s->lock);

@@ -8,8 +8,7 @@
 #include "kernel/sched/lock.h"
 #include "mm/shadow.h"
 
-#define PTE_COPY   PTE_SW0 // in the copy: leads to a page of the copy
-#define PTE_FAILED (~1ull) // what pte_read() gives where memory has failed
+#define PTE_COPY PTE_SW0 // in the copy: leads to a page of the copy
 
 enum shadow_mode { SHADOW_AUTO, SHADOW_ALWAYS, SHADOW_NEVER };
 extern enum shadow_mode shadow_mode; // [atomic]

@@ -48,7 +48,7 @@ static inline u64 le64_get(const le64_t *p)
 	return LE_ORDER64(media_load64(&p->raw));
 }
 
-#define PTFS_FAILED (~1ull)
+#define PTFS_FAILED PTE_FAILED
 
 #define LE16(v) ((le16_t){ LE_ORDER16((u16)(v)) })
 #define LE32(v) ((le32_t){ LE_ORDER32((u32)(v)) })

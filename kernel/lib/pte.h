@@ -93,6 +93,7 @@ static inline pte_t pte_table(phys_t table, u64 rights)
 // present, and that no file system writes (~1). (media_any8() is the same for the eight words of a
 // line: is any of them not zero, or has it failed?) "media_load.h" is found by include path; the
 // kernel and the host have one each.
+#define PTE_FAILED (~1ull)
 static inline pte_t pte_read(const pte_t *slot)
 {
 	return (pte_t){ LE_ORDER64(media_load64(&slot->bits)) };
