@@ -26,9 +26,9 @@ CRASHES = {
     "irq": ["asked to by crash=irq", "irq depth 1", r"in_interrupt\+", r"trap_dispatch\+"],
     "stack": ["double fault", "the kernel stack is full", r"at recurse", r"by recurse"],
 }
-# Halted, or where a tick or an interrupt from another CPU has just begun: that is "at" some stub, and
-# the stack below leads to where the CPU was started. (Once in some hundred runs; it was not allowed
-# for.)
+# Halted, or at the beginning of a tick or of another CPU's interrupt: then it is "at" some stub,
+# and the stack below leads to where the CPU was started. (That was not allowed for, and failed once
+# in some hundred runs.)
 OTHER_CPU = r"cpu \d, thread \d+ \(idle\)[^\0]*(at sched_start|by ap_main|by main)\+"
 
 
