@@ -45,6 +45,8 @@ static struct uart {
 	u8 fifo; // bytes that fit when it is ready to send
 	bool present;
 	bool stalled; // the log gave up waiting for it; a hint, not locked
+	u8 nr_early;
+	u8 early[FIFO_BYTES]; // received before there was a receiver
 	void (*receive)(u8 byte);
 } uart[SERIAL_PORTS] = {
 	{ .base = 0x3f8, .irq = 4 },
@@ -71,6 +73,13 @@ static bool wait_ready(const struct uart *u)
 		asm_pause();
 	}
 	return false;
+}
+
+// What was typed while the machine started would go with the FIFOs that are cleared.
+static void keep_early_bytes(struct uart *u)
+{
+	while (u->nr_early < FIFO_BYTES && (asm_inb(u->base + UART_LSR) & LSR_RECEIVED))
+		u->early[u->nr_early++] = asm_inb(u->base + UART_DATA);
 }
 
 static void receive_interrupt(void *arg)
@@ -119,6 +128,7 @@ void serial_write(unsigned port, const char *bytes, size_t len)
 int serial_set_receiver(unsigned port, void (*fn)(u8 byte))
 {
 	struct uart *u;
+	u64 flags;
 	int err;
 
 	if (!serial_present(port))
@@ -128,6 +138,10 @@ int serial_set_receiver(unsigned port, void (*fn)(u8 byte))
 	err = irq_register(u->irq, receive_interrupt, u);
 	if (err)
 		return err;
+	flags = asm_irq_save();
+	for (unsigned i = 0; i < u->nr_early; i++)
+		fn(u->early[i]);
+	asm_irq_restore(flags);
 	asm_outb(u->base + UART_IER, IER_RECEIVED);
 	return 0;
 }
@@ -137,6 +151,7 @@ void serial_init(void)
 	for (struct uart *u = uart; u < uart + SERIAL_PORTS; u++) {
 		if (!probe(u))
 			continue;
+		keep_early_bytes(u);
 		asm_outb(u->base + UART_IER, 0);
 		asm_outb(u->base + UART_LCR, LCR_DLAB);
 		asm_outb(u->base + UART_DATA, DIVISOR_115200);

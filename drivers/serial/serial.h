@@ -20,6 +20,7 @@ bool serial_present(unsigned port);
 size_t serial_try_write(unsigned port, const char *bytes, size_t len) __must_check;
 void serial_write(unsigned port, const char *bytes, size_t len);
 
-// Have `fn` called with each byte that `port` receives: interrupt context, interrupts off. 0 or
-// what irq_register() says; -ENODEV if the port does not exist.
+// Have `fn` called with each byte that `port` receives, first with those that came before (a FIFO's
+// worth): interrupts off. To be called once. 0 or what irq_register() says; -ENODEV if there is no
+// such port.
 int serial_set_receiver(unsigned port, void (*fn)(u8 byte)) __must_check;

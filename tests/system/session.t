@@ -5,6 +5,7 @@ that misbehave, and files that are there after the next boot and visible to the 
 
 import pathlib
 import sys
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -99,6 +100,19 @@ def second_boot(config):
         assert machine.wait() == 0
 
 
+def typed_early():
+    """What was typed before the kernel had set up the port lost its first byte with the FIFO, and
+    the shell's first answer to a person in a hurry was "cho: not found"."""
+    with Machine(Config(extra=["-S"]), "session-early", timeout=90) as machine:
+        machine.send("echo typed early\n")
+        deadline = time.time() + 60
+        while "paused" not in machine.monitor("info status"):  # QEMU runs, and took what it can
+            assert time.time() < deadline, "no monitor"
+            time.sleep(0.05)
+        machine.monitor("cont")
+        machine.expect(r"\ntyped early\r\n")
+
+
 with make_image("64M", SAMPLE) as image:
     machine_config = Config(boot="bios", dimms=[Dimm(image)], smp=2)
     tap.attempt("the first boot", first_boot, machine_config)
@@ -106,4 +120,5 @@ with make_image("64M", SAMPLE) as image:
     tap.equal(run_tool("ptfs", "cat", image, "/d/note").stdout, "kept\n", "ptfs cat shows the file")
     tap.attempt("the second boot finds it", second_boot, machine_config)
     tap.equal(check_image(image), None, "ptfs check is content again")
+tap.attempt("what is typed before the console is up is read", typed_early)
 tap.done()
