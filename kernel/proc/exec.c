@@ -20,6 +20,7 @@
 #include "kernel/lib/string.h"
 #include "kernel/panic.h"
 #include "kernel/proc/robust.h"
+#include "kernel/x86/fpu.h"
 #include "kernel/x86/trap.h"
 #include "mm/aspace.h"
 #include "mm/heap.h"
@@ -281,8 +282,8 @@ static void commit(struct exec *x, const char *path, struct aspace *old, struct 
 	set_identity(x, path);
 	thread_set_tls(0, 0);
 	preempt_disable();
-	fpu_init_area(t->fpu);
-	asm_fxrstor(t->fpu);
+	fpu_init_state(t->fpu);
+	fpu_load(t->fpu);
 	preempt_enable();
 	// All registers are zero, rdx among them: programs take it for a function to call at exit.
 	*tf = (struct trapframe){ .rip = x->entry, .rsp = x->sp, .vector = TRAP_SYSCALL };

@@ -15,6 +15,7 @@
 #include "fs/fs_context.h"
 #include "kernel/lib/errno.h"
 #include "kernel/lib/string.h"
+#include "kernel/x86/fpu.h"
 #include "kernel/x86/trap.h"
 #include "mm/aspace.h"
 #include "mm/frame.h"
@@ -100,7 +101,7 @@ static struct thread *copy_thread(const struct clone_args *args, const struct tr
 	if (!t)
 		return NULL;
 	preempt_disable();
-	asm_fxsave(t->fpu); // the kernel does not touch SSE: the registers are still the user's
+	fpu_save(t->fpu); // the registers are still the user's
 	preempt_enable();
 	t->fs_base = args->flags & CLONE_SETTLS ? args->tls : me->fs_base;
 	t->gs_base = me->gs_base;

@@ -191,26 +191,31 @@ KTEST(sigframe_is_aligned_as_the_abi_wants)
 		EXPECT_EQ(fpu % 64, 0);
 		EXPECT_EQ((frame + 8) % 16, 0);
 		EXPECT(frame + sizeof(struct sigframe) <= fpu);
-		EXPECT(fpu + sizeof(struct fxsave) <= sp);
+		EXPECT(fpu + (cpu_features.xsave ? SIGFPU_BYTES : sizeof(struct fxsave)) <= sp);
 	}
 }
 
-// FXRSTOR faults on reserved bits of MXCSR: a frame that has them must not get there.
-KTEST(sigframe_mxcsr_is_masked)
+// FXRSTOR and XRSTOR fault on reserved bits of MXCSR and of XSAVE's header: a frame that has them
+// must not get there.
+KTEST(fpu_state_of_a_user_is_checked)
 {
-	struct fxsave fpu __attribute__((aligned(16))), hostile __attribute__((aligned(16)));
+	struct fpu_state own, s;
 
-	memset(&fpu, 0, sizeof(fpu));
-	asm_fxsave((u8 *)&fpu);
-	hostile = fpu;
-	hostile.mxcsr = 0xffffffff;
-	sigframe_clean_fpu(&hostile);
-	asm_fxrstor((const u8 *)&hostile);
-	asm_fxrstor((const u8 *)&fpu);
-	hostile.mxcsr_mask = 0;
-	hostile.mxcsr = 0xffffffff;
-	sigframe_clean_fpu(&hostile);
-	EXPECT_EQ(hostile.mxcsr, 0xffbf);
+	memset(&own, 0, sizeof(own));
+	fpu_save(&own);
+	EXPECT_EQ(fpu_check(&own), 0);
+	s = own;
+	s.legacy.mxcsr = 0xffffffff;
+	EXPECT_EQ(fpu_check(&s), -EINVAL);
+	s = own;
+	s.in_use = BIT(63);
+	EXPECT_EQ(fpu_check(&s), -EINVAL);
+	s = own;
+	s.compaction = BIT(63);
+	EXPECT_EQ(fpu_check(&s), -EINVAL);
+	s = own;
+	s.reserved[5] = 1;
+	EXPECT_EQ(fpu_check(&s), -EINVAL);
 }
 
 static char long_string[EXEC_STRING_MAX + 2];

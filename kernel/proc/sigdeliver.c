@@ -6,13 +6,14 @@
 //
 // The user's stack when a handler begins:
 //
-//      struct fxsave     64-byte aligned, pointed to by the frame
+//      struct sigfpu     64-byte aligned, pointed to by the frame
 //      struct sigframe   RSP points at its first word, the return address: the restorer
 //      (128 bytes)       red zone of the interrupted function, not touched
 //
 // Invariants:
 //   I1  Nothing that the user's memory says reaches a register that user code must not choose:
-//       flags and selectors are forced by the trap code, MXCSR is masked before FXRSTOR.
+//       flags and selectors are forced by the trap code, and what FXRSTOR or XRSTOR would fault on
+//       is refused (fpu_check).
 //   I2  A call that was interrupted shows -ERESTARTSYS only inside the kernel.
 // Failure: a frame that cannot be written is SIGSEGV.
 #include "kernel/proc/process.h"
@@ -30,11 +31,9 @@
 #define RED_ZONE      128
 #define SYSCALL_BYTES 2 // of the SYSCALL instruction
 
+#define UC_FP_XSTATE         1u
 #define UC_SIGCONTEXT_SS     2u
 #define UC_STRICT_RESTORE_SS 4u
-
-// What CPUs without a mask of their own accept (SDM 1, 11.6.6).
-#define MXCSR_MASK_DEFAULT 0xffbfu
 
 static const char *const fault_names[] = {
 	[SIGILL] = "SIGILL", [SIGTRAP] = "SIGTRAP", [SIGBUS] = "SIGBUS",
@@ -48,9 +47,14 @@ static bool on_alt_stack(const struct uthread *u, u64 sp)
 	return !(u->alt_flags & SS_DISABLE) && sp - u->alt_sp < u->alt_bytes;
 }
 
+static size_t fpu_frame_bytes(void)
+{
+	return cpu_features.xsave ? SIGFPU_BYTES : sizeof(struct fxsave);
+}
+
 u64 sigframe_place(u64 sp, u64 *fpu_va)
 {
-	*fpu_va = ALIGN_DOWN(sp - sizeof(struct fxsave), 64ull);
+	*fpu_va = ALIGN_DOWN(sp - fpu_frame_bytes(), 64ull);
 	// At the handler's first instruction RSP + 8 is 16-byte aligned, as after a CALL.
 	return ALIGN_DOWN(*fpu_va - sizeof(struct sigframe), 16ull) - 8;
 }
@@ -83,15 +87,35 @@ static void fill_context(struct sigcontext *sc, const struct trapframe *tf)
 	};
 }
 
+static int write_fpu(u64 va)
+{
+	struct sigfpu fpu;
+
+	memset(&fpu, 0, sizeof(fpu));
+	fpu_save(&fpu.state); // of this thread, whatever CPU: a switch in between keeps them
+	if (cpu_features.xsave) {
+		struct sigfpu_mark mark = {
+			.magic1 = SIGFPU_MAGIC1,
+			.frame_bytes = SIGFPU_BYTES,
+			.components = XSTATE_ALL,
+			.state_bytes = sizeof(fpu.state),
+		};
+
+		memcpy(fpu.state.legacy.software, &mark, sizeof(mark));
+		fpu.magic2 = SIGFPU_MAGIC2;
+	}
+	return copy_to_user(UVA(va), &fpu, fpu_frame_bytes()) ? -EFAULT : 0;
+}
+
 static int write_frame(u64 frame_va, u64 fpu_va, const struct sigaction *act,
 		       const struct siginfo *info, const struct trapframe *tf)
 {
 	struct thread *t = thread_current();
 	struct uthread *u = t->user;
 	struct sigframe f = { .restorer = act->restorer, .info = *info };
-	u8 fpu[sizeof(struct fxsave)] __attribute__((aligned(16)));
 
-	f.uc.flags = UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS;
+	f.uc.flags =
+		UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS | (cpu_features.xsave ? UC_FP_XSTATE : 0);
 	f.uc.stack.sp = u->alt_sp;
 	f.uc.stack.bytes = u->alt_bytes;
 	f.uc.stack.flags = u->alt_flags & SS_DISABLE  ? SS_DISABLE
@@ -104,20 +128,17 @@ static int write_frame(u64 frame_va, u64 fpu_va, const struct sigaction *act,
 	// After a temporary mask the handler's return goes back to the mask before it.
 	f.uc.mask = u->restore_mask ? u->saved_mask : u->blocked;
 
-	memset(fpu, 0, sizeof(fpu));
-	asm_fxsave(fpu); // of this thread, whatever CPU: a switch in between keeps the registers
-	if (copy_to_user(UVA(fpu_va), fpu, sizeof(fpu)) ||
-	    copy_to_user(UVA(frame_va), &f, sizeof(f)))
+	if (write_fpu(fpu_va) || copy_to_user(UVA(frame_va), &f, sizeof(f)))
 		return -EFAULT;
 	return 0;
 }
 
 static void load_clean_fpu(void)
 {
-	u8 fpu[sizeof(struct fxsave)] __attribute__((aligned(16)));
+	struct fpu_state s;
 
-	fpu_init_area(fpu);
-	asm_fxrstor(fpu);
+	fpu_init_state(&s);
+	fpu_load(&s);
 }
 
 static int enter_handler(const struct sigaction *act, const struct siginfo *info,
@@ -181,25 +202,43 @@ static void restore_registers(struct trapframe *tf, const struct sigcontext *sc)
 	tf->vector = 0;
 }
 
-void sigframe_clean_fpu(struct fxsave *fpu)
+// The part behind FXSAVE's, if it is there; else AVX registers get their initial state. Returns the
+// components that are to be loaded, or -EFAULT.
+static s64 read_xstate(struct sigfpu *fpu, u64 va)
 {
-	fpu->mxcsr &= fpu->mxcsr_mask ? fpu->mxcsr_mask : MXCSR_MASK_DEFAULT;
+	const size_t legacy = sizeof(struct fxsave);
+	struct fpu_state *s = &fpu->state;
+	struct sigfpu_mark mark;
+	bool there;
+
+	memcpy(&mark, s->legacy.software, sizeof(mark));
+	there = cpu_features.xsave && mark.magic1 == SIGFPU_MAGIC1 &&
+		mark.state_bytes == sizeof(*s);
+	if (there && copy_from_user((u8 *)fpu + legacy, UVA(va + legacy), SIGFPU_BYTES - legacy))
+		return -EFAULT;
+	if (there && fpu->magic2 == SIGFPU_MAGIC2)
+		return (s64)(mark.components & XSTATE_ALL);
+	memset((u8 *)s + legacy, 0, sizeof(*s) - legacy);
+	s->in_use = XSTATE_X87 | XSTATE_SSE;
+	return (s64)s->in_use;
 }
 
 static int restore_fpu(u64 va)
 {
-	struct fxsave fpu __attribute__((aligned(16))), own __attribute__((aligned(16)));
+	struct sigfpu fpu;
+	s64 components;
 
 	if (!va) {
 		load_clean_fpu();
 		return 0;
 	}
-	if (copy_from_user(&fpu, UVA(va), sizeof(fpu)))
+	if (copy_from_user(&fpu, UVA(va), sizeof(struct fxsave)))
 		return -EFAULT;
-	asm_fxsave((u8 *)&own);
-	fpu.mxcsr_mask = own.mxcsr_mask; // the CPU's, not the user's (I1)
-	sigframe_clean_fpu(&fpu);
-	asm_fxrstor((const u8 *)&fpu);
+	components = read_xstate(&fpu, va);
+	if (components < 0 || fpu_check(&fpu.state)) // I1
+		return -EFAULT;
+	fpu.state.in_use &= (u64)components;
+	fpu_load(&fpu.state);
 	return 0;
 }
 

@@ -5,23 +5,34 @@
 
 #include "kernel/lib/types.h"
 #include "kernel/proc/signal.h"
+#include "kernel/x86/fpu.h"
 
-// SSE and x87 state as FXSAVE has it (SDM 1, table 10-2).
-struct fxsave {
-	u16 fcw, fsw;
-	u8 ftw, reserved0;
-	u16 fop;
-	u64 fip, fdp;
-	u32 mxcsr, mxcsr_mask;
-	u8 registers[480]; // st0-7, xmm0-15, and room for software, which stays zero
+// The interrupted program's x87, SSE and AVX registers. Without AVX it is struct fxsave alone. With
+// it the 48 bytes that FXSAVE leaves to software say so, and a second mark behind the state shows
+// that somebody who copied the frame did not take the first 512 bytes only.
+struct sigfpu {
+	struct fpu_state state;
+	u32 magic2;
 };
+
+struct sigfpu_mark { // struct _fpx_sw_bytes: fxsave.software
+	u32 magic1;
+	u32 frame_bytes; // with magic2
+	u64 components;
+	u32 state_bytes;
+	u32 padding[7];
+};
+
+#define SIGFPU_BYTES  (offsetof(struct sigfpu, magic2) + sizeof(u32))
+#define SIGFPU_MAGIC1 0x46505853u
+#define SIGFPU_MAGIC2 0x46505845u
 
 struct sigcontext {
 	u64 r8, r9, r10, r11, r12, r13, r14, r15;
 	u64 rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
 	u16 cs, gs, fs, ss;
 	u64 err, trapno, oldmask, cr2;
-	u64 fpstate; // uva of struct fxsave
+	u64 fpstate; // uva of struct sigfpu
 	u64 reserved[8];
 };
 
@@ -45,8 +56,8 @@ struct sigframe {
 	struct siginfo info;
 };
 
-_Static_assert(sizeof(struct fxsave) == 512, "SDM");
-_Static_assert(offsetof(struct fxsave, mxcsr) == 24, "SDM");
+_Static_assert(offsetof(struct sigfpu, magic2) == 832, "ABI");
+_Static_assert(sizeof(struct sigfpu_mark) == sizeof(((struct fxsave *)0)->software), "ABI");
 _Static_assert(sizeof(struct sigcontext) == 256, "ABI");
 _Static_assert(offsetof(struct sigcontext, cs) == 144, "ABI");
 _Static_assert(offsetof(struct sigcontext, fpstate) == 184, "ABI");
@@ -54,9 +65,7 @@ _Static_assert(offsetof(struct ucontext, context) == 40, "ABI");
 _Static_assert(offsetof(struct ucontext, mask) == 296, "ABI");
 _Static_assert(offsetof(struct sigframe, info) == 312, "ABI");
 
-// Where the frame goes below `sp`; *fpu_va is the place of the SSE state.
+// Where the frame goes below `sp`; *fpu_va is the place of the registers' state.
 u64 sigframe_place(u64 sp, u64 *fpu_va);
-// Clears the bits of MXCSR that FXRSTOR would fault on.
-void sigframe_clean_fpu(struct fxsave *fpu);
 // Registers with traps and page faults.
 void sigdeliver_init(void);

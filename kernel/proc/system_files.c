@@ -94,7 +94,8 @@ static void show_cpuinfo(struct seq *s, void *arg)
 			   f->brand);
 		seq_printf(s, "cpu MHz\t\t: %lu.%03lu\napicid\t\t: %u\n", time_tsc_hz() / 1000000,
 			   time_tsc_hz() / 1000 % 1000, cpus[i].apic_id);
-		seq_printf(s, "flags\t\t: fpu sse sse2%s%s%s%s%s%s%s%s\n", f->nx ? " nx" : "",
+		seq_printf(s, "flags\t\t: fpu sse sse2%s%s%s%s%s%s%s%s%s%s\n",
+			   f->xsave ? " xsave avx" : "", f->avx2 ? " avx2" : "", f->nx ? " nx" : "",
 			   f->smep ? " smep" : "", f->smap ? " smap" : "", f->umip ? " umip" : "",
 			   f->gib_pages ? " pdpe1gb" : "", f->clflushopt ? " clflushopt" : "",
 			   f->clwb ? " clwb" : "", f->invariant_tsc ? " constant_tsc" : "");

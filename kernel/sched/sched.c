@@ -30,6 +30,7 @@
 #include "kernel/panic.h"
 #include "kernel/sched/epoch.h"
 #include "kernel/x86/cpu.h"
+#include "kernel/x86/fpu.h"
 #include "kernel/x86/mce.h"
 #include "kernel/x86/msr.h"
 #include "kernel/x86/smp.h"
@@ -265,9 +266,9 @@ static void switch_to(struct runq *rq, struct thread *prev, struct thread *next)
 	if (next->as != c->loaded_as)
 		aspace_switch(next->as);
 	if (prev->fpu)
-		asm_fxsave(prev->fpu);
+		fpu_save(prev->fpu);
 	if (next->fpu)
-		asm_fxrstor(next->fpu);
+		fpu_load(next->fpu);
 	sched_switch_stacks(&prev->saved_rsp, next->saved_rsp);
 }
 

@@ -16,16 +16,11 @@
 #include "kernel/sched/number.h"
 #include "kernel/sched/sched_internal.h"
 #include "kernel/sched/timer.h"
+#include "kernel/x86/fpu.h"
 #include "kernel/x86/time.h"
 #include "kernel/x86/trap.h"
 #include "mm/heap.h"
 #include "mm/kmap.h"
-
-#define FXSAVE_BYTES  512
-#define FXSAVE_FCW    0 // offsets in the FXSAVE image (SDM 1, table 10-2)
-#define FXSAVE_MXCSR  24
-#define FCW_DEFAULT   0x37f // the ABI's state at program entry
-#define MXCSR_DEFAULT 0x1f80
 
 static struct spinlock list_lock = SPINLOCK_INIT(RANK_PROC);
 static struct list all_threads = LIST_INIT(all_threads); // [list_lock]
@@ -33,16 +28,6 @@ static unsigned nr_threads;                              // [atomic]
 
 void thread_trampoline(void);
 void thread_begin(void) __noreturn;
-
-void fpu_init_area(u8 *area)
-{
-	u16 fcw = FCW_DEFAULT;
-	u32 mxcsr = MXCSR_DEFAULT;
-
-	memset(area, 0, FXSAVE_BYTES);
-	memcpy(area + FXSAVE_FCW, &fcw, sizeof(fcw));
-	memcpy(area + FXSAVE_MXCSR, &mxcsr, sizeof(mxcsr));
-}
 
 // First code of every thread, entered by thread_trampoline with the run queue lock held.
 void thread_begin(void)
@@ -140,12 +125,12 @@ struct thread *thread_create_user(const char *name, const struct trapframe *tf)
 
 	if (!t)
 		return NULL;
-	t->fpu = kmalloc(FXSAVE_BYTES);
+	t->fpu = kmalloc(sizeof(*t->fpu));
 	if (!t->fpu) {
 		thread_destroy(t);
 		return NULL;
 	}
-	fpu_init_area(t->fpu);
+	fpu_init_state(t->fpu);
 	t->user_frame = (struct trapframe *)((u8 *)t->kstack + KSTACK_SIZE) - 1; // I1
 	*t->user_frame = *tf;
 	_Static_assert(sizeof(struct trapframe) % 16 == 0, "the stack below it must be aligned");

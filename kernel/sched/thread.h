@@ -10,6 +10,7 @@
 
 struct aspace;     // mm/aspace.h
 struct fs_context; // fs/fs_context.h: root, cwd, umask, credentials, descriptors
+struct fpu_state;  // kernel/x86/fpu.h
 struct process;    // kernel/proc/process.h
 struct trapframe;  // kernel/x86/trap.h
 
@@ -32,12 +33,12 @@ struct thread {
 	u64 saved_rsp;                     // kernel stack pointer while not running
 	void *kstack; // lowest address of the stack; NULL: idle thread, on the CPU's boot stack
 	struct trapframe
-		*user_frame;  // user registers, at the top of the stack; NULL: kernel thread
-	u8 *fpu;              // 512-byte FXSAVE area, 16-byte aligned; NULL: kernel thread
-	u64 fs_base, gs_base; // user TLS bases
-	u32 faults_disabled;  // > 0: user copies do not handle faults, they return short
-	u64 memory_failed;    // where a machine check cut a load short (drivers/nvdimm/poison.h)
-	u32 failed_times;     // machine checks of user code in `failed_block`, of no file
+		*user_frame;   // user registers, at the top of the stack; NULL: kernel thread
+	struct fpu_state *fpu; // registers while off the CPU; NULL: kernel thread
+	u64 fs_base, gs_base;  // user TLS bases
+	u32 faults_disabled;   // > 0: user copies do not handle faults, they return short
+	u64 memory_failed;     // where a machine check cut a load short (drivers/nvdimm/poison.h)
+	u32 failed_times;      // machine checks of user code in `failed_block`, of no file
 	u64 failed_block;
 	struct list runq_node; // [run queue lock of `cpu`]
 	struct list all_node;  // all threads [thread list lock]
@@ -96,9 +97,6 @@ void thread_interrupt(struct thread *t);
 void preempt_disable(void);
 void preempt_enable(void);
 bool preemptible(void);
-
-// The SSE state that a program begins with (SDM 1, 10.5; psABI 3.4.1) into a 512-byte area.
-void fpu_init_area(u8 *area);
 
 // User TLS bases of the calling thread.
 void thread_set_tls(u64 fs_base, u64 gs_base);

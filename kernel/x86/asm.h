@@ -63,16 +63,42 @@ static inline u32 asm_gs_index(void)
 	return v;
 }
 
-// ---- SSE state: 512 bytes, 16-byte aligned (SDM 1, 10.5) ----------------------------------------
+// ---- x87, SSE and AVX state (SDM 1, 10.5 and 13; kernel/x86/fpu.h) ------------------------------
 
-static inline void asm_fxsave(u8 *area)
+// 512 bytes, 16-byte aligned.
+static inline void asm_fxsave(void *area)
 {
 	__asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
 }
 
-static inline void asm_fxrstor(const u8 *area)
+static inline void asm_fxrstor(const void *area)
 {
 	__asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
+
+// `components`: bits as in XCR0. The area is 64-byte aligned. Only with CR4_OSXSAVE.
+static inline void asm_xsave(void *area, u64 components)
+{
+	__asm__ volatile("xsave64 (%0)"
+			 :
+			 : "r"(area), "a"((u32)components), "d"((u32)(components >> 32))
+			 : "memory");
+}
+
+static inline void asm_xrstor(const void *area, u64 components)
+{
+	__asm__ volatile("xrstor64 (%0)"
+			 :
+			 : "r"(area), "a"((u32)components), "d"((u32)(components >> 32))
+			 : "memory");
+}
+
+static inline void asm_xsetbv(u32 reg, u64 value)
+{
+	__asm__ volatile("xsetbv"
+			 :
+			 : "c"(reg), "a"((u32)value), "d"((u32)(value >> 32))
+			 : "memory");
 }
 
 // False: no random number at this moment. Only where CPUID.1:ECX bit 30 is set.
@@ -409,14 +435,6 @@ static inline void asm_load_idt(const void *idt, size_t bytes)
 	struct table_pointer p = { (u16)(bytes - 1), (u64)idt };
 
 	__asm__ volatile("lidt %0" : : "m"(p) : "memory");
-}
-
-// The x87 and SSE state that a program starts with: what Linux gives (System V ABI 3.4.1).
-static inline void asm_fpu_init(void)
-{
-	static const u32 mxcsr = 0x1f80;
-
-	__asm__ volatile("fninit; ldmxcsr %0" : : "m"(mxcsr));
 }
 
 // ---- The end ------------------------------------------------------------------------------------

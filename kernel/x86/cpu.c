@@ -12,6 +12,7 @@
 #include "kernel/lib/crc32c.h"
 #include "kernel/lib/string.h"
 #include "kernel/x86/asm.h"
+#include "kernel/x86/fpu.h"
 #include "kernel/x86/gdt.h"
 #include "kernel/x86/mce.h"
 #include "kernel/x86/msr.h"
@@ -72,7 +73,9 @@ static void read_features(struct cpu_features *f)
 	f->x2apic = r1.ecx & BIT(21);
 	f->tsc_deadline = r1.ecx & BIT(24);
 	f->hypervisor = r1.ecx & BIT(31);
+	f->xsave = fpu_has_xsave();
 	f->fsgsbase = r7.ebx & BIT(0);
+	f->avx2 = f->xsave && (r7.ebx & BIT(5));
 	f->smep = r7.ebx & BIT(7);
 	f->smap = r7.ebx & BIT(20);
 	f->clflushopt = r7.ebx & BIT(23);
@@ -100,8 +103,8 @@ static void log_features(const struct cpu_features *f)
 			 f->smep ? "" : " smep", f->smap ? "" : " smap");
 }
 
-// CR4 is written as a whole: what the firmware may have left (PCIDE, OSXSAVE, FSGSBASE) goes.
-// Without OSXSAVE programs keep to SSE2, which FXSAVE covers.
+// CR4 is written as a whole: what the firmware may have left (PCIDE, FSGSBASE) goes. OSXSAVE tells
+// programs that AVX registers are kept for them; without, they keep to SSE2.
 static void set_control_registers(const struct cpu_features *f)
 {
 	u64 cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
@@ -112,12 +115,13 @@ static void set_control_registers(const struct cpu_features *f)
 	cr4 |= f->mce ? CR4_MCE : 0;
 	cr4 |= f->pge ? CR4_PGE : 0;
 	cr4 |= f->umip ? CR4_UMIP : 0;
+	cr4 |= f->xsave ? CR4_OSXSAVE : 0;
 	cr4 |= f->smep ? CR4_SMEP : 0;
 	cr4 |= f->smap ? CR4_SMAP : 0;
 	mce_init_cpu(); // before a machine check can come
 	asm_write_cr4(cr4);
 	asm_write_cr0(CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG);
-	asm_fpu_init();
+	fpu_init_cpu();
 }
 
 void cpu_init_ap(struct cpu *c, void *ist_area)

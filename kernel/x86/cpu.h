@@ -64,7 +64,7 @@ void cpu_set_kernel_stack(u64 top);
 struct cpu_features {
 	bool nx, smep, smap, umip, pge, pcid, gib_pages, rdtscp, la57, fsgsbase;
 	bool clflush, clflushopt, clwb, invariant_tsc, x2apic, tsc_deadline, hypervisor, mce, mca;
-	bool sse42;
+	bool sse42, xsave, avx2; // xsave: with AVX
 	u8 phys_bits, virt_bits;
 	char vendor[13], brand[49];
 };

@@ -51,7 +51,7 @@ KTEST(control_registers)
 	EXPECT_EQ(cpu_features.smap, !!(asm_read_cr4() & CR4_SMAP));
 	EXPECT_EQ(cpu_features.smep, !!(asm_read_cr4() & CR4_SMEP));
 	EXPECT(asm_read_cr0() & CR0_WP);
-	EXPECT(!(asm_read_cr4() & BIT(18))); // OSXSAVE: programs keep to SSE2
+	EXPECT_EQ(cpu_features.xsave, !!(asm_read_cr4() & CR4_OSXSAVE));
 }
 
 KTEST(time_advances)
