@@ -134,3 +134,16 @@ int iov_fault_in(struct iov_iter *it, bool write)
 	return aspace_fault_in(as, UVA(it->at), min(len, PAGE_SIZE - (it->at & (PAGE_SIZE - 1))),
 			       write);
 }
+
+int iov_fault_in_all(const struct iov_iter *it, u64 bytes, bool write)
+{
+	struct iov_iter ahead = *it;
+	int err = 0;
+
+	iov_clamp(&ahead, bytes);
+	while (!err && ahead.left) {
+		err = iov_fault_in(&ahead, write);
+		iov_advance(&ahead, min(ahead.span, PAGE_SIZE - (ahead.at & (PAGE_SIZE - 1))));
+	}
+	return err;
+}

@@ -3,7 +3,9 @@
 // What: truncate and fallocate, its holes and zeros too: sizes and blocks that change without data.
 // Not here: taking blocks out of the tree (shrink.c), closing the gap (collapse.c).
 //
-// Bytes at or beyond the size are never trusted. Who moves the size up makes them zero first.
+// Bytes at or beyond the size are never trusted. Who moves the size up makes them zero first. Those
+// in a block that has failed (mend.c) stay what they are: nobody can read them. So a truncate into
+// such a block succeeds; what is left of it is as lost as it was.
 // Locking: mapping lock exclusively, then the inode lock.
 // Persistence
 //   down  size; fence; zeros behind it; entries; free
@@ -46,7 +48,7 @@ static int zero_tail(struct ptfs_inode *ip, u64 size)
 	// A leaf that begins at the new end goes as a whole.
 	if (x.level == PT_PMD ? IS_ALIGNED(size, PTFS_CHUNK) : !skip)
 		return 0;
-	ptfs_zero(ip->fs, x.off + skip, len);
+	ptfs_zero_data(ip->fs, x.off + skip, len);
 	return 0;
 }
 
@@ -192,9 +194,15 @@ static int punch_locked(struct ptfs_inode *ip, u64 off, u64 end)
 	int err;
 
 	if (first >= last) {
-		err = ptfs_zero_existing(ip, off, end);
+		err = ptfs_mend_zero(ip, off, end);
+		if (!err)
+			err = ptfs_zero_existing(ip, off, end);
 	} else {
-		err = ptfs_zero_existing(ip, off, first);
+		err = ptfs_mend_zero(ip, off, first);
+		if (!err)
+			err = ptfs_mend_zero(ip, last, end);
+		if (!err)
+			err = ptfs_zero_existing(ip, off, first);
 		if (!err)
 			err = ptfs_zero_existing(ip, last, end);
 		if (!err)
@@ -207,11 +215,14 @@ static int punch_locked(struct ptfs_inode *ip, u64 off, u64 end)
 	return err;
 }
 
-// Holes first: that is what can fail. Zeros that were there before need no allocation.
+// Holes first, and blocks that have failed: that is what can fail. Zeros that were there before
+// need no allocation.
 static int zero_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_size)
 {
-	int err = fallocate_locked(ip, off, end, keep_size);
+	int err = ptfs_mend_zero(ip, off, end);
 
+	if (!err)
+		err = fallocate_locked(ip, off, end, keep_size);
 	if (!err)
 		err = ptfs_zero_existing(ip, off, end);
 	ptfs_fence(ip->fs);

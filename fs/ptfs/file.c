@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT
 //
 // What: read, write, seek and sync of regular files.
-// Not here: truncate and fallocate (falloc.c), the VM layer's view (map.c).
+// Not here: truncate and fallocate (falloc.c), the VM layer's view (map.c), another block for one
+// that has failed (mend.c).
 //
 // Locking: mapping lock shared (blocks stay), inode lock for writers (size, one write at a time). A
-// caller's bytes are moved under both, so that takes no faults (platform.h).
+// caller's bytes are moved under both, so that takes no faults (platform.h). A write that comes to
+// a block which has failed, and replaces all of it, begins anew there with the mapping lock held
+// exclusively.
 // Persistence: data, fence; size, flush, fence. A hole is filled before it is published, so each
 // write is durable block by block, and the size tells how far an append got.
 // Failure: a short count if something was written before space, memory or the caller's pages ran
-// out.
+// out, or a block that has failed was to be overwritten in part.
 #include "fs/ptfs/ptfs_internal.h"
 
 static int regular_check(const struct ptfs_inode *ip)
@@ -22,14 +25,8 @@ static int regular_check(const struct ptfs_inode *ip)
 // none.
 static int before_bad(const struct ptfs_fs *fs, u64 off, u64 *bytes)
 {
-	phys_t pa = ptfs_pa(fs, off), first;
-
-	if (likely(!ptfs_bad_count()) || !ptfs_bad_find(pa, *bytes, &first))
-		return 0;
-	if (first.pa <= pa.pa)
-		return -EIO;
-	*bytes = first.pa - pa.pa;
-	return 0;
+	*bytes = ptfs_before_bad(fs, off, *bytes);
+	return likely(*bytes) ? 0 : -EIO;
 }
 
 // One extent's worth. *done: bytes moved; less than *want means the caller's memory cut it short.
@@ -122,7 +119,7 @@ int ptfs_zero_existing(struct ptfs_inode *ip, u64 from, u64 to)
 			return err;
 		len = min(to - from, x.blocks * PTFS_BLOCK - skip);
 		if (!x.hole)
-			ptfs_zero(ip->fs, x.off + skip, len);
+			ptfs_zero_data(ip->fs, x.off + skip, len);
 		from += len;
 	}
 	return 0;
@@ -134,9 +131,27 @@ bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x)
 	       x->blocks >= PTFS_CHUNK_BLOCKS;
 }
 
+// The block at `pos` has failed. -EIO: the write has a part of it. -EHWPOISON: it has all of it,
+// and the mapping lock must be held exclusively (`alone`).
+static int write_bad(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, bool alone,
+		     u64 *want, u64 *done)
+{
+	u64 skip = pos & (PTFS_BLOCK - 1);
+	int err;
+
+	if (!ptfs_mend_covers(ip, pos, pos + left))
+		return -EIO;
+	if (!alone)
+		return -EHWPOISON;
+	*want = min(left, PTFS_BLOCK - skip);
+	err = ptfs_mend(ip, pos >> PTFS_BLOCK_SHIFT, from, skip, *want);
+	*done = err ? 0 : *want;
+	return err;
+}
+
 // One extent's worth, or one new block. -EEXIST: the tree changed, call again.
-static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, u64 *want,
-		      u64 *done)
+static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, bool alone,
+		      u64 *want, u64 *done)
 {
 	u64 block = pos >> PTFS_BLOCK_SHIFT;
 	u64 skip = pos & (PTFS_BLOCK - 1);
@@ -168,14 +183,14 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 		return ptfs_map_filled(ip, block, PT_PTE, from, skip, *want, done);
 	}
 	*want = min(left, x.blocks * PTFS_BLOCK - skip);
-	err = before_bad(ip->fs, x.off + skip, want);
-	if (err)
-		return err;
+	if (unlikely(before_bad(ip->fs, x.off + skip, want)))
+		return write_bad(ip, from, pos, left, alone, want, done);
 	*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), *want);
 	return 0;
 }
 
-static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes, int *err)
+static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes, bool alone,
+		     int *err)
 {
 	u64 total = 0;
 
@@ -183,7 +198,7 @@ static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64
 	while (total < bytes) {
 		u64 want, done = 0;
 
-		*err = write_some(ip, from, pos + total, bytes - total, &want, &done);
+		*err = write_some(ip, from, pos + total, bytes - total, alone, &want, &done);
 		if (*err == -EEXIST)
 			continue;
 		if (*err)
@@ -197,26 +212,45 @@ static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64
 	return total;
 }
 
-// Inode lock held. What lies between the old end and the write becomes zeros first.
-static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes)
+// Inode lock held. What lies between the old end and the write becomes zeros first. Bytes written;
+// *err tells why not more.
+static u64 write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes,
+			bool alone, int *err)
 {
 	u64 done;
-	int err;
 
-	if (pos >= PTFS_FILE_MAX)
-		return bytes ? -EFBIG : 0;
-	bytes = min(bytes, PTFS_FILE_MAX - pos);
-	if (!bytes)
+	*err = pos >= PTFS_FILE_MAX && bytes ? -EFBIG : 0;
+	if (*err || !bytes)
 		return 0;
-	err = ptfs_zero_existing(ip, ip->size, pos);
-	if (err)
-		return err;
-	done = write_all(ip, from, pos, bytes, &err);
+	bytes = min(bytes, PTFS_FILE_MAX - pos);
+	*err = ptfs_zero_existing(ip, ip->size, pos);
+	if (*err)
+		return 0;
+	done = write_all(ip, from, pos, bytes, alone, err);
 	if (done)
 		ptfs_times_set(ip, true);
 	ptfs_fence(ip->fs);
 	if (done && pos + done > ip->size)
 		ptfs_size_set(ip, pos + done);
+	return done;
+}
+
+// The rest of a write, from a block on that has failed and is replaced. Bytes written, or an error:
+// none.
+static __attribute__((noinline)) ssize write_alone(struct ptfs_inode *ip, struct ptfs_iter *from,
+						   u64 *pos, u64 bytes, bool append)
+{
+	u64 done;
+	int err;
+
+	ptfs_map_lock(&ip->home);
+	ptfs_mutex_lock(&ip->lock);
+	if (append)
+		*pos = ip->size;
+	done = write_locked(ip, from, *pos, bytes, true, &err);
+	*pos += done;
+	ptfs_mutex_unlock(&ip->lock);
+	ptfs_map_unlock(&ip->home);
 	return done ? (ssize)done : err;
 }
 
@@ -235,6 +269,7 @@ static void tidy(struct ptfs_inode *ip)
 
 ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes, bool append)
 {
+	u64 done;
 	ssize n;
 	int err = regular_check(ip);
 
@@ -246,11 +281,15 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 	ptfs_mutex_lock(&ip->lock);
 	if (append)
 		*pos = ip->size;
-	n = write_locked(ip, from, *pos, bytes);
-	if (n > 0)
-		*pos += (u64)n;
+	done = write_locked(ip, from, *pos, bytes, false, &err);
+	*pos += done;
 	ptfs_mutex_unlock(&ip->lock);
 	ptfs_map_unlock_shared(&ip->home);
+	n = done ? (ssize)done : err;
+	if (unlikely(err == -EHWPOISON)) {
+		n = write_alone(ip, from, pos, bytes - done, append);
+		n = done ? (ssize)done + max(n, (ssize)0) : n;
+	}
 	if (n == -ENOSPC || n == -ENOMEM || (n > 0 && (u64)n < bytes))
 		tidy(ip);
 	ptfs_merge(ip);

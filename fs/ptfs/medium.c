@@ -115,6 +115,16 @@ void ptfs_zero(struct ptfs_fs *fs, u64 off, u64 len)
 		pmem_memset_nt(ptfs_pa(fs, last), 0, end - last);
 }
 
+void ptfs_zero_data(struct ptfs_fs *fs, u64 off, u64 len)
+{
+	for (u64 end = off + len; off < end;) {
+		u64 n = ptfs_before_bad(fs, off, end - off);
+
+		ptfs_zero(fs, off, n);
+		off += n ? n : min(end - off, PTFS_BLOCK - off % PTFS_BLOCK);
+	}
+}
+
 void ptfs_base_store(struct ptfs_fs *fs, u64 off, u64 value)
 {
 	ptfs_check_range(fs, off, 8);

@@ -248,7 +248,9 @@ ssize ptfs_readlink(struct ptfs_inode *ip, char *buf, size_t bytes) __must_check
 ssize ptfs_read(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 bytes) __must_check;
 // Bytes written, short if space ran out or a page was missing. -ENOSPC, -EFBIG, -EFAULT, -EROFS,
 // -EUCLEAN. Two calls to one file take turns. With `append`, *pos is set to the size first; it is
-// moved behind what was written.
+// moved behind what was written. A block whose memory has failed gets another one if all that the
+// file has in it is written (mend.c), which takes all of these bytes at once: -EFAULT when not all
+// of their pages are there. -EIO: a part of it was to be written.
 ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes, bool append)
 	__must_check;
 // Both ways. -EFBIG, -EROFS, -EUCLEAN (nothing changed).
@@ -305,7 +307,8 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget) __must_check;
 
 // Does the file use memory that is known to have failed, in its blocks or in its tables? Then it
-// must not be attached. Walks the whole file, once for each time that memory fails.
+// must not be attached. Walks the whole file, once for each time that memory fails, and once more
+// when blocks have left the file since.
 bool ptfs_has_bad(struct ptfs_inode *ip);
 // Writes what is known to have failed into the list on the medium, durably, if it is not there yet:
 // to be called now and then when ptfs_bad_count() has changed. Unmounting does it, too.

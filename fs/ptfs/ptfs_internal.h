@@ -323,8 +323,8 @@ int ptfs_map_extent(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_exte
 // The same for those who come again and again: remembers the PTE page. Not for who takes blocks
 // away.
 int ptfs_map_find(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent *x) __must_check;
-// Before a table page goes away or elsewhere. Mapping lock held exclusively, or the file belongs to
-// the caller alone.
+// Before a table page goes away or elsewhere, or blocks that have failed (map.c, ptfs_has_bad).
+// Mapping lock held exclusively, or the file belongs to the caller alone.
 void ptfs_map_forget(struct ptfs_inode *ip);
 // The blocks that `len` bytes touch, the first of them from `skip` on.
 static inline u64 ptfs_blocks_touched(u64 skip, u64 len)
@@ -370,10 +370,12 @@ static inline bool ptfs_map_quick(const struct ptfs_inode *ip, u64 block, u64 *o
 	const u8 *view = ip->fs->region.view;
 	u64 page;
 
-	// Files with blocks that are known to have failed have no such page (ptfs_map_find).
+	// What has failed is not used, and the page may be one that was found before.
+	if (unlikely(ptfs_bad_count()))
+		return false;
 	if (likely(ptfs_pte_page(ip, block / PT_ENTRIES, &page)))
 		page += 8 * (block % PT_ENTRIES);
-	else if (block < PTFS_DIRECT && likely(!ptfs_bad_count()) &&
+	else if (block < PTFS_DIRECT &&
 		 !le64_get((const le64_t *)(const void *)(view + ip->root_off)))
 		page = direct + 8 * block;
 	else
@@ -393,7 +395,8 @@ static inline bool ptfs_map_hole_quick(const struct ptfs_inode *ip, u64 block)
 
 // ---- file.c ----
 
-// Zero what exists of [from, to). Not fenced. Mapping and inode lock held.
+// Zero what exists of [from, to), but for blocks that are known to have failed. Not fenced. Mapping
+// and inode lock held.
 int ptfs_zero_existing(struct ptfs_inode *ip, u64 from, u64 to) __must_check;
 // Would a 2 MiB leaf fit at `block`, where x begins, for a request of `blocks`?
 bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x);

@@ -261,15 +261,21 @@ int ptfs_map_part(struct ptfs_inode *ip, u64 at)
 }
 
 // The same for an end of [from, end). No table page to be had: what of the range lies in the leaf
-// is zeroed in place.
+// is zeroed in place, unless the memory of that has failed, which zeros do not help.
 static int edge(struct ptfs_inode *ip, u64 at, u64 from, u64 end)
 {
 	int err = ptfs_map_part(ip, at);
+	struct ptfs_extent x;
 
 	if (err != -ENOSPC && err != -ENOMEM)
 		return err;
 	at = ALIGN_DOWN(at, PTFS_CHUNK);
-	return ptfs_zero_existing(ip, max(from, at), min(end, at + PTFS_CHUNK));
+	from = max(from, at);
+	end = min(end, at + PTFS_CHUNK);
+	if (ptfs_map_extent(ip, from >> PTFS_BLOCK_SHIFT, 1, &x) ||
+	    ptfs_is_bad(ip->fs, x.off, end - from))
+		return err;
+	return ptfs_zero_existing(ip, from, end);
 }
 
 static int punch(struct ptfs_gone *g, u64 from, u64 end)

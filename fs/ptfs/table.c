@@ -15,8 +15,8 @@
 //       A tree that grows keeps its PTE pages where they are. Who takes one away or moves it has
 //       the mapping lock exclusively and forgets it first; ptfs_map_find, which alone remembers,
 //       is not called until that lock is dropped
-//   I5  once memory has failed no page is remembered, so that each call looks at the list of bad
-//       blocks; the file in which it was met forgets its page
+//   I5  once memory has failed no page is remembered, nor used for a look at blocks, so that each
+//       call looks at the list of bad ones; the file in which it was met forgets its page
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.
 // Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.
@@ -247,6 +247,7 @@ int ptfs_map_find(struct ptfs_inode *ip, u64 block, u64 most, struct ptfs_extent
 
 void ptfs_map_forget(struct ptfs_inode *ip)
 {
+	WRITE_ONCE(ip->bad_answer, 0); // the count of bad blocks is not 0 where it is looked at
 	__atomic_store_n(&ip->pte_page, 0, __ATOMIC_RELEASE);
 }
 

@@ -11,6 +11,9 @@
 //      iov_fault_in()        may call glue_vm_page() on this file: takes its mapping lock, shared
 //      n = ptfs_write(...)   goes on where it stopped
 //
+// A block that has failed is replaced by a write of all of it, whose bytes are then wanted in one
+// piece (ptfs_write): all of their pages are faulted in.
+//
 // Durable: all that a write() returned for. fsync has work only after stores through mappings.
 #include "fs/ptfs_glue/glue_internal.h"
 
@@ -21,9 +24,16 @@
 // After a core call that copied nothing because a page was missing: make it present. 0: go on.
 static int fault_in_again(struct iov_iter *it, bool write, unsigned *tries)
 {
+	int err;
+
 	if (++*tries > FAULT_RETRIES)
 		return -EFAULT;
-	return iov_fault_in(it, write);
+	err = iov_fault_in(it, write);
+	// With the first page there most calls do something. One that did not wants more of them.
+	if (!err && unlikely(poison_count()) && iov_fault_in_all(it, PTFS_BLOCK, write) &&
+	    *tries > 1)
+		err = -EFAULT;
+	return err;
 }
 
 // The rest of a read that `total` bytes are done of: at a missing page, or in another piece.

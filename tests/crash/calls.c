@@ -463,6 +463,23 @@ static int do_prezero(const struct op *op)
 	return 0;
 }
 
+static int do_fail(const struct op *op)
+{
+	struct ptfs_inode *ip;
+	struct ptfs_extent x;
+	int err = namei(op->path, &ip);
+
+	if (err)
+		return err;
+	err = ptfs_map_extent(ip, op->a >> PTFS_BLOCK_SHIFT, 1, &x);
+	if (!err && !x.hole) {
+		host_bad_add(ptfs_pa(fs, x.off).pa);
+		ptfs_bad_store(fs);
+	}
+	ptfs_iput(ip);
+	return err;
+}
+
 // Power fails after everything has reached the medium that was stored.
 static int do_crash(const struct op *op)
 {
@@ -575,6 +592,7 @@ int call_run(const struct op *op)
 		[CALL_WRITE_STOP] = do_write_stop,
 		[CALL_WRITE_GO] = do_write_go,
 		[CALL_PREZERO] = do_prezero,
+		[CALL_FAIL] = do_fail,
 	};
 
 	return run[op->call](op);

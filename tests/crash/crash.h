@@ -154,6 +154,7 @@ enum promise {
 	PROMISE_ATTRIBUTES, // the same, times included
 	PROMISE_MIXED,      // one file: words of existing blocks, and whole holes, old or new; the
 			    // size, and what lies behind the old one, as a whole
+	PROMISE_BLOCKS,     // MIXED, and blocks that existed are wholly old or new, too
 	PROMISE_ANY,        // prepares what follows, and is not looked at
 	PROMISE_MAPPED,     // MIXED, but stores of a program may tear a block that is new
 	PROMISE_FORMAT,     // as before, as after, or no file system at all
@@ -252,6 +253,7 @@ enum call {
 	CALL_WRITE_STOP,
 	CALL_WRITE_GO, // the rest of it
 	CALL_PREZERO,  // a: bytes of zeroing that the background does
+	CALL_FAIL,     // the memory of the block at byte a fails, and the medium's list says so
 };
 
 struct op {

@@ -113,6 +113,7 @@ static void sequence_run(const struct op *const *list, unsigned n, unsigned from
 
 	sequence_name(name, sizeof(name), list, n);
 	ex.doing = name;
+	host_bad_forget();
 	state_reset();
 	workload_mount();
 	workload_expect();

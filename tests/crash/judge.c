@@ -47,7 +47,8 @@ static bool block_mixed(const struct mixed *m, u64 index)
 	const u8 *b = view_bytes(m->o->before, m->b, index);
 	const u8 *a = view_bytes(m->o->after, m->a, index);
 	bool grown = m->s->size > m->b->size; // then what lies behind the old end is new
-	bool whole = m->o->promise == PROMISE_MIXED && !block_existed(m, index);
+	bool whole = m->o->promise == PROMISE_BLOCKS ||
+		     (m->o->promise == PROMISE_MIXED && !block_existed(m, index));
 	bool old = true, fresh = true;
 
 	for (u64 i = 0; i < PTFS_BLOCK; i += 8) {
@@ -240,6 +241,21 @@ static const char *check(void)
 	return NULL;
 }
 
+// Blocks that have failed and are kept from being used.
+static u64 retired(struct ptfs_fs *fs)
+{
+	u64 n = 0;
+
+	for (u64 off = 0; ptfs_bad_count() && off < fs->region.bytes; off += PTFS_BLOCK) {
+		const struct ptfs_chunk *c = ptfs_chunk_at(fs, off);
+		unsigned i = ptfs_block_index(off);
+
+		n += ptfs_is_bad(fs, off, 1) && ptfs_bit(c->used_map, i) &&
+		     !ptfs_bit(c->claim_map, i);
+	}
+	return n;
+}
+
 // A new name in every directory; then nothing is left but the root.
 static const char *use_all(struct ptfs_fs *fs)
 {
@@ -285,7 +301,7 @@ static const char *use_all(struct ptfs_fs *fs)
 	ptfs_statfs(fs, &s);
 	if (s.inodes != 1)
 		return "use: inodes are left";
-	return s.used[PTFS_CHUNK_DATA] ? "use: data blocks are left" : NULL;
+	return s.used[PTFS_CHUNK_DATA] != retired(fs) ? "use: data blocks are left" : NULL;
 }
 
 static const char *touch_all(struct ptfs_fs *fs)

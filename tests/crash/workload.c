@@ -13,6 +13,7 @@
 #define L200    L20 L20 L20 L20 L20 L20 L20 L20 L20 L20
 #define A       PROMISE_ATOMIC
 #define M       PROMISE_MIXED
+#define B       PROMISE_BLOCKS
 #define BASE(n) (0x180000000 + (n)*0x12600000ull) // multiples of 2 MiB
 #define ATTRS   (PTFS_ATTR_MODE | PTFS_ATTR_UID | PTFS_ATTR_GID)
 #define TIMES   (PTFS_ATTR_ATIME | PTFS_ATTR_MTIME)
@@ -126,6 +127,13 @@ static const struct op more_ops[] = {
 	{ "refill leaf", CALL_WRITE, M, "/z", NULL, MIB(2) + KIB(64), KIB(8) },
 	{ "truncate in leaf", CALL_TRUNCATE, A, "/z", NULL, MIB(3) + 77, 0 },
 	{ "zero free blocks", CALL_PREZERO, A, NULL, NULL, KIB(40), 0 },
+	{ "a fails", CALL_FAIL, PROMISE_ANY, "/a", NULL, KIB(4), 0 },
+	{ "rewrite a", CALL_WRITE, B, "/a", NULL, KIB(4), 904 },
+	{ "b fails", CALL_FAIL, PROMISE_ANY, "/b", NULL, KIB(8), 0 },
+	{ "rewrite b", CALL_WRITE, B, "/b", NULL, KIB(8), KIB(4) },
+	{ "zero b", CALL_ZERO_RANGE, B, "/b", NULL, KIB(8), KIB(4) },
+	{ "leaf fails", CALL_FAIL, PROMISE_ANY, "/z", NULL, MIB(2) + KIB(64), 0 },
+	{ "rewrite in leaf", CALL_WRITE, B, "/z", NULL, MIB(2) + KIB(64), KIB(4) },
 };
 
 // What takes several steps: chunks that change their type, records that are split and merged, a
@@ -185,6 +193,15 @@ static const char *const sequences[][10] = {
 	{ "append", "zero free blocks", "mmap store into hole" },
 	{ "append", "zero free blocks", "create", "fallocate new" },
 	{ "append", "zero free blocks", "write into hole" },
+	// Memory fails, and another block takes its place: old or new, and never a hole.
+	{ "a fails", "rewrite a", "append to tree", "remount", "unlink direct" },
+	{ "b fails", "rewrite b", "append", "remount", "unlink tree" },
+	{ "b fails", "zero b", "append", "overwrite unaligned" },
+	{ "fallocate leaf", "leaf fails", "rewrite in leaf", "append", "truncate sparse" },
+	// Or it leaves the file with others.
+	{ "b fails", "punch", "append", "remount" },
+	{ "b fails", "collapse", "append" },
+	{ "b fails", "unlink tree", "append", "remount" },
 	// A table page is free, and the next call takes it at once.
 	{ "truncate to direct", "write at 36K" },
 };
