@@ -4,6 +4,7 @@
 two instructions, so the machine is stopped until it stands at one that uses the memory: what a real
 machine check says of the interrupted instruction is then true."""
 
+import hashlib
 import os
 import pathlib
 import re
@@ -53,9 +54,9 @@ def physical(machine, va):
     return int(found.group(1), 16) if found else None
 
 
-def touching(machine, options=""):
+def touching(machine, options="", what="touch"):
     """Start a program that touches page 300 of the bad file; stopped in its loop: the address."""
-    machine.send(f"poison touch {options} /pmem/bad 300\n")
+    machine.send(f"poison {what} {options} /pmem/bad 300\n")
     va = int(machine.expect(r"touching 0x([0-9a-f]+)\s").group(1), 16)
     return stop_where(machine, lambda r: physical(machine, va) if r["CPL"] == 3 else None)
 
@@ -107,6 +108,59 @@ def freed(machine, name, pa):
               f"{name}: a file over all the space does not get the block, after a mount neither")
     log = machine.command("dmesg | grep -c 'has failed and is not used'")[1]
     tap.equal(log.strip(), "1", f"{name}: one line in the log for the block")
+
+
+def attached(machine):
+    """How many tables of files have been attached."""
+    stat = machine.command("cat /proc/daxvm/stat")[1]
+    found = re.findall(r"^attach_(?:p\w+_page|leaf_\w+|direct) +(\d+)", stat, re.M)
+    return sum(int(n) for n in found)
+
+
+def mend(name, options):
+    """The program itself writes the page anew, from a mapping of the same file, and goes on. (The
+    page lies in a leaf of 2 MiB.)"""
+    with make_image(files=FILES) as image, boot(image, name) as machine:
+        machine.prompt()
+        pa = touching(machine, options, "mend")
+        inject(machine, ACTION, pa)
+        machine.monitor("cont")
+        machine.expect(r"SIGBUS code 4 offset 0x12c123 lsb 12")
+        said = machine.expect(r"(?s)(.*?)touched").group(1).decode("latin-1")
+        tap.ok("other" not in said and "SIGBUS" not in said,
+               f"{name}: the program reads what it has written", said)
+        machine.prompt()
+        output = machine.command("dd if=/pmem/bad bs=4k skip=300 count=1 2>/dev/null | cksum;"
+                                 "dd if=/pmem/bad bs=256 skip=4817 count=16 2>/dev/null | cksum;"
+                                 "cat /pmem/bad | wc -c")[1].splitlines()
+        tap.equal([output[0], output[2]], [output[1], str(len(FILES["bad"]))],
+                  f"{name}: and so does read()")
+        before = attached(machine)
+        output = machine.command("poison touch -d /pmem/bad 300 10")[1]
+        tap.ok("touched" in output and attached(machine) > before,
+               f"{name}: the file is attached again", output)
+        freed(machine, name, pa)
+
+
+def pieces():
+    """Not in pieces, as other programs may write it; then as a whole."""
+    with make_image(files=FILES) as image, boot(image, "pieces") as machine:
+        machine.prompt()
+        pa = touching(machine, "-d")
+        inject(machine, ACTION, pa)
+        machine.monitor("cont")
+        machine.expect("SIGBUS code 4")
+        machine.prompt()
+        copy = "dd if=/pmem/good of=/pmem/bad conv=notrunc"
+        output = machine.command(f"{copy} bs=1k seek=1200 count=4 2>&1")[1]
+        tap.ok("Input/output error" in output or "I/O error" in output,
+               "pieces: EIO for a part of the block", output)
+        status, output = machine.command(f"{copy} bs=8k seek=149 count=3 2>&1; md5sum </pmem/bad")
+        want = bytearray(FILES["bad"])
+        want[149 * 8192:152 * 8192] = FILES["good"][:3 * 8192]
+        tap.equal([status, answers(output)[-1].split()[0]], [0, hashlib.md5(want).hexdigest()],
+                  "pieces: with its neighbours it is written")
+        freed(machine, "pieces", pa)
 
 
 def read():
@@ -289,6 +343,9 @@ def fatal(name, status, mcg, says):
 
 tap.attempt("user, plain", user, "mmap", "")
 tap.attempt("user, attached", user, "daxvm", "-d")
+tap.attempt("pieces", pieces)
+tap.attempt("mend, plain", mend, "mend", "")
+tap.attempt("mend, attached", mend, "mend-daxvm", "-d")
 tap.attempt("read", read)
 tap.attempt("kept", kept)
 tap.attempt("walk", walk)
