@@ -80,6 +80,11 @@ void aspace_put(struct aspace *as); // the last one unmaps everything; may sleep
 // fork: private pages become copy-on-write, shared ones stay shared. NULL when memory is short.
 struct aspace *aspace_fork(struct aspace *parent);
 
+// No mapping shows more of an object than this, as no file of Linux's is longer. So offsets do not
+// wrap, however far mremap makes a mapping grow: whoever looks for the mappings of a range (revoke)
+// adds an address space's length to an offset.
+#define MAP_OFFSET_END (BIT(63) - PAGE_SIZE)
+
 // What to map. `object` NULL: anonymous.
 struct map_request {
 	uva_t addr;               // hint, or the place itself with MAP_FIXED
@@ -101,11 +106,17 @@ uva_t aspace_brk(struct aspace *as, uva_t want);
 // The usual case of both, for light calls: interrupts are off, nothing sleeps. A mapping without a
 // hint that is one unit of a file with a table, mapped again where the last such was unmapped. The
 // caller holds the object. 0 or TRAP_NOT_LIGHT: it is for the usual way; if an unmapping has begun
-// then, this thread holds as->lock, and aspace_unmap() of the same range ends it.
+// then, this thread holds as->lock (aspace_unmap_has_begun), and aspace_unmap_rest() has to end it
+// before anything else is done: all of the call that is left.
 #define PROTS_MAY 4 // prots: PROT_*, and may_prot from this bit on
 u64 aspace_map_light(struct aspace *as, struct vm_object *o, u64 off, u64 len, unsigned prots,
 		     unsigned flags);
 s64 aspace_unmap_light(struct aspace *as, u64 addr, u64 len);
+static inline bool aspace_unmap_has_begun(const struct aspace *as)
+{
+	return unlikely(rwlock_is_mine(&as->lock));
+}
+void aspace_unmap_rest(struct aspace *as); // releases as->lock
 
 // More of mmap's family, as in Linux's manual pages; called by kernel/sys/sys_mm.c.
 int aspace_remap(struct aspace *as, uva_t old, u64 old_len, u64 new_len, unsigned flags, uva_t to,

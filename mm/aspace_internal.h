@@ -82,8 +82,10 @@ static inline void flush_zapped(struct ptbatch *b, const struct vma *v)
 		ptbatch_flush_all(b);
 }
 
-// Remove every mapping of [start, end), reservations at its edges included. 0 or -ENOMEM (nothing
-// was unmapped).
+// Remove every mapping of [start, end), reservations at its edges included. 0, or nothing was
+// unmapped: -ENOMEM; UNMAP_ARENAS: the range reaches into the arenas, whose addresses stay theirs
+// as long as the space lives. There may be arenas since the caller looked, unless it held the lock.
+enum { UNMAP_ARENAS = 1 };
 int unmap_locked(struct aspace *as, u64 start, u64 end) __must_check;
 
 // Release as->lock (held exclusively), then let go of the objects of what was unmapped.

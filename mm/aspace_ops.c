@@ -208,7 +208,7 @@ static int move_mapping(struct aspace *as, struct vma *v, const struct map_reque
 	n = vma_like(v, &place);
 	if (!n)
 		return -ENOMEM;
-	err = unmap_locked(as, place.start, place.end);
+	err = unmap_locked(as, place.start, place.end); // place_choose() keeps out of arenas
 	if (err) {
 		kfree(n);
 		return err;
@@ -406,9 +406,11 @@ int aspace_advise(struct aspace *as, uva_t addr, u64 len, int advice)
 		return -EINVAL;
 	if (advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE)
 		return aspace_fault_in(as, addr, len, advice == MADV_POPULATE_WRITE);
-	if (start < end && arena_overlaps(as, start, end))
-		return arena_for_range(as, start, end, advise_slot, &advice);
 	rwlock_write_lock(&as->lock);
+	if (start < end && arena_overlaps(as, start, end)) { // asked with the lock: none come now
+		aspace_unlock(as);
+		return arena_for_range(as, start, end, advise_slot, &advice);
+	}
 	while (start < end && !err) {
 		struct vma *v = vma_find_from(&as->vmas, start);
 		u64 upto;

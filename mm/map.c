@@ -112,7 +112,7 @@ static inline void unmap_whole(struct aspace *as, struct vma *v)
 static __attribute__((noinline)) int unmap_parts(struct aspace *as, u64 start, u64 end)
 {
 	struct vma *first, *v, *next;
-	int err = clear_edges(as, start, end);
+	int err = arena_overlaps(as, start, end) ? UNMAP_ARENAS : clear_edges(as, start, end);
 
 	if (err)
 		return err;
@@ -146,8 +146,8 @@ static int check_range(u64 addr, u64 len, u64 *end)
 	return 0;
 }
 
-// Of aspace_unmap_light(), whose lock this thread holds, which clang's analysis cannot follow.
-NO_TSA static __attribute__((noinline)) void unmap_rest(struct aspace *as)
+// clang's analysis cannot follow where the lock comes from.
+NO_TSA void aspace_unmap_rest(struct aspace *as)
 {
 	struct vma *v = as->half_unmapped;
 
@@ -167,23 +167,21 @@ int aspace_unmap(struct aspace *as, uva_t addr, u64 len)
 
 	if (err)
 		return err;
-	if (READ_ONCE(as->arenas)) {
-		err = arena_unmap(as, addr.va, len);
-		if (err <= 0)
-			return err;
-	}
-	if (unlikely(rwlock_is_mine(&as->lock))) {
-		unmap_rest(as);
-		return 0;
-	}
-	rwlock_write_lock(&as->lock);
-	err = unmap_locked(as, addr.va, end);
-	aspace_unlock(as);
+	do {
+		if (READ_ONCE(as->arenas)) {
+			err = arena_unmap(as, addr.va, len);
+			if (err <= 0)
+				return err;
+		}
+		rwlock_write_lock(&as->lock);
+		err = unmap_locked(as, addr.va, end);
+		aspace_unlock(as);
+	} while (unlikely(err == UNMAP_ARENAS)); // made meanwhile: now arena_unmap() knows them
 	return err;
 }
 
 // Interrupts are off. What needs more than that has begun when it turns out so, and is handed over
-// with the lock: unmap_rest().
+// with the lock: aspace_unmap_rest().
 NO_TSA s64 aspace_unmap_light(struct aspace *as, u64 addr, u64 len)
 {
 	struct vma *v;
@@ -440,6 +438,8 @@ int aspace_map(struct aspace *as, const struct map_request *req, uva_t *out)
 		return -EINVAL;
 	if (len < req->len || len > USER_END - USER_BASE)
 		return -ENOMEM;
+	if (unlikely(req->object && req->offset > MAP_OFFSET_END - len))
+		return -EOVERFLOW;
 	if (unlikely(req->flags & MAP_DAXVM_EPHEMERAL))
 		return map_ephemeral(as, req, len, out);
 	if (unlikely(!req->object && (req->flags & MAP_SHARED)))

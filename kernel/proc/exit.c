@@ -58,7 +58,7 @@ void process_tell_parent(struct process *p, int code, int status)
 	wants = !(parent->actions[SIGCHLD - 1].flags & SA_NOCLDSTOP);
 	spin_unlock(&parent->sig_lock);
 	if (wants)
-		signal_send(parent, &info);
+		(void)signal_send(parent, &info);
 	wait_wake_all(&parent->child_wait);
 }
 
@@ -82,7 +82,7 @@ static bool notify_parent(struct process *p)
 	bool gone = p->exit_signal == SIGCHLD && parent_ignores(parent);
 
 	if (p->exit_signal)
-		signal_send(parent, &info);
+		(void)signal_send(parent, &info);
 	if (gone)
 		process_unlink_locked(p);
 	wait_wake_all(&parent->child_wait);
@@ -104,7 +104,7 @@ static void give_children_to_init(struct process *p)
 		if (c->state == PROCESS_ZOMBIE) {
 			struct siginfo info = end_info(c);
 
-			signal_send(init, &info);
+			(void)signal_send(init, &info);
 		}
 	}
 	wait_wake_all(&init->child_wait);

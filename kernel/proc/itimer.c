@@ -21,7 +21,7 @@ static void expired(struct timer *timer)
 	// unnoticed are one signal, as with any pending signal.
 	if (interval_ns)
 		timer_start(timer, max(timer->deadline_ns + interval_ns, time_now_ns() + 1));
-	signal_send(p, &info);
+	(void)signal_send(p, &info);
 }
 
 void process_itimer_init(struct process *p)

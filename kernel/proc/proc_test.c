@@ -110,7 +110,7 @@ static void send(struct dummy *d, int sig, u64 value)
 {
 	struct siginfo info = { .signo = sig, .code = SI_QUEUE, .rt.value = value };
 
-	signal_send(d->p, &info);
+	(void)signal_send(d->p, &info);
 }
 
 KTEST(signal_pending_follows_mask_and_action)

@@ -33,7 +33,7 @@ static unsigned kill_others(void)
 			continue;
 		alive++;
 		p->group_signals++;
-		signal_send(p, &info);
+		(void)signal_send(p, &info);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return alive;

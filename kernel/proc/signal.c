@@ -17,8 +17,11 @@
 //   I3  A standard signal is pending once at most; real-time signals (32..64) queue up.
 //   I4  A queued detail's signal is in the set. The set may have signals without detail (no
 //       memory).
+//   I5  What the queues of real-time signals take is limited: each by its process's
+//       RLIMIT_SIGPENDING, all together by QUEUED_MAX. Standard signals limit themselves (I3).
 // Locking: proc_lock (to find whom), then sig_lock.
-// Failure: out of memory loses a signal's details, never the signal; real-time signals then merge.
+// Failure: out of memory, or of what I5 allows, kill(2) and the kernel lose a signal's details,
+// never the signal; real-time signals then merge. Others that send those are told (-EAGAIN).
 #include "kernel/proc/process.h"
 #include "kernel/proc/sigframe.h"
 
@@ -35,10 +38,14 @@
 	(SIGMASK(SIGSEGV) | SIGMASK(SIGBUS) | SIGMASK(SIGILL) | SIGMASK(SIGTRAP) |                 \
 	 SIGMASK(SIGFPE) | SIGMASK(SIGSYS))
 
+#define QUEUED_MAX 65536u // some 10 MiB
+
 struct sigqueued {
 	struct list node;
 	struct siginfo info;
 };
+
+static u32 queued_in_all; // real-time signals, in all queues [atomic]
 
 bool signal_default_is_ignore(int sig)
 {
@@ -55,7 +62,17 @@ bool signal_default_is_stop(int sig)
 void sigpending_init(struct sigpending *p)
 {
 	p->set = 0;
+	p->queued = 0;
 	list_init(&p->queue);
+}
+
+static void free_queued(struct sigpending *p, struct sigqueued *q)
+{
+	if (q->info.signo >= SIGRTMIN) {
+		p->queued--;
+		__atomic_fetch_sub(&queued_in_all, 1, __ATOMIC_RELAXED);
+	}
+	kfree(q);
 }
 
 void sigpending_flush(struct sigpending *p)
@@ -63,22 +80,42 @@ void sigpending_flush(struct sigpending *p)
 	struct list *n;
 
 	while ((n = list_pop(&p->queue)))
-		kfree(list_entry(n, struct sigqueued, node));
+		free_queued(p, list_entry(n, struct sigqueued, node));
 	p->set = 0;
 }
 
-static void pending_add(struct sigpending *p, const struct siginfo *info)
+// I5. NULL: not now.
+static struct sigqueued *alloc_queued(struct sigpending *p, int sig, u64 limit)
+{
+	struct sigqueued *q;
+	bool counts = sig >= SIGRTMIN;
+
+	if (counts && (p->queued >= limit || READ_ONCE(queued_in_all) >= QUEUED_MAX))
+		return NULL;
+	q = kmalloc(sizeof(*q));
+	if (q && counts) {
+		p->queued++;
+		__atomic_fetch_add(&queued_in_all, 1, __ATOMIC_RELAXED);
+	}
+	return q;
+}
+
+// -EAGAIN: it is a real-time signal whose details count, and has not been added (signal(7)).
+static int pending_add(struct sigpending *p, const struct siginfo *info, u64 limit)
 {
 	struct sigqueued *q;
 
 	if (info->signo < SIGRTMIN && (p->set & SIGMASK(info->signo))) // I3
-		return;
-	q = kmalloc(sizeof(*q));
+		return 0;
+	q = alloc_queued(p, info->signo, limit);
 	if (q) {
 		q->info = *info;
 		list_add_tail(&p->queue, &q->node);
+	} else if (info->signo >= SIGRTMIN && info->code <= 0 && info->code != SI_USER) {
+		return -EAGAIN;
 	}
 	p->set |= SIGMASK(info->signo);
+	return 0;
 }
 
 static void pending_drop(struct sigpending *p, sigset_t which)
@@ -89,7 +126,7 @@ static void pending_drop(struct sigpending *p, sigset_t which)
 		if (!(which & SIGMASK(q->info.signo)))
 			continue;
 		list_del(&q->node);
-		kfree(q);
+		free_queued(p, q);
 	}
 	p->set &= ~which;
 }
@@ -122,7 +159,7 @@ static int pending_take(struct sigpending *p, sigset_t which, struct siginfo *in
 	if (found) {
 		*info = found->info;
 		list_del(&found->node);
-		kfree(found);
+		free_queued(p, found);
 	}
 	if (!more)
 		p->set &= ~SIGMASK(sig);
@@ -254,10 +291,16 @@ static void send_effects(struct process *p, int sig)
 	}
 }
 
-void signal_send(struct process *p, const struct siginfo *info)
+static u64 queue_limit(const struct process *p)
+{
+	return READ_ONCE(p->rlimits[RLIMIT_SIGPENDING].cur);
+}
+
+int signal_send(struct process *p, const struct siginfo *info)
 {
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
 	struct thread *t = oldest_thread(p);
+	int err = 0;
 
 	if (t)
 		send_effects(p, info->signo);
@@ -265,11 +308,13 @@ void signal_send(struct process *p, const struct siginfo *info)
 		if (info->signo == SIGKILL) {
 			process_exit_locked(p, WAIT_KILLED(SIGKILL));
 		} else {
-			pending_add(&p->pending, info);
-			tell_one(p, info->signo);
+			err = pending_add(&p->pending, info, queue_limit(p));
+			if (!err)
+				tell_one(p, info->signo);
 		}
 	}
 	spin_unlock_irqrestore(&p->sig_lock, flags);
+	return err;
 }
 
 static void tell(struct process *p, struct thread *t, int sig)
@@ -280,22 +325,24 @@ static void tell(struct process *p, struct thread *t, int sig)
 		look(t);
 }
 
-void signal_send_thread(struct thread *t, const struct siginfo *info)
+int signal_send_thread(struct thread *t, const struct siginfo *info)
 {
 	struct process *p = t->proc;
 	u64 flags = spin_lock_irqsave(&p->sig_lock);
+	int err = 0;
 
 	send_effects(p, info->signo);
 	if (!is_dropped(p, t, info->signo)) {
 		if (info->signo == SIGKILL) {
 			process_exit_locked(p, WAIT_KILLED(SIGKILL));
 		} else {
-			pending_add(&t->user->pending, info);
-			if (!(t->user->blocked & SIGMASK(info->signo)))
+			err = pending_add(&t->user->pending, info, queue_limit(p));
+			if (!err && !(t->user->blocked & SIGMASK(info->signo)))
 				tell(p, t, info->signo);
 		}
 	}
 	spin_unlock_irqrestore(&p->sig_lock, flags);
+	return err;
 }
 
 void signal_send_group_locked(u32 pgid, const struct siginfo *info)
@@ -306,7 +353,7 @@ void signal_send_group_locked(u32 pgid, const struct siginfo *info)
 		if (p->pgid != pgid || p->state != PROCESS_ALIVE)
 			continue;
 		p->group_signals++;
-		signal_send(p, info);
+		(void)signal_send(p, info);
 	}
 }
 
@@ -322,7 +369,7 @@ void signal_raise(int sig)
 {
 	struct siginfo info = { .signo = sig, .code = SI_KERNEL };
 
-	signal_send_thread(thread_current(), &info);
+	(void)signal_send_thread(thread_current(), &info);
 }
 
 void signal_force(int sig, int code, u64 addr)
@@ -341,7 +388,7 @@ void signal_force(int sig, int code, u64 addr)
 		t->user->blocked &= ~SIGMASK(sig);
 	}
 	pending_drop(&t->user->pending, SIGMASK(sig));
-	pending_add(&t->user->pending, &info);
+	(void)pending_add(&t->user->pending, &info, 0); // not a real-time signal
 	recompute(p, t);
 	spin_unlock_irqrestore(&p->sig_lock, flags);
 }

@@ -121,6 +121,7 @@ struct sigaction {
 
 struct sigpending {
 	sigset_t set;
+	unsigned queued;   // real-time signals in `queue`
 	struct list queue; // of struct sigqueued: details of those in `set`; may lack some
 };
 
@@ -132,9 +133,11 @@ void sigpending_init(struct sigpending *p);
 void sigpending_flush(struct sigpending *p); // sig_lock held, or nobody else knows it
 
 // Send to a process, to one thread of it, or to all members of a process group. Any context; the
-// first two need proc_lock held or a reference. What the receiver ignores is dropped at once.
-void signal_send(struct process *p, const struct siginfo *info);
-void signal_send_thread(struct thread *t, const struct siginfo *info);
+// first two need proc_lock held or a reference. What the receiver ignores is dropped at once. 0, or
+// -EAGAIN: there is no room for a real-time signal, and it comes neither from the kernel nor by
+// kill(2), which are content with less (RLIMIT_SIGPENDING).
+int signal_send(struct process *p, const struct siginfo *info);
+int signal_send_thread(struct thread *t, const struct siginfo *info);
 void signal_send_group(u32 pgid, const struct siginfo *info);
 void signal_send_group_locked(u32 pgid, const struct siginfo *info); // proc_lock held
 // A signal from the kernel, e.g. SIGPIPE, to the current process.
@@ -142,7 +145,7 @@ void signal_raise(int sig);
 // The current thread did what it must not: the signal cannot be blocked nor ignored.
 void signal_force(int sig, int code, u64 addr);
 // kill(2)'s and tgkill(2)'s rules of who may send what to whom; tgid -1: any. -EPERM, -ESRCH,
-// -EINVAL.
+// -EINVAL, -EAGAIN (signal_send).
 int signal_kill(s32 pid, const struct siginfo *info) __must_check;
 int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info) __must_check;
 struct siginfo signal_info_user(int sig, int code); // "sent by the current process"

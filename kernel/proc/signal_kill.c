@@ -49,7 +49,7 @@ static int kill_several(s32 pid, const struct siginfo *info)
 		sent = true;
 		p->group_signals++;
 		if (info->signo)
-			signal_send(p, info);
+			(void)signal_send(p, info); // only kill(2) sends to several
 	}
 	return sent ? 0 : found ? -EPERM : -ESRCH;
 }
@@ -63,9 +63,7 @@ static int kill_one(u32 pid, const struct siginfo *info)
 		return -ESRCH;
 	if (!may_signal(process_current(), p, info->signo))
 		return -EPERM;
-	if (info->signo)
-		signal_send(p, info);
-	return 0;
+	return info->signo ? signal_send(p, info) : 0;
 }
 
 // Zombies count as receivers, as Linux has it.
@@ -100,7 +98,7 @@ int signal_kill_thread(s32 tgid, s32 tid, const struct siginfo *info)
 	if (p && (tgid == -1 || p->pid == (u32)tgid)) {
 		ret = may_signal(process_current(), p, info->signo) ? 0 : -EPERM;
 		if (!ret && t && info->signo)
-			signal_send_thread(t, info);
+			ret = signal_send_thread(t, info);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return ret;

@@ -87,7 +87,7 @@ static void send(int sig)
 {
 	struct siginfo info = { .signo = sig, .code = SI_KERNEL };
 
-	signal_send(p, &info);
+	(void)signal_send(p, &info);
 }
 
 static unsigned told(void)

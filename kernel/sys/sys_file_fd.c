@@ -208,25 +208,32 @@ s64 sys_dup3(const struct syscall_args *args)
 static int lock_range_of(struct file *f, const struct abi_flock *l, struct lock_range *r)
 {
 	struct inode_attr attr;
-	s64 start = l->start, end;
+	s64 start = 0, end;
 	int err;
 
 	if (l->type < LOCK_READ || l->type > LOCK_NONE)
 		return -EINVAL;
 	if (l->whence == SEEK_CUR) {
-		start += (s64)f->pos;
+		start = (s64)f->pos;
 	} else if (l->whence == SEEK_END) {
 		err = vfs_getattr(f->inode, &attr);
 		if (err)
 			return err;
-		start += (s64)attr.size;
+		start = (s64)attr.size;
 	} else if (l->whence != SEEK_SET) {
 		return -EINVAL;
 	}
-	end = start + l->len - 1;
+	if (__builtin_add_overflow(start, l->start, &start))
+		return -EOVERFLOW;
+	if (start < 0)
+		return -EINVAL;
+	if (__builtin_add_overflow(start, l->len - (l->len > 0), &end))
+		return -EOVERFLOW;
 	if (l->len < 0) { // the bytes before start
+		s64 first = end;
+
 		end = start - 1;
-		start += l->len;
+		start = first;
 	}
 	if (start < 0)
 		return -EINVAL;

@@ -136,7 +136,7 @@ static inline s64 mmap_any(const struct syscall_args *a)
 		err = -EINVAL;
 	else if (req.len > USER_END || (req.flags & MAP_HUGETLB)) // there is no pool of huge pages
 		err = -ENOMEM;
-	else if (f && req.offset + ALIGN_UP(req.len, PAGE_SIZE) < req.offset)
+	else if (f && req.offset > MAP_OFFSET_END - ALIGN_UP(req.len, PAGE_SIZE))
 		err = -EOVERFLOW;
 	else
 		err = f ? check_file(f, &req) : check_anonymous(&req);
@@ -216,6 +216,10 @@ s64 sys_munmap(const struct syscall_args *a)
 {
 	struct aspace *as = current_as();
 
+	if (aspace_unmap_has_begun(as)) { // by light_munmap
+		aspace_unmap_rest(as);
+		return 0;
+	}
 	if (READ_ONCE(as->arenas) && arena_unmap_fast(as, a->a[0], a->a[1]))
 		return 0;
 	return aspace_unmap(as, UVA(a->a[0]), a->a[1]);
