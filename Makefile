@@ -480,6 +480,7 @@ LINTED  := $(SOURCES:%=%.format) $(patsubst %,%.tidy,$(filter %.c,$(KERNEL))) \
 lint: $(LINTED:%=$(BUILD)/lint/%) ## house style: format, includes, sizes, lock analysis, clang-tidy
 	$(Q)tests/lint/check
 	$(Q)tools/abi-table --check docs/abi.md
+	$(Q)tests/lib/ways.py --check docs/mistakes.md
 
 $(BUILD)/lint/%.format: % .clang-format
 	$(Q)mkdir -p $(@D); clang-format --dry-run -Werror $< && touch $@

@@ -6,6 +6,7 @@
 #include "fs/vfs_internal.h"
 #include "kernel/ktest.h"
 #include "kernel/sched/thread.h"
+#include "mm/heap.h"
 
 static struct file *open_null(void)
 {
@@ -110,6 +111,8 @@ KTEST(fd_table_counts_its_users)
 	use = fd_begin(3);
 	EXPECT(use.file == f && !use.counted);
 	fd_end(use);
+	fd_set_grant(3, f, 64);
+	EXPECT_EQ(fd_grant_kept(3), 64);
 	shares = fs_context_clone(fs_current(), true, true);
 	copies = fs_context_clone(fs_current(), true, false);
 	if (!EXPECT(shares && copies))
@@ -119,7 +122,8 @@ KTEST(fd_table_counts_its_users)
 	use = fd_begin(3);
 	EXPECT(use.file == f && use.counted);
 	fd_end(use);
-	EXPECT_EQ(f->refs, 2); // two tables
+	EXPECT_EQ(fd_grant_kept(3), 0); // the others may close it meanwhile
+	EXPECT_EQ(f->refs, 2);          // two tables
 	fs_context_free(copies);
 	fs_context_free(shares);
 	EXPECT(!fs_context_shares_files(fs_current()));
@@ -175,5 +179,37 @@ KTEST(fd_grants_belong_to_a_place)
 	EXPECT_EQ(fd_grant(fd), 0);
 	file_put(f);
 	file_put(g);
+	end();
+}
+
+// Whoever reads a grant holds nothing: what was outgrown is there until its section is over.
+KTEST(fd_grants_outlive_their_readers)
+{
+	static void *other[256]; // more than are free in all slabs together
+	const struct fd_grants *old;
+	struct file *f;
+	int far;
+
+	if (!begin())
+		return;
+	f = open_null();
+	if (!f || !EXPECT_EQ(fd_install(file_get(f), 3, false), 3))
+		return;
+	fd_set_grant(3, f, 64);
+	preempt_disable(); // the reader; the rest might be another CPU
+	old = fs_current()->fds->grants;
+	EXPECT_EQ(old->size, FD_FIRST);
+	far = fd_install(file_get(f), FD_FIRST + 10, false);
+	fd_set_grant(far, f, 64);
+	EXPECT(fs_current()->fds->grants != old);
+	for (unsigned i = 0; i < ARRAY_SIZE(other); i++) {
+		other[i] = kmalloc(sizeof(*old) + FD_FIRST * sizeof(u64));
+		EXPECT(other[i] != old);
+	}
+	EXPECT_EQ(old->grant[3], 64);
+	preempt_enable();
+	for (unsigned i = 0; i < ARRAY_SIZE(other); i++)
+		kfree(other[i]);
+	file_put(f);
 	end();
 }

@@ -205,7 +205,7 @@ static void rememberer(void *arg)
 
 // Story: the test's own thread stays on another CPU. It had mapped on the CPU that then held its
 // section, so that this CPU could not clear what was unmapped, and the slot stayed a zombie.
-static bool begin_remembering(struct slot **s)
+static bool begin_remembering(struct slot **s, unsigned flags)
 {
 	struct vma v;
 
@@ -215,7 +215,7 @@ static bool begin_remembering(struct slot **s)
 	t.as = test_enter();
 	if (!t.as || !EXPECT(make_files()))
 		return false;
-	t.va = test_map_file(t.as, &t.file[2]->object, 0, KIB(64), RW, BATCH);
+	t.va = test_map_file(t.as, &t.file[2]->object, 0, KIB(64), RW, flags);
 	*s = arena_pin(t.as, t.va, &v);
 	if (!EXPECT(*s))
 		return false;
@@ -246,7 +246,7 @@ KTEST(arena_slot_waits_for_who_remembers)
 {
 	struct slot *s;
 
-	if (begin_remembering(&s)) {
+	if (begin_remembering(&s, BATCH)) {
 		EXPECT_EQ(aspace_unmap(t.as, UVA(t.va), KIB(64)), 0);
 		for (int i = 0; i < 5; i++) {
 			thread_sleep_ns(TICK_NS);
@@ -272,7 +272,7 @@ KTEST(arena_test_notices_early_reuse)
 	u64 other;
 	pte_t was, next;
 
-	if (begin_remembering(&s)) {
+	if (begin_remembering(&s, BATCH)) {
 		other = test_map_file(t.as, &t.file[3]->object, 0, KIB(64), RW, BATCH);
 		EXPECT(test_poke(other + 8, tag(3, 0)));
 		EXPECT(test_poke(t.va + 8, tag(2, 0)));
@@ -290,7 +290,23 @@ KTEST(arena_test_notices_early_reuse)
 	end_remembering();
 }
 
-// Without BATCHING munmap returns when no CPU remembers.
+// Without BATCHING munmap returns when no CPU remembers, not even one that is in a section and does
+// not come to a quiescent point.
+KTEST(arena_unmap_interrupts_who_remembers)
+{
+	struct slot *s;
+
+	if (begin_remembering(&s, EPH)) {
+		EXPECT_EQ(aspace_unmap(t.as, UVA(t.va), KIB(64)), 0);
+		__atomic_store_n(&t.release, 1, __ATOMIC_RELEASE);
+		finish();
+		EXPECT_EQ(t.seen, ~0ull);
+		EXPECT_EQ(t.bad, 0);
+	}
+	end_remembering();
+}
+
+// The same with all CPUs at it, round by round.
 static void peeker(void *arg)
 {
 	u64 last = 0;

@@ -125,7 +125,7 @@ KTEST_NOMEM(attach_holes)
 {
 	struct aspace *as = test_enter();
 	struct test_file *f = test_file_create(MIB(6));
-	u64 at = 0, other = 0;
+	u64 at = 0, other = 0, faults;
 
 	if (as && f && test_file_fill(f, MIB(2), KIB(8))) {
 		at = test_map_file(as, &f->object, 0, MIB(6), RW, ATTACH);
@@ -138,11 +138,21 @@ KTEST_NOMEM(attach_holes)
 		EXPECT(vma_at(as, at)->split);
 		EXPECT(!vma_at(as, other)->split);
 		EXPECT(test_poke(other + KIB(4) + 8, 99)); // by the other mapping
+		EXPECT(!vma_at(as, other)->split);         // which shows the file's table as before
 		EXPECT_EQ(test_peek(at + KIB(4) + 8), 99); // no stale zero page here
 		EXPECT(test_poke(at + MIB(2) + KIB(8) + 8, 98));
 		EXPECT_EQ(test_peek(other + MIB(2) + KIB(8) + 8), 98);
+		EXPECT(test_poke(at + MIB(2) + KIB(12), 97));
+		faults = mm_stat_read(MM_STAT_fault_kernel);
+		EXPECT_EQ(test_peek(other + MIB(2) + KIB(12)), 97); // one fault for both
+		EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), faults);
 		EXPECT(test_poke(at + MIB(5), 97));
 		EXPECT_EQ(test_peek(other + MIB(5)), 97);
+		// Whoever fills holes goes on to see those that others fill.
+		EXPECT(test_poke(other + MIB(4), 96) && test_poke(at + MIB(4) + KIB(4), 95));
+		faults = mm_stat_read(MM_STAT_fault_kernel);
+		EXPECT_EQ(test_peek(other + MIB(4) + KIB(4)), 95);
+		EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), faults);
 	}
 	test_end(as, f);
 }

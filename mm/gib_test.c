@@ -136,11 +136,12 @@ static u64 map(struct aspace *as, struct gib_file *f, unsigned prot, unsigned fl
 
 KTEST(gib_leaf_by_one_fault)
 {
-	u64 before = mm_stat_read(MM_STAT_fault_file_1g), faults, at;
+	u64 before = mm_stat_read(MM_STAT_fault_file_1g), faults, at, far;
 	struct gib_file f;
 	struct aspace *as;
 
 	if (begin(&f, &as)) {
+		far = (f.frame.pa / PMD_SIZE + 3) % PT_ENTRIES;
 		at = map(as, &f, PROT_READ, MAP_SHARED);
 		EXPECT_EQ(test_peek(at + f.frame.pa), 4711);
 		EXPECT_EQ(level_at(as, at + f.frame.pa), PT_PUD);
@@ -157,6 +158,15 @@ KTEST(gib_leaf_by_one_fault)
 		EXPECT_EQ(level_at(as, at + f.frame.pa), 0);
 		EXPECT_EQ(f.object.gib_table, 0);
 		EXPECT_EQ(test_peek(at + f.frame.pa), 4711);
+		EXPECT_EQ(level_at(as, at + f.frame.pa), PT_PUD);
+		// And when not all of it is there any more, it does not come back.
+		rwlock_write_lock(&f.object.map_lock);
+		vm_revoke_begin(&f.object);
+		f.pmd[far] = (pte_t){ 0 };
+		vm_revoke_finish(&f.object, far * PMD_SIZE, PMD_SIZE, VM_FORGET_ALL);
+		rwlock_write_unlock(&f.object.map_lock);
+		EXPECT_EQ(test_peek(at + f.frame.pa), 4711);
+		EXPECT_EQ(level_at(as, at + f.frame.pa), PT_PMD);
 	}
 	end(&f, as);
 }

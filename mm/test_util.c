@@ -6,10 +6,14 @@
 
 #include "mm/arena.h"
 
+#include "kernel/console.h"
 #include "kernel/lib/errno.h"
 #include "kernel/lib/ptcursor.h"
 #include "kernel/lib/string.h"
+#include "kernel/panic.h"
 #include "kernel/sched/thread.h"
+#include "kernel/x86/asm.h"
+#include "kernel/x86/trap.h"
 #include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
@@ -116,6 +120,67 @@ void test_join(const u32 *running)
 {
 	while (__atomic_load_n(running, __ATOMIC_ACQUIRE))
 		thread_yield();
+}
+
+// ---- In the middle of something -----------------------------------------------------------------
+
+#define DR7_ON_0     BIT(1)       // for all code
+#define DR7_STORES_0 (1ull << 16) // read-write bits: stores only
+#define DR7_EIGHT_0  (2ull << 18) // length bits: 8 bytes
+#define DR7_FIXED    BIT(10)
+
+static struct {
+	void (*fn)(void *ctx);
+	void *ctx;
+	bool met;
+} on_store;
+
+static void off(void)
+{
+	asm_write_dr7(DR7_FIXED);
+	trap_set_kernel_debug(NULL);
+}
+
+static void store_met(struct trapframe *tf)
+{
+	(void)tf;
+	off();
+	asm_write_dr6(0);
+	on_store.met = true;
+	if (on_store.fn)
+		on_store.fn(on_store.ctx);
+}
+
+static void on(void *word, void (*fn)(void *ctx), void *ctx)
+{
+	on_store.fn = fn;
+	on_store.ctx = ctx;
+	on_store.met = false;
+	trap_set_kernel_debug(store_met);
+	asm_write_dr0((u64)word);
+	asm_write_dr7(DR7_FIXED | DR7_ON_0 | DR7_STORES_0 | DR7_EIGHT_0);
+}
+
+bool test_break_on_store(void *word, void (*fn)(void *ctx), void *ctx)
+{
+	u64 probe;
+
+	ASSERT(!preemptible());
+	on(&probe, NULL, NULL);
+	WRITE_ONCE(probe, 1);
+	off();
+	if (!on_store.met) {
+		klog_plain("# no data breakpoints");
+		return false;
+	}
+	on(word, fn, ctx);
+	return true;
+}
+
+bool test_break_end(void)
+{
+	off();
+	return on_store.met;
 }
 
 // ---- A file in RAM ------------------------------------------------------------------------------

@@ -36,6 +36,13 @@ bool test_unmap_light(struct aspace *as, u64 at, u64 len);
 u64 test_peek(u64 va);
 bool test_poke(u64 va, u64 value);
 
+// In the middle of something: right after the next store to the eight bytes at `word` by this CPU
+// fn(ctx) is called, once, in a trap with interrupts off. Preemption is off from here to
+// test_break_end(), which says whether there was such a store. False: the machine has no data
+// breakpoints (Bochs may be built without), and there is nothing to try.
+bool test_break_on_store(void *word, void (*fn)(void *ctx), void *ctx);
+bool test_break_end(void);
+
 #define TEST_WATCHED 8
 
 // A file of `bytes` with no block yet (all holes); direct entries up to 32 KiB, else a tree whose

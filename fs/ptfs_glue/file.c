@@ -89,7 +89,6 @@ static ssize glue_write(struct file *f, struct iov_iter *from, u64 *pos)
 	ssize total = 0, n;
 
 	poison_forget();
-	iov_faults_off(from);
 	while (from->left) {
 		u64 want = from->left, start;
 

@@ -180,6 +180,32 @@ KTEST(ptfs_write_from_its_own_map)
 	test_map_close(&m);
 }
 
+// The last page of a mapping can be stored to behind the end of the file. That is in no file: when
+// the file grows there are zeros, whatever makes it grow.
+KTEST(ptfs_grows_over_what_is_behind_its_end)
+{
+	struct test_mapped m;
+	u64 end = KIB(60) + 64, word = 1;
+
+	if (!test_map_open(&m, KIB(64), MAP_SHARED | MAP_DAXVM))
+		return;
+	for (int how = 0; how < 3; how++) {
+		EXPECT_EQ(test_resize(&m, end), 0);
+		EXPECT_EQ(test_peek(m.va + end), 0);
+		EXPECT(test_poke(m.va + end + 8, 4711));
+		EXPECT_EQ(test_peek(m.va + end + 8), 4711);
+		if (how == 0)
+			EXPECT_EQ(test_resize(&m, KIB(64)), 0);
+		else if (how == 1)
+			EXPECT_EQ(m.file->ops->fallocate(m.file, 0, 0, KIB(64)), 0);
+		else
+			EXPECT_EQ(file_write_kernel(m.file, &word, 8, end + 64), 8);
+		EXPECT_EQ(test_peek(m.va + end + 8), 0);
+		EXPECT_EQ(test_peek(m.va + end - 64), test_word_at(KIB(60)));
+	}
+	test_map_close(&m);
+}
+
 // After a mount no table is verified yet: the first mapping goes through what is made ready on the
 // way, the thread readies the rest, and then the file attaches as a whole.
 KTEST(ptfs_map_after_remount)
@@ -229,6 +255,30 @@ KTEST(ptfs_collapse_moves_what_is_dirty)
 	EXPECT_EQ(vm_sync(m.object), 0);
 	EXPECT(mm_stat_read(MM_STAT_dirty_lines) - lines >= MIB(4) / 64);
 	EXPECT(!vm_dirty_any(m.object, 0, ~0ull));
+	test_map_close(&m);
+}
+
+// And of a file whose direct entries were copied into mappings of both kinds: each shows what is
+// there now, and nothing behind the new end.
+KTEST(ptfs_collapse_of_a_small_file)
+{
+	const unsigned ephemeral = MAP_SHARED | MAP_DAXVM | MAP_DAXVM_EPHEMERAL;
+	struct test_mapped m;
+	u64 at[2];
+
+	if (!test_map_open(&m, KIB(20), MAP_SHARED | MAP_DAXVM))
+		return;
+	at[0] = m.va;
+	at[1] = test_map_file(m.as, m.object, 0, KIB(20), PROT_READ, ephemeral);
+	for (int i = 0; i < 2; i++)
+		EXPECT_EQ(test_peek(at[i] + KIB(16)), test_word_at(KIB(16)));
+	EXPECT_EQ(m.file->ops->fallocate(m.file, FALLOC_FL_COLLAPSE_RANGE, KIB(4), KIB(8)), 0);
+	for (int i = 0; i < 2; i++) {
+		EXPECT_EQ(test_peek(at[i]), test_word_at(0));
+		EXPECT_EQ(test_peek(at[i] + KIB(4)), test_word_at(KIB(12)));
+		EXPECT_EQ(test_peek(at[i] + KIB(8)), test_word_at(KIB(16)));
+		EXPECT_EQ(test_peek(at[i] + KIB(12)), ~0ull);
+	}
 	test_map_close(&m);
 }
 

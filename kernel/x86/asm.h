@@ -351,6 +351,9 @@ static inline void asm_irq_restore(u64 flags)
 ASM_CONTROL_REGISTER(cr0)
 ASM_CONTROL_REGISTER(cr2)
 ASM_CONTROL_REGISTER(cr3)
+ASM_CONTROL_REGISTER(dr0) // a data breakpoint: its address
+ASM_CONTROL_REGISTER(dr6) // and whether it was met
+ASM_CONTROL_REGISTER(dr7) // what it is of, and whether it is on (SDM 3B, 17.2)
 ASM_CONTROL_REGISTER(cr4)
 
 static inline u64 asm_rdmsr(u32 msr)

@@ -51,6 +51,7 @@ trap_light trap_light_fn[TRAP_LIGHT_MAX] __read_mostly;
 
 static trap_handler handlers[256] __read_mostly;
 static trap_handler user_fault __read_mostly, user_return __read_mostly, nmi __read_mostly;
+static trap_handler kernel_debug;
 static void (*preempt)(void) __read_mostly;
 u8 trap_smap __read_mostly;
 
@@ -122,6 +123,11 @@ void trap_set_preempt(void (*fn)(void))
 void trap_set_nmi(trap_handler fn)
 {
 	nmi = fn;
+}
+
+void trap_set_kernel_debug(trap_handler fn)
+{
+	kernel_debug = fn;
 }
 
 static bool go_on_elsewhere(struct trapframe *tf, const struct extable_entry *e,
@@ -264,6 +270,8 @@ void trap_dispatch_paranoid(struct trapframe *tf)
 		mce_in_kernel(tf);
 	else if (tf->vector == TRAP_DEBUG && tf->rip == (u64)syscall_entry)
 		tf->rflags &= ~RFLAGS_TF; // entry.asm, I2
+	else if (tf->vector == TRAP_DEBUG && kernel_debug)
+		kernel_debug(tf);
 	else
 		panic_trap(tf, "%s", trap_name(tf->vector));
 }

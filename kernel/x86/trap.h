@@ -78,6 +78,9 @@ void trap_set_preempt(void (*fn)(void));
 // What a CPU does with an NMI: no lock may be taken there. Set by kernel/panic.c, which stops the
 // other CPUs by it.
 void trap_set_nmi(trap_handler fn);
+// A debug exception in the kernel: a test's data breakpoint (mm/test_util.h). As with an NMI. NULL:
+// none is expected.
+void trap_set_kernel_debug(trap_handler fn);
 
 // Leave for user mode with the registers in `tf`, which is at the very top of the current kernel
 // stack; the user-return handler above runs first. A new user thread begins by this. Interrupts on.

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 
 #include "tests/abi/fault.h"
@@ -249,6 +250,79 @@ static void test_fork(void)
 	munmap(inherited, LEN);
 }
 
+static long blocks_free(void)
+{
+	struct statvfs st;
+
+	return statvfs(".", &st) ? -1 : (long)st.f_bfree;
+}
+
+// The program that the child becomes: it says so, and waits.
+static int after_exec(void)
+{
+	char byte;
+
+	return write(STDOUT_FILENO, "x", 1) == 1 && read(STDIN_FILENO, &byte, 1) == 0 ? 0 : 1;
+}
+
+static void become_another(int in, int out)
+{
+	static char *const args[] = { "ephemeral_test", "after-exec", NULL };
+	char *p;
+
+	for (int i = 0; i < 4; i++) { // live, and with a table of its own; unmapped just now
+		p = map(LEN, RW, i & 1 ? BATCH : EPH, 0);
+		if (store(p + (LEN - PAGE), 'x') || (i >= 2 && munmap(p, LEN)))
+			_exit(2);
+	}
+	dup2(in, STDIN_FILENO);
+	dup2(out, STDOUT_FILENO);
+	execv("/proc/self/exe", args);
+	_exit(3);
+}
+
+// exec drains what is mapped and what was unmapped a moment ago: the new program holds nothing of
+// the file, whose blocks come back when its name goes.
+static void test_exec(void)
+{
+	long before = blocks_free();
+	int in[2], out[2], keep = fd, status = -1;
+	pid_t child;
+	char byte;
+
+	fd = open_pattern("ephemeral.exec", PAGES - 4); // and a hole
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) || ftruncate(fd, LEN) || pipe2(in, O_CLOEXEC) ||
+	    pipe2(out, O_CLOEXEC))
+		printf("Bail out! no pipes\n");
+	child = fork();
+	if (child == 0)
+		become_another(in[0], out[1]);
+	close(in[0]);
+	close(out[1]);
+	close(fd);
+	is(read(out[0], &byte, 1), 1, "a child with ephemeral mappings becomes another program");
+	unlink("ephemeral.exec");
+	for (int i = 0; i < 100 && blocks_free() < before; i++)
+		usleep(10000); // blocks rest for an epoch
+	is(blocks_free(), before, "and no block of the file is held");
+	close(in[1]);
+	close(out[0]);
+	waitpid(child, &status, 0);
+	is(status, 0, "it ends");
+	fd = keep;
+}
+
+// What may be done with a file is asked when it is mapped.
+static void test_chmod(void)
+{
+	char *p = map(LEN, RW, BATCH, 0);
+
+	is(fchmod(fd, 0), 0, "chmod");
+	ok(shows(p, 0, PAGES) && store(p, mark(0)) == 0, "ends no mapping");
+	munmap(p, LEN);
+	is(fchmod(fd, 0644), 0, "and back");
+}
+
 static bool mentioned(const char *file, const void *p)
 {
 	char line[400], start[32];
@@ -411,6 +485,8 @@ static void test_refused_while_warm(void)
 		good &= map(LEN, RW, BATCH, 1) == MAP_FAILED && errno == EINVAL;
 		good &= map(LEN, RW, BATCH | 4, 0) == MAP_FAILED && errno == EINVAL;
 		good &= map(-1, RW, BATCH, 0) == MAP_FAILED && errno == ENOMEM;
+		// Its size of huge pages has a bit in common with MAP_DAXVM_EPHEMERAL.
+		good &= map(LEN, RW, BATCH | MAP_HUGETLB, 0) == MAP_FAILED && errno == EINVAL;
 		good &= mmap(NULL, LEN, RW, BATCH, -1, 0) == MAP_FAILED && errno == EBADF;
 		fd = rdonly;
 		good &= map(LEN, RW, BATCH, 0) == MAP_FAILED && errno == EACCES;
@@ -421,8 +497,10 @@ static void test_refused_while_warm(void)
 	fails((long)mmap(NULL, LEN, PROT_READ, BATCH, rdonly, 0), EBADF, "a closed descriptor");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1 && strcmp(argv[1], "after-exec") == 0)
+		return after_exec();
 	enter_scratch_folder();
 	fd = open_pattern("ephemeral", PAGES);
 	if (!available()) {
@@ -438,6 +516,8 @@ int main(void)
 	test_sizes();
 	test_beyond();
 	test_fork();
+	test_exec();
+	test_chmod();
 	test_system_calls();
 	test_next_file();
 	test_swapped_descriptor();

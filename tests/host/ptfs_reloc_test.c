@@ -259,6 +259,49 @@ static void cleared_meanwhile(void **state)
 	host_image_close(&r.image);
 }
 
+// While the pass rewrites the entries of a file nobody may take blocks or tables from it: at each
+// store to one of its table pages its mapping lock is not to be had.
+static struct {
+	struct ptfs_inode *ip;
+	u64 table;
+	unsigned stores, unlocked;
+} rewritten;
+
+static void try_lock(void *ctx, const struct host_pm_event *e)
+{
+	pthread_rwlock_t *lock = &rewritten.ip->home.map_lock;
+
+	(void)ctx;
+	if (e->kind != HOST_PM_STORE || ALIGN_DOWN(e->off, PTFS_BLOCK) != rewritten.table)
+		return;
+	rewritten.stores++;
+	if (pthread_rwlock_trywrlock(lock))
+		return;
+	rewritten.unlocked++;
+	pthread_rwlock_unlock(lock);
+}
+
+static void locked_meanwhile(void **state)
+{
+	struct rig r;
+
+	(void)state;
+	rig_new(&r, MIB(24));
+	fill(r.root);
+	rig_unmount(&r);
+	move(&r, places[0]);
+	rewritten.ip = look(r.root, "table");
+	rewritten.table = (ptfs_word(r.fs, rewritten.ip->root_off) & PTE_ADDR) - places[0];
+	rewritten.stores = rewritten.unlocked = 0;
+	host_pm_record(try_lock, NULL);
+	assert_int_equal(pass(r.fs), 0);
+	host_pm_record(NULL, NULL);
+	assert_true(rewritten.stores >= KIB(100) / PTFS_BLOCK);
+	assert_int_equal(rewritten.unlocked, 0);
+	ptfs_iput(rewritten.ip);
+	rig_free(&r);
+}
+
 // An entry that is refused keeps all tags: what hangs below it may still be read by them. Once they
 // run out, fsck has to come first.
 static void refused_keeps_tags(void **state)
@@ -384,6 +427,7 @@ int main(void)
 		cmocka_unit_test(copy_knows),
 		cmocka_unit_test(read_only),
 		cmocka_unit_test(cleared_meanwhile),
+		cmocka_unit_test(locked_meanwhile),
 		cmocka_unit_test(refused_keeps_tags),
 		cmocka_unit_test(orphan),
 		cmocka_unit_test(races),

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Each mistake of tests/lib/mistakes.py is made in a copy of the tree, and its test must notice.
+"""Each mistake of tests/lib/ways.py and mistakes.py is made in a copy of the tree, and its test
+must notice.
 
 ONLY=TEXT tries those whose description contains TEXT.
 """
@@ -18,7 +19,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 from lib import adversary, cpio, guest, tap
 from lib.images import make_image
 from lib.machine import BUILD, Config, Dimm, GuestError, Machine
-from lib.mistakes import COPIES, DIRTY, FLUSHES, RULES, WAYS
+from lib.mistakes import COPIES, DIRTY, FLUSHES, RULES
+from lib.ways import WAYS
 
 PASSED = 33  # QEMU's status after isa-debug-exit with 0x10
 SECONDS = 40
@@ -99,7 +101,8 @@ def must_notice(tree, mistake):
 
 
 def main():
-    chosen = [m for m in WAYS + DIRTY + RULES + COPIES + FLUSHES
+    own = [m for way in WAYS for m in way.own]
+    chosen = [m for m in own + DIRTY + RULES + COPIES + FLUSHES
               if os.environ.get("ONLY", "") in m.what]
     with tempfile.TemporaryDirectory(prefix="dax64-") as folder:
         tree = pathlib.Path(folder) / "tree"

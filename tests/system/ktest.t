@@ -31,6 +31,7 @@ for cpus, icount in ((1, False), (4, False), (2, True)):
                console[-2000:])
     tap.ok("# W was remembered" in console, f"{cpus} CPUs: a missing shootdown would be noticed",
            console[-2000:])
+    tap.ok("# no data breakpoints" not in console, f"{cpus} CPUs: races are made to happen")
     complete = tap.forward(console.splitlines(), f"{cpus} CPUs: ")
     tap.ok(complete and status == PASSED, f"{cpus} CPUs: all in-kernel tests ran",
            f"QEMU's status is {status}\n{console[-2000:]}")
