@@ -111,7 +111,7 @@ bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum ar
 
 // A sync's pass over all mappings of an object that are tracked, unmapped ones included while they
 // are reachable (mm/dirty.c). The caller holds map_lock exclusively.
-void arena_pass(struct vm_object *o, struct ptbatch *b, const struct dirty_pass *pass);
+void arena_pass(struct vm_object *o, struct ptbatch *b, struct dirty_pass *pass);
 
 // Sleeps until no unmapped mapping is reachable any more and the files that they held are let go.
 void arena_settle(void);

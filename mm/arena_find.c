@@ -221,7 +221,7 @@ struct scan {
 	struct ptbatch *batch;
 	u64 off, end;
 	enum arena_zap what;
-	const struct dirty_pass *pass; // ARENA_PASS
+	struct dirty_pass *pass; // ARENA_PASS
 };
 
 // An unmapped mapping whose entry still stands. It has the lock bit now.
@@ -258,13 +258,14 @@ static bool zap_live(const struct arena *a, struct slot *s, const struct scan *s
 static void pass_over_slot(const struct arena *a, struct slot *s, const struct scan *scan)
 {
 	u64 bytes = BIT(class_shift(slot_class(s)));
+	struct unsplit_view w = { slot_va(a, s), ALIGN_DOWN(s->offset, bytes), bytes, s->key & 7,
+				  slot_level[slot_class(s)] };
 	struct aspace *as = a->as;
 
 	if (s->key & SLOT_NOSYNC)
 		return;
 	spin_lock(&as->pt_lock);
-	dirty_pass_over(scan->pass, scan->batch, slot_va(a, s), ALIGN_DOWN(s->offset, bytes),
-			bytes);
+	dirty_pass_over(scan->pass, scan->batch, &w);
 	spin_unlock(&as->pt_lock);
 }
 
@@ -359,9 +360,9 @@ bool arena_zap(struct vm_object *o, struct ptbatch *b, u64 off, u64 end, enum ar
 	return scan_all(&scan);
 }
 
-void arena_pass(struct vm_object *o, struct ptbatch *b, const struct dirty_pass *pass)
+void arena_pass(struct vm_object *o, struct ptbatch *b, struct dirty_pass *pass)
 {
 	const struct scan scan = { o, b, 0, ~0ull, ARENA_PASS, pass };
 
-	(void)!scan_all(&scan); // takes nothing out, so the batch is never full
+	(void)!scan_all(&scan); // takes nothing out that it must, so a full batch is no matter
 }

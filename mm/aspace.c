@@ -135,6 +135,7 @@ NO_TSA void vma_set_bounds(struct vma *v, u64 lo, u64 start, u64 end, u64 hi)
 	if (o)
 		spin_lock(&o->vmas_lock);
 	v->slot = NULL; // of other bounds
+	WRITE_ONCE(v->cutting, false);
 	v->offset += start - v->start;
 	v->lo = lo;
 	v->start = start;
@@ -154,8 +155,10 @@ int vma_cut(struct aspace *as, u64 addr)
 	if (attach_split_boundary(as, v, addr))
 		return -ENOMEM;
 	right = vma_new(as, addr, v->end);
-	if (!right)
+	if (!right) {
+		WRITE_ONCE(v->cutting, false);
 		return -ENOMEM;
+	}
 	right->hi = v->hi;
 	right->object = v->object;
 	right->offset = v->offset + (addr - v->start);

@@ -11,9 +11,9 @@
 //       congruent with the file offset modulo pt_span(l).
 //   I2  it is installed under the map_lock under which it was read, so a revoke, which holds that
 //       exclusively, either came before (and was seen) or finds it.
-//   I3  an attachment replaces private tables (a fold) only where the VMA never split: then all
-//       that they hold is attached from the same file, or plain pages of it. Nor where a chunk is
-//       dirty: its W stands there (mm/dirty.c, which folds such tables when they are clean).
+//   I3  an attachment replaces private tables (a fold) only if all that they hold is attached from
+//       the same file, or plain pages of it, with the mapping's rights. Where the VMA never split,
+//       and nothing is dirty, that is so; else it is looked at (mm/unsplit.h).
 //
 // Failure: no memory for private tables: -ENOMEM. What cannot be attached is served by plain
 // faults.
@@ -27,6 +27,7 @@
 #include "mm/layout.h"
 #include "mm/shadow.h"
 #include "mm/stat.h"
+#include "mm/unsplit.h"
 #include "mm/vmobject.h"
 
 // The file's own answer, or what is remembered of it (vm_object.root_word).
@@ -92,32 +93,80 @@ static int fit_level(const struct vma *v, u64 va)
 	return level;
 }
 
-// May what stands below the cursor's entry give way to a table of the file? I3. as->pt_lock is
-// held; whoever puts something private there sets v->split before taking it.
-static bool may_prune(const struct vma *v, const struct pt_cursor *at)
+static struct file_table file_table(struct vm_object *o, u64 off, const struct vm_table *t)
 {
-	struct pt_cursor c = *at;
+	struct vm_table own = { .kind = VM_TABLE_NONE };
 
-	return !READ_ONCE(v->split) || !pt_cursor_find_leaf(&c, c.va, pt_cursor_end(&c));
+	if (vm_object_shadowed(o) && o->ops->table(o, off, t->level, &own) == 0 &&
+	    own.kind == VM_TABLE_ENTRY && own.level == t->level)
+		return (struct file_table){ t->level, t->entry, own.entry };
+	return (struct file_table){ t->level, t->entry, t->entry };
 }
 
-// Whether a table of `level` may be attached at `va`, as far as can be said now.
-static bool may_fold(struct aspace *as, const struct vma *v, u64 va, int level)
+// Is there a dirty chunk, whose W may be in an entry of the mapping?
+static bool any_dirty(const struct vma *v, u64 va, int level)
 {
-	bool dirty = READ_ONCE(v->object->dirty) && vma_tracks(v) &&
-		     vm_dirty_any(v->object, ALIGN_DOWN(vma_offset(v, va), pt_span(level)),
-				  pt_span(level));
+	return READ_ONCE(v->object->dirty) && vma_tracks(v) &&
+	       vm_dirty_any(v->object, ALIGN_DOWN(vma_offset(v, va), pt_span(level)),
+			    pt_span(level));
+}
+
+// May something private stand in the place of a table of `level`, or a W? Whoever puts it there has
+// set v->split, or the chunk in the dirty set, before taking as->pt_lock.
+static bool must_look(const struct vma *v, u64 va, int level)
+{
+	return READ_ONCE(v->split) || any_dirty(v, va, level);
+}
+
+// May what stands at the cursor, a private table or nothing, give way to `f`? I3. as->pt_lock held.
+static bool may_prune(const struct vma *v, const struct pt_cursor *c, const struct file_table *f)
+{
+	return !must_look(v, c->va, f->level) ||
+	       unsplit_may(pt_cursor_get(c), f,
+			   unsplit_rights(v->prot, vma_is_shared(v) && !vma_tracks(v)));
+}
+
+// Whether `f` may be attached at `va`, as far as can be said now.
+static bool may_fold(struct aspace *as, const struct vma *v, u64 va, const struct file_table *f)
+{
 	struct pt_cursor c;
 	bool may;
 
-	if (likely(!READ_ONCE(v->split) && !dirty))
-		return true;
 	spin_lock(&as->pt_lock);
 	pt_cursor_init_table(&c, &pt_private, as->root_table, PT_PML4, va);
-	may = pt_cursor_descend(&c, va, level) > level ||
-	      (dirty ? pt_empty_below(&c) : may_prune(v, &c));
+	may = pt_cursor_descend(&c, va, f->level) > f->level || may_prune(v, &c, f);
 	spin_unlock(&as->pt_lock);
 	return may;
+}
+
+// The highest table of the file that may be attached at `va`, of `top` at most: from below, since
+// one that must stay private keeps all above it. VM_TABLE_NONE: there is none.
+static int choose_by_looking(struct aspace *as, struct vma *v, u64 va, int top, struct vm_table *t)
+{
+	struct vm_object *o = v->object;
+	u64 off = vma_offset(v, va);
+	struct vm_table next;
+
+	t->kind = VM_TABLE_NONE;
+	for (int level = PT_PMD; level <= top; level++) {
+		int err = read_table(o, off, level, &next);
+		struct file_table f;
+
+		if (next.kind == VM_TABLE_DIRECT)
+			*t = next;
+		if (err || next.kind != VM_TABLE_ENTRY || next.level != level)
+			return t->kind == VM_TABLE_NONE ? err : 0;
+		f = file_table(o, off, &next);
+		if (!may_fold(as, v, va, &f)) {
+			// What is dirty may be the reason. A page of zeros is not: there will be a
+			// fault where it was.
+			if (any_dirty(v, va, level))
+				vm_dirty_split(o, off, v->unit_level);
+			return 0;
+		}
+		*t = next;
+	}
+	return 0;
 }
 
 // Install the file's entry `t` for `va` if nothing is there: nobody can have cached that, so no
@@ -155,9 +204,9 @@ static int install_on_none(struct aspace *as, struct vma *v, u64 va, const struc
 	return result;
 }
 
-// Take a private table out of the place of `t`: clear, flush, and then it can be set. False: it
+// Take a private table out of the place of `f`: clear, flush, and then it can be set. False: it
 // must stay.
-static bool make_way(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
+static bool make_way(struct aspace *as, struct vma *v, u64 va, const struct file_table *f)
 {
 	struct pt_cursor c;
 	struct ptbatch b;
@@ -166,15 +215,17 @@ static bool make_way(struct aspace *as, struct vma *v, u64 va, const struct vm_t
 	ptbatch_begin(&b, as);
 	spin_lock(&as->pt_lock);
 	pt_cursor_init_table(&c, &pt_private, as->root_table, PT_PML4, va);
-	if (pt_cursor_descend(&c, va, t->level) == t->level && !pte_is_none(pt_cursor_get(&c)) &&
+	if (pt_cursor_descend(&c, va, f->level) == f->level && !pte_is_none(pt_cursor_get(&c)) &&
 	    !(pt_cursor_get(&c).bits & PTE_ATTACHED)) {
-		may = may_prune(v, &c);
+		may = may_prune(v, &c, f);
 		if (may) {
 			mm_count(attach_folds);
 			(void)!pt_prune(&b, &c); // if not all of it, the next round goes on
 		}
 	}
 	spin_unlock(&as->pt_lock);
+	// Under the map_lock of the fault: whoever revokes comes when nobody knows the private
+	// tables any more.
 	ptbatch_finish(&b);
 	return may;
 }
@@ -183,9 +234,13 @@ static bool make_way(struct aspace *as, struct vma *v, u64 va, const struct vm_t
 static int install_entry(struct aspace *as, struct vma *v, u64 va, const struct vm_table *t)
 {
 	int result = install_on_none(as, v, va, t);
+	struct file_table f;
 
+	if (likely(result != PRIVATE_TABLE))
+		return result;
+	f = file_table(v->object, vma_offset(v, va), t);
 	while (result == PRIVATE_TABLE)
-		result = make_way(as, v, va, t) ? install_on_none(as, v, va, t) : ATTACH_NONE;
+		result = make_way(as, v, va, &f) ? install_on_none(as, v, va, t) : ATTACH_NONE;
 	return result;
 }
 
@@ -229,15 +284,16 @@ int attach_at(struct aspace *as, struct vma *v, u64 va)
 
 	if (!v->object->ops->table)
 		return ATTACH_NONE;
-	while (level > PT_PMD && !may_fold(as, v, va, level))
-		level--;
-	err = read_table(v->object, vma_offset(v, va), max(level, PT_PMD), &t);
+	if (level >= PT_PMD && unlikely(must_look(v, va, level)))
+		err = choose_by_looking(as, v, va, level, &t);
+	else
+		err = read_table(v->object, vma_offset(v, va), max(level, PT_PMD), &t);
 	if (err)
 		return err;
 	switch (t.kind) {
 	case VM_TABLE_DIRECT: return copy_direct(as, v, va, &t);
 	case VM_TABLE_ENTRY:
-		if (t.level <= level && pte_present(t.entry) && may_fold(as, v, va, t.level))
+		if (t.level <= level && pte_present(t.entry))
 			break;
 		return ATTACH_NONE;
 	case VM_TABLE_NONE: return ATTACH_NONE;
@@ -306,39 +362,68 @@ static pte_t look(struct aspace *as, u64 va, int *level)
 	return e;
 }
 
-int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
+bool attach_shows(const struct vma *v, u64 va, pte_t e, int level)
 {
-	bool copies = write && !vma_is_shared(v);
-	struct vm_page page;
-	int level, err;
-	pte_t e = look(as, va, &level);
+	if (!(e.bits & PTE_ATTACHED))
+		return false;
+	if (pt_reaches(e, level, va))
+		return true;
+	return shadow_catch_up(v->object, vma_offset(v, va)) && pt_reaches(e, level, va);
+}
 
-	if (pte_is_none(e)) {
-		err = attach_at(as, v, va);
-		if (err != ATTACH_DONE)
-			return err;
-		mm_count(fault_attach);
-		return write && vma_tracks(v) ? dirty_grant(as, v, va) : ATTACH_DONE;
-	}
-	if (!(e.bits & PTE_ATTACHED) || copies)
-		return ATTACH_NONE;
-	if (pt_reaches(e, level, va)) {
-		mm_count(fault_spurious);
-		return ATTACH_DONE;
-	}
-	// A hole. Written to, it is filled in the file's own table, for all who have it attached.
-	if (!write)
-		return ATTACH_NONE;
-	err = v->object->ops->page(v->object, vma_offset(v, va), true, &page);
+// A hole that is written to is filled in the file's own table, for all who have it attached. Pages
+// of zeros that stand for it go, here too.
+static int fill_hole(const struct vma *v, u64 va)
+{
+	struct vm_object *o = v->object;
+	u64 off = vma_offset(v, va);
+	struct vm_page page;
+	int err = o->ops->page(o, off, true, &page);
+
 	if (err)
 		return err;
 	mm_count(fault_hole_write);
 	if (page.refcounted)
 		frame_put(page.pa);
-	vm_hole_filled(v->object, vma_offset(v, va), PAGE_SIZE);
-	if (!pt_reaches(e, level, va))
+	vm_hole_filled(o, off, PAGE_SIZE);
+	return 0;
+}
+
+int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
+{
+	bool copies = write && !vma_is_shared(v);
+	int level, err = ATTACH_DONE;
+	pte_t e = look(as, va, &level);
+
+	if (write && !copies && pt_is_zero_page(e, level)) {
+		err = fill_hole(v, va);
+		if (err)
+			return err;
+		e = look(as, va, &level); // the reason for the split was this page, perhaps
+	}
+	if (pte_is_none(e)) {
+		err = attach_at(as, v, va);
+		if (err != ATTACH_DONE)
+			return err;
+		mm_count(fault_attach);
+		if (!write)
+			return ATTACH_DONE;
+		e = look(as, va, &level);
+	}
+	if (!(e.bits & PTE_ATTACHED) || copies)
 		return ATTACH_NONE;
-	return vma_tracks(v) ? dirty_grant(as, v, va) : ATTACH_DONE;
+	if (!attach_shows(v, va, e, level)) {
+		if (!write)
+			return ATTACH_NONE;
+		err = fill_hole(v, va);
+		if (err)
+			return err;
+		if (!attach_shows(v, va, e, level))
+			return ATTACH_NONE;
+	} else if (!write) {
+		mm_count(fault_spurious);
+	}
+	return write && vma_tracks(v) ? dirty_grant(as, v, va) : ATTACH_DONE;
 }
 
 // ---- Splitting ----------------------------------------------------------------------------------
@@ -412,6 +497,8 @@ int attach_split_boundary(struct aspace *as, struct vma *v, u64 va)
 	if (!v->object)
 		return 0; // anonymous memory has small pages only
 	rwlock_read_lock(&v->object->map_lock);
+	// Before the tables are looked at: from here on no sync puts one of the file across `va`.
+	WRITE_ONCE(v->cutting, true);
 	do {
 		err = 0;
 		e = look(as, va, &level);
@@ -427,6 +514,8 @@ int attach_split_boundary(struct aspace *as, struct vma *v, u64 va)
 		if (err == -EAGAIN)
 			err = attach_split_leaf(as, va);
 	} while (!err);
+	if (err)
+		WRITE_ONCE(v->cutting, false);
 	rwlock_read_unlock(&v->object->map_lock);
 	return err;
 }

@@ -57,6 +57,11 @@ static inline pte_t attach_prefer(const struct vma *v, u64 va, int level, pte_t 
 // or look again. ATTACH_NONE: the page is to be mapped by itself.
 int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write) __must_check;
 
+// `e`, an entry of `level` that stands at `va`, is an attachment, and shows a block there by now:
+// one that was published since it was looked at, or is missing in the copy of the table, which is
+// brought up to date then. map_lock is held shared, no spinlock.
+bool attach_shows(const struct vma *v, u64 va, pte_t e, int level);
+
 // Under as->pt_lock: move the cursor, which stands on the lowest private entry for `va` (pt_look),
 // down to the one of `level`, splitting attached tables and making tables on the way. The batch may
 // be NULL as for pt_split. -ENOMEM; -EAGAIN: a large leaf is in the way, see attach_split_leaf.
@@ -67,5 +72,5 @@ int attach_split_to(struct ptbatch *b, struct pt_cursor *c, u64 va, int level) _
 int attach_split_leaf(struct aspace *as, u64 va) __must_check;
 
 // Make `va` a boundary that no attachment and no large leaf of the VMA crosses. as->lock held
-// exclusively, map_lock NOT held.
+// exclusively, map_lock NOT held. Until the bounds are set (v->cutting) it stays one.
 int attach_split_boundary(struct aspace *as, struct vma *v, u64 va) __must_check;

@@ -6,7 +6,7 @@
 //
 // Why the place stays what it is: it lies in a private upper table, and those stay as long as the
 // space does, but for tables below an entry that is attached as a whole, or prefers to be
-// (make_way, pt_unsplit). Such an entry lies within one VMA (attach.c, I1). So as long as a record
+// (make_way, unsplit). Such an entry lies within one VMA (attach.c, I1). So as long as a record
 // with these bounds is in the tree, vacant or not, nobody attaches above it.
 //
 // Locking: attach.h; detach_unit without map_lock.

@@ -22,8 +22,9 @@
 //       sync that is under way.
 //   I3  the spaces of all mappings of a taken chunk are flushed, also where no W was found: another
 //       CPU may have cleared the entry and not flushed yet, and a third one stores by it still.
-//   I4  a private table that was made for W alone gives way to the file's own again (a fold) at the
-//       first sync of the whole file that finds its GiB clean.
+//   I4  a private table that W was the reason for gives way to the file's own again (mm/unsplit.h)
+//       at the first sync of the whole file that finds its GiB clean; a PUD page, of which there
+//       is one for the whole file, at the first that finds the file clean.
 //
 // Locking: sync (RANK_SYNC), map_lock, object->vmas_lock or a pool's lock, pt_lock. No spinlock is
 // held over the shootdown.
@@ -60,6 +61,7 @@ struct vm_dirty {
 	struct chunk_set set;        // [map_lock shared to add (atomic), exclusively to take away]
 	struct chunk_set taken;      // by the sync that is under way [sync]
 	u64 split[GIBS / WORD_BITS]; // GiBs for which private tables were made (I4) [atomic]
+	bool split_top;              // and a PUD page [atomic]
 };
 
 // ---- The set ------------------------------------------------------------------------------------
@@ -305,8 +307,19 @@ static int split_and_grant(const struct vma *v, u64 va, const pte_t *slot, int l
 	if (err)
 		return err; // -EAGAIN: a leaf of 1 GiB
 	pte_write(pt_slot(&c), (pte_t){ pt_cursor_get(&c).bits | PTE_W });
-	bit_set(record_of(v->object)->split, vma_offset(v, va) / PUD_SIZE);
+	vm_dirty_split(v->object, vma_offset(v, va), level);
 	return ATTACH_DONE;
+}
+
+void vm_dirty_split(struct vm_object *o, u64 off, int unit_level)
+{
+	struct vm_dirty *d = record_of(o);
+
+	if (!d)
+		return; // nobody ever stored
+	bit_set(d->split, off / PUD_SIZE);
+	if (unit_level == PT_PML4)
+		WRITE_ONCE(d->split_top, true);
 }
 
 // Rights are added only, so nothing has to be flushed: no batch.
@@ -337,50 +350,48 @@ int dirty_grant(struct aspace *as, struct vma *v, u64 va)
 
 // ---- Taking W -----------------------------------------------------------------------------------
 
-static void fold_one(struct ptbatch *b, u64 va, pte_t table, pte_t own)
+void dirty_pass_over(struct dirty_pass *p, struct ptbatch *b, const struct unsplit_view *w)
 {
-	struct pt_cursor c;
+	u64 at, first, last, end = w->off + w->len;
 
-	pt_cursor_init_table(&c, &pt_private, b->as->root_table, PT_PML4, va);
-	if (pt_cursor_descend(&c, va, PT_PUD) == PT_PUD && !ptbatch_full(b) &&
-	    pt_unsplit(b, &c, table, own))
-		mm_count(dirty_folds);
-}
-
-void dirty_pass_over(const struct dirty_pass *p, struct ptbatch *b, u64 va, u64 off, u64 len)
-{
-	u64 at, first, last, end = off + len;
-
-	chunks_of(off, end, &first, &last);
+	chunks_of(w->off, end, &first, &last);
 	for (at = next_chunk(p->taken, first, last); at < last;
 	     at = next_chunk(p->taken, at, last)) {
-		u64 lo = max(at * VM_CHUNK_BYTES, off), hi;
+		u64 lo = max(at * VM_CHUNK_BYTES, w->off), hi;
 
 		at = run_end(p->taken, at, last);
 		hi = min(at * VM_CHUNK_BYTES, end);
-		pt_take_write(b, va + (lo - off), va + (hi - off));
+		pt_take_write(b, w->va + (lo - w->off), w->va + (hi - w->off));
 		ptbatch_flush_all(b); // I3
 	}
-	for (unsigned i = 0; i < p->nr_folds; i++) {
-		u64 gib = p->fold[i].off;
-
-		if (gib >= off && gib < end && end - gib >= PUD_SIZE &&
-		    IS_ALIGNED(va - off, PUD_SIZE))
-			fold_one(b, va + (gib - off), p->fold[i].table, p->fold[i].own);
-	}
+	for (unsigned i = 0; i < p->nr_tries; i++)
+		unsplit_shown(b, w, &p->try[i]);
 }
 
-static void pass_over_mappings(struct vm_object *o, struct ptbatch *b, const struct dirty_pass *p)
+static void try_again(struct dirty_pass *p)
+{
+	for (unsigned i = 0; i < p->nr_tries; i++)
+		p->try[i].again = true;
+}
+
+static void pass_over_mappings(struct vm_object *o, struct ptbatch *b, struct dirty_pass *p)
 {
 	struct vma *v;
 
 	spin_lock(&o->vmas_lock);
 	list_for_each(v, &o->vmas, object_node) {
+		struct unsplit_view w = { v->lo, vma_offset(v, v->lo), v->hi - v->lo,
+					  READ_ONCE(v->prot), v->unit_level };
+
 		if (!vma_tracks(v))
 			continue;
 		spin_lock(&v->as->pt_lock);
 		ptbatch_switch(b, v->as);
-		dirty_pass_over(p, b, v->lo, vma_offset(v, v->lo), v->hi - v->lo);
+		if (READ_ONCE(v->cutting)) { // it was, before tables were split under pt_lock
+			w.unit_level = 0;
+			try_again(p);
+		}
+		dirty_pass_over(p, b, &w);
 		spin_unlock(&v->as->pt_lock);
 	}
 	// The space may go as soon as the list is released, so its CPUs are noted now.
@@ -401,39 +412,53 @@ static bool take_chunks(struct vm_dirty *d, u64 first, u64 last)
 	return n;
 }
 
-// Does it name one table for all of a GiB?
-static bool is_gib_table(const struct vm_table *t)
-{
-	return t->kind == VM_TABLE_ENTRY && t->level == PT_PUD && pte_present(t->entry);
-}
-
-// What cannot be told now is left to the next faults there.
-static void add_fold(struct vm_object *o, u64 off, struct dirty_pass *p)
+// The file's table of `level` around `off`, or a lower one that is all it has. What cannot be told
+// now is left to the next faults there.
+static void add_try(struct vm_object *o, u64 off, int level, struct dirty_pass *p)
 {
 	struct vm_table own = { .kind = VM_TABLE_NONE }, t = { .kind = VM_TABLE_NONE };
 
-	if (o->ops->table(o, off, PT_PUD, &own) || !is_gib_table(&own) ||
-	    vm_table(o, off, PT_PUD, &t) || !is_gib_table(&t))
+	if (o->ops->table(o, off, level, &own) || own.kind != VM_TABLE_ENTRY ||
+	    vm_table(o, off, own.level, &t) || t.kind != VM_TABLE_ENTRY || t.level != own.level)
 		return;
-	p->fold[p->nr_folds].off = off;
-	p->fold[p->nr_folds].own = own.entry;
-	p->fold[p->nr_folds++].table = t.entry;
+	p->try[p->nr_tries++] = (struct unsplit_try){
+		.off = ALIGN_DOWN(off, pt_span(t.level)),
+		.table = { t.level, t.entry, own.entry },
+	};
 }
 
-// I4. The GiBs that are clean, of those for which tables were made. map_lock is held exclusively,
-// so the file's tables stay until the pass is over.
-static void choose_folds(struct vm_object *o, struct vm_dirty *d, struct dirty_pass *p)
+static bool any_split(const struct vm_dirty *d)
+{
+	return next_bit(d->split, 0, GIBS) < GIBS;
+}
+
+// I4. The GiBs that are clean, of those for which tables were made; last, what is above them.
+// map_lock is held exclusively, so the file's tables stay until the pass is over.
+static void choose_tries(struct vm_object *o, struct vm_dirty *d, struct dirty_pass *p)
 {
 	for (unsigned w = 0; w < GIBS / WORD_BITS; w++) {
 		u64 clean = READ_ONCE(d->split[w]) & ~d->taken.gibs[w];
 
-		for (; clean && p->nr_folds < DIRTY_FOLDS; clean &= clean - 1) {
+		for (; clean && p->nr_tries < DIRTY_TRIES; clean &= clean - 1) {
 			u64 gib = w * WORD_BITS + (u64)__builtin_ctzll(clean);
 
 			bit_clear(d->split, gib);
-			add_fold(o, gib * PUD_SIZE, p);
+			add_try(o, gib * PUD_SIZE, PT_PUD, p);
 		}
 	}
+	if (READ_ONCE(d->split_top) && p->nr_tries < DIRTY_TRIES && !any_split(d) &&
+	    next_bit(d->taken.gibs, 0, GIBS) == GIBS) {
+		d->split_top = false;
+		add_try(o, 0, PT_PML4, p);
+	}
+}
+
+// What could not be done is tried at the next sync.
+static void keep_tries(struct vm_object *o, const struct dirty_pass *p)
+{
+	for (unsigned i = 0; i < p->nr_tries; i++)
+		if (p->try[i].again)
+			vm_dirty_split(o, p->try[i].off, p->try[i].table.level);
 }
 
 // ---- Sync ---------------------------------------------------------------------------------------
@@ -485,10 +510,11 @@ static int sync_chunks(struct vm_object *o, u64 first, u64 last, bool whole)
 	rwlock_write_lock(&o->map_lock);
 	any = take_chunks(d, first, last);
 	if (whole)
-		choose_folds(o, d, &pass);
-	if (any || pass.nr_folds) {
+		choose_tries(o, d, &pass);
+	if (any || pass.nr_tries) {
 		pass_over_mappings(o, &b, &pass);
 		arena_pass(o, &b, &pass);
+		keep_tries(o, &pass);
 	}
 	rwlock_write_unlock(&o->map_lock);
 	ptbatch_finish(&b);

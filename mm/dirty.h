@@ -13,6 +13,7 @@
 
 #include "mm/aspace.h"
 #include "mm/ptbatch.h"
+#include "mm/unsplit.h"
 #include "mm/vma.h"
 #include "mm/vmobject.h"
 
@@ -62,20 +63,19 @@ int vm_dirty_mark(struct vm_object *o, u64 off) __must_check;
 // a 1 GiB leaf has to be split first. Or an error.
 int dirty_grant(struct aspace *as, struct vma *v, u64 va) __must_check;
 
+// A fault left a table around byte `off` split, perhaps for some W: the syncs try it again.
+void vm_dirty_split(struct vm_object *o, u64 off, int unit_level);
+
 // What one sync does to each mapping of the object.
-#define DIRTY_FOLDS 8
+#define DIRTY_TRIES 8
 struct chunk_set;
 struct dirty_pass {
 	const struct chunk_set *taken;
-	unsigned nr_folds;
-	struct {
-		u64 off;     // of the GiB in the object
-		pte_t table; // for all of it: the file's own, or its copy
-		pte_t own;   // the file's own
-	} fold[DIRTY_FOLDS];
+	unsigned nr_tries;
+	struct unsplit_try try[DIRTY_TRIES];
 };
-// The entries of b->as from `va` on show bytes [off, off + len) of the object. pt_lock held.
-void dirty_pass_over(const struct dirty_pass *p, struct ptbatch *b, u64 va, u64 off, u64 len);
+// `w`: what b->as shows of the object somewhere. pt_lock held.
+void dirty_pass_over(struct dirty_pass *p, struct ptbatch *b, const struct unsplit_view *w);
 
 // I1 of mm/dirty.c for a tracked mapping: true if every chunk with W is in the set. For tests.
 bool dirty_verify(struct aspace *as, const struct vma *v);

@@ -338,6 +338,11 @@ static int file_page(struct fault *f)
 
 	if (err)
 		return err;
+	// Published since attach_fault() saw a hole: not a reason to split what shows it now.
+	if (!page.hole && (shared || !f->write) && attach_shows(f->v, f->va, f->seen, f->level)) {
+		mm_count(fault_spurious);
+		return 0;
+	}
 	// What stands in a private page of an attaching mapping must not be folded away.
 	if (f->v->unit_level && (page.hole || (f->write && !shared)))
 		WRITE_ONCE(f->v->split, true);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What: the private page tables of user address spaces (pagetable.h).
-// Not here: when to map what (mm/fault.c, mm/attach.c), shootdown (mm/ptbatch.c).
+// Not here: when to map what (mm/fault.c, mm/attach.c), the way back from a split (mm/unsplit.c),
+// shootdown (mm/ptbatch.c).
 #include "mm/pagetable.h"
 
 #include "kernel/lib/errno.h"
@@ -95,11 +96,6 @@ void pt_destroy(struct aspace *as)
 		frame_put(PHYS(as->spare_table));
 }
 
-static bool is_private_table(pte_t e, int level)
-{
-	return level > PT_PTE && (e.bits & (PTE_P | PTE_PS | PTE_ATTACHED)) == PTE_P;
-}
-
 static void start(struct pt_cursor *c, const struct aspace *as, u64 va)
 {
 	c->space = &pt_private;
@@ -118,7 +114,7 @@ static void descend(struct pt_cursor *c, u64 va, int level)
 	while (at > level) {
 		pte_t e = pte_read(slot);
 
-		if (!is_private_table(e, at))
+		if (!pt_is_private(e, at))
 			break;
 		at--;
 		slot = (const pte_t *)phys_to_virt(pte_addr(e)) + pt_index(va, at);
@@ -227,7 +223,7 @@ static void down_to_entries(struct pt_cursor *c, u64 va, u64 end)
 	for (;;) {
 		pte_t e = pt_cursor_get(c);
 
-		if (!is_private_table(e, c->level))
+		if (!pt_is_private(e, c->level))
 			return;
 		if (min(end, pt_cursor_end(c)) - max(va, c->va) > 32 * pt_span(c->level - 1) &&
 		    table_count(phys_to_virt(pte_addr(e))) == 0)
@@ -246,7 +242,7 @@ bool pt_empty_below(const struct pt_cursor *at)
 
 		down_to_entries(&c, at->va, end);
 		e = pt_cursor_get(&c);
-		if (!pte_is_none(e) && !is_private_table(e, c.level))
+		if (!pte_is_none(e) && !pt_is_private(e, c.level))
 			return false;
 	} while (pt_cursor_next(&c) && c.va < end);
 	return true;
@@ -332,7 +328,7 @@ u64 pt_zap(struct ptbatch *b, u64 va, u64 end, enum pt_zap what)
 				return c.va;
 		} else if (pte_is_none(e)) {
 			skip_none(&c, end);
-		} else if (!is_private_table(e, c.level) && zap_wants(e, c.level, what)) {
+		} else if (!pt_is_private(e, c.level) && zap_wants(e, c.level, what)) {
 			clear_entry(b, &c);
 		}
 	} while (pt_cursor_next(&c) && c.va < end);
@@ -363,7 +359,7 @@ bool pt_prune(struct ptbatch *b, struct pt_cursor *c)
 
 		if (ptbatch_full(b))
 			return false;
-		if (is_private_table(e, c->level)) {
+		if (pt_is_private(e, c->level)) {
 			if (table_count(phys_to_virt(pte_addr(e))) > 0) {
 				pt_cursor_down(c, c->va);
 				continue;
@@ -437,35 +433,6 @@ int pt_split(struct ptbatch *b, struct pt_cursor *c)
 	return 0;
 }
 
-bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table, pte_t own)
-{
-	const u64 place = PTE_ADDR | PTE_PS, rest = ~place;
-	const pte_t *priv, *to = phys_to_virt(pte_addr(table)), *file = phys_to_virt(pte_addr(own));
-	pte_t e = pt_cursor_get(c);
-	u64 rights = 0;
-
-	if (!is_private_table(e, c->level))
-		return false;
-	priv = phys_to_virt(pte_addr(e));
-	for (unsigned i = 0; i < PT_ENTRIES; i++) {
-		if (pte_is_none(priv[i]))
-			continue; // at most the file has something there by now
-		if (!(priv[i].bits & PTE_ATTACHED) ||
-		    (((priv[i].bits ^ pte_read(&to[i]).bits) & place) &&
-		     ((priv[i].bits ^ pte_read(&file[i]).bits) & place)))
-			return false;
-		rights = rights ? rights : priv[i].bits & rest;
-		if ((priv[i].bits & rest) != rights)
-			return false;
-	}
-	if (!rights)
-		return false;
-	// As in pt_split: the same translations before and after. The private table is given back
-	// when everybody has forgotten it.
-	ptbatch_drop(b, pte_addr(pt_set(b, c, (pte_t){ (table.bits & PTE_ADDR) | rights })));
-	return true;
-}
-
 static pte_t with_prot(pte_t e, int level, unsigned prot, bool shared)
 {
 	bool may_write = (e.bits & PTE_W) || (shared && !pt_is_zero_page(e, level));
@@ -504,7 +471,7 @@ void pt_take_write(struct ptbatch *b, u64 va, u64 end)
 		down_to_entries(&c, va, end);
 		e = pt_cursor_get(&c);
 		if (c.va < end && (e.bits & PTE_W) && !(e.bits & PTE_ANON) &&
-		    !is_private_table(e, c.level))
+		    !pt_is_private(e, c.level))
 			pt_set(b, &c, (pte_t){ e.bits & ~PTE_W });
 	} while (pt_cursor_next(&c) && c.va < end);
 }

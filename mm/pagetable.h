@@ -23,7 +23,7 @@
 //   I1  a private table's frame counts the nonzero entries below USER_END in its owner word.
 //   I2  a private PTE page with count 0 is taken out at once. One of them is kept in store for the
 //       next that is wanted, since it need not be zeroed. Upper tables stay where they are until
-//       the address space goes (at most 4 KiB per GiB ever used).
+//       the address space goes (at most 4 KiB per GiB ever used), or a file's takes their place.
 //   I3  upper private entries have all rights; rights are in the leaf or ATTACHED entry.
 //
 // Locking: all functions need as->pt_lock held, unless said otherwise.
@@ -46,6 +46,18 @@ extern const struct pt_space pt_mmu;
 static inline pte_t *pt_slot(const struct pt_cursor *c)
 {
 	return (pte_t *)(uintptr_t)pt_cursor_slot(c);
+}
+
+// Does `e`, of `level`, name a private table?
+static inline bool pt_is_private(pte_t e, int level)
+{
+	return level > PT_PTE && (e.bits & (PTE_P | PTE_PS | PTE_ATTACHED)) == PTE_P;
+}
+
+// How many entries of it are not zero (I1).
+static inline u64 pt_private_count(pte_t e)
+{
+	return frame_owner(pte_addr(e));
 }
 
 // Rights of a user leaf or attachment for PROT_*; with PROT_NONE the P bit is to be cleared.
@@ -142,12 +154,6 @@ bool pt_empty_below(const struct pt_cursor *at);
 // rights of the one. The object's map_lock is held shared. The batch may be NULL as for pt_set.
 // -ENOMEM.
 int pt_split(struct ptbatch *b, struct pt_cursor *c) __must_check;
-
-// The way back: `table` is the file's own for all that the private table at the cursor maps, or a
-// copy of `own`, which is. If the private one leads nowhere else (nor elsewhere than either) and
-// has one kind of rights, `table` takes its place. The object's map_lock is held exclusively; the
-// batch is not full. False: not replaced.
-bool pt_unsplit(struct ptbatch *b, struct pt_cursor *c, pte_t table, pte_t own);
 
 // Take W from all that is mapped in [va, end), but pages of the process's own. Never runs out of
 // batch.

@@ -294,6 +294,24 @@ void vm_table_changed(struct vm_object *o, u64 off, int level, const pte_t *entr
 	mutex_unlock(&s->lock);
 }
 
+// What whoever made the update is about to do; of the two the later one finds it done (I2).
+bool shadow_catch_up(struct vm_object *o, u64 off)
+{
+	struct vm_table t = { .kind = VM_TABLE_NONE };
+
+	if (!vm_object_shadowed(o) || o->ops->table(o, off, PT_PML4, &t) ||
+	    t.kind != VM_TABLE_ENTRY)
+		return false;
+	while (is_table(t.entry, t.level)) {
+		const pte_t *entry = &table_at(t.entry)[pt_index(off, t.level - 1)];
+
+		t.level--;
+		vm_table_changed(o, ALIGN_DOWN(off, pt_span(t.level)), t.level, entry);
+		t.entry = pte_read(entry);
+	}
+	return true;
+}
+
 void vm_root_changed(struct vm_object *o)
 {
 	struct vm_shadow *s = __atomic_load_n(&o->shadow, __ATOMIC_ACQUIRE);

@@ -37,6 +37,11 @@ void shadow_start(void);
 // the file's own table is the answer.
 int vm_table(struct vm_object *o, u64 off, int max_level, struct vm_table *out) __must_check;
 
+// A fault at byte `off` met an attached table in which it found nothing. If the file has a copy of
+// its tables, that may lag behind an update that is under way (mm/shadow.c, I2): it is brought up
+// to date there. False: there is no copy. map_lock held shared.
+bool shadow_catch_up(struct vm_object *o, u64 off);
+
 // The revoke of a range is done: what left the copy in it waits for its epoch. map_lock held
 // exclusively.
 void shadow_retire(struct vm_object *o);

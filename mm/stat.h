@@ -45,7 +45,7 @@
 	X(dirty_cleaned, "chunks that syncs took")                                                 \
 	X(dirty_syncs, "syncs that found any: one shootdown each")                                 \
 	X(dirty_lines, "cache lines of the ranges that syncs wrote back")                          \
-	X(dirty_folds, "private tables made for W that gave way to the file's own again")          \
+	X(dirty_folds, "private tables that gave way to the file's own again, at a sync")          \
 	X(shadow_made, "table pages of files copied to DRAM")                                      \
 	X(shadow_freed, "... given back")                                                          \
 	X(revokes, "revokes of file blocks")                                                       \

@@ -256,7 +256,7 @@ static int file_page(struct vm_object *o, u64 off, bool write, struct vm_page *o
 	if (off >= f->bytes)
 		return -ENXIO;
 	spin_lock(&f->lock);
-	if (write)
+	if (write || f->fills)
 		filled = fill_block(f, off);
 	slot = leaf_slot(f, off, false);
 	if (!slot || pte_is_none(*slot))

@@ -61,6 +61,7 @@ struct test_file {
 	bool held;      // by others, too: put_shared() lets go
 	int page_calls; // how often the VM asked for a page
 	int fail_page;  // what page() answers instead, if not 0
+	bool fills;     // page() fills a hole first: another CPU does, just before
 	// Write-back. The medium has of each watched word what it was when its line was written
 	// back.
 	u64 sync_off, sync_bytes; // range of the last call; bytes of all

@@ -40,9 +40,12 @@ struct vma {
 	u8 attach_level; // highest level attached so far; 0: none (shown in /proc/PID/maps)
 	bool dont_fork;  // madvise(MADV_DONTFORK)
 	bool locked;     // mlock: msync(MS_INVALIDATE) is refused
-	bool split;      // part of what was attached went private: never fold again
-	bool vacant;     // no mapping: vma_tree.vacant
-	pte_t *slot;     // of a mapping that is one unit: where its entry stands; NULL: find it
+	bool split;      // part of what was attached went private once: look before folding
+	// A boundary was made in what is attached, and the bounds are still to follow: no table of
+	// the file is put across it [pt_lock to set, vmas_lock to clear].
+	bool cutting;
+	bool vacant; // no mapping: vma_tree.vacant
+	pte_t *slot; // of a mapping that is one unit: where its entry stands; NULL: find it
 	struct arenas *arenas; // not a mapping: keeps others out of these (mm/arena.h)
 };
 

@@ -125,6 +125,69 @@ KTEST(ptfs_copy_of_tables_grows)
 	close_copied(&m);
 }
 
+// The entry of the copy for the page at `va`, which is attached, as it was before the file's own
+// was published: a moment that comes and goes between the two steps of an update.
+static void set_back(struct test_mapped *m, u64 va)
+{
+	struct pt_cursor c;
+
+	spin_lock(&m->as->pt_lock);
+	pt_cursor_init_table(&c, &pt_mmu, m->as->root_table, PT_PML4, va);
+	if (EXPECT_EQ(pt_cursor_descend(&c, va, PT_PTE), PT_PTE) &&
+	    EXPECT(frame_is_ram(virt_to_phys(pt_cursor_slot(&c)))))
+		pte_write(pt_slot(&c), (pte_t){ 0 });
+	spin_unlock(&m->as->pt_lock);
+	asm_invlpg(va);
+}
+
+// Story: an access between the publishing of a block and its entry in the copy found the block, put
+// it in a private page table, and split what was attached for good.
+KTEST(ptfs_copy_of_tables_lags_behind)
+{
+	struct test_mapped m;
+	u64 splits;
+
+	if (!open_copied(&m, MIB(5)))
+		return;
+	splits = mm_stat_read(MM_STAT_attach_splits);
+	set_back(&m, m.va + MIB(4) + KIB(64));
+	EXPECT_EQ(test_peek(m.va + MIB(4) + KIB(64)), test_word_at(MIB(4) + KIB(64)));
+	EXPECT(matches(&m));
+	EXPECT_EQ(mm_stat_read(MM_STAT_attach_splits), splits);
+	set_back(&m, m.va + MIB(4) + KIB(128));
+	EXPECT(test_poke(m.va + MIB(4) + KIB(128), 4711)); // the split for W
+	EXPECT_EQ(mm_stat_read(MM_STAT_attach_splits), splits + 1);
+	EXPECT_EQ(test_peek(m.va + MIB(4) + KIB(128)), 4711);
+	EXPECT(goes_through_copy(&m, m.va + MIB(4) + KIB(64)));
+	EXPECT(goes_through_copy(&m, m.va + MIB(4) + KIB(128)));
+	close_copied(&m);
+}
+
+// A hole that was read, filled by write(): the copy is attached again, not the file's own tables.
+KTEST(ptfs_copy_of_tables_is_attached_again)
+{
+	struct test_mapped m;
+	int level;
+
+	if (!open_copied(&m, MIB(5)))
+		return;
+	EXPECT_EQ(test_resize(&m, MIB(6)), 0);
+	EXPECT_EQ(test_peek(m.va + MIB(5) - KIB(64)), test_word_at(MIB(5) - KIB(64)));
+	m.va = test_map_file(m.as, m.object, 0, MIB(6), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_DAXVM);
+	EXPECT_EQ(test_peek(m.va + MIB(5) + KIB(64)), 0);
+	EXPECT(!goes_through_copy(&m, m.va + MIB(5) + KIB(64)));
+	EXPECT(write_file(PLACE "/m", MIB(5) + KIB(64), KIB(4), 7));
+	EXPECT(test_peek(m.va + MIB(5) + KIB(64)) != 0);
+	EXPECT(goes_through_copy(&m, m.va + MIB(5) + KIB(64)));
+	spin_lock(&m.as->pt_lock);
+	(void)pt_find(m.as, m.va, &level);
+	spin_unlock(&m.as->pt_lock);
+	EXPECT_EQ(level, PT_PUD);
+	shows_file(&m, MIB(4), MIB(5) + KIB(68));
+	close_copied(&m);
+}
+
 KTEST(ptfs_copy_of_tables_loses_what_the_file_loses)
 {
 	struct test_mapped m;

@@ -24,6 +24,8 @@ class Mistake:
 # ---- Dirty tracking ------------------------------------------------------------------------------
 
 SHOT_DOWN = "\tptbatch_finish(&b);\n\tif (any) {\n"
+LEADS = "(leads_to(e, f->entry) || leads_to(e, f->own)) && "
+MAY_PRUNE = "\treturn !must_look(v, c->va, f->level) ||\n"
 
 DIRTY = [
     Mistake("a sync erases the bit of a store that it did not write back", "mm/dirty.c", SHOT_DOWN,
@@ -77,14 +79,34 @@ DIRTY = [
             "\tif (has_chunk(&d->set, chunk))\n", "\tif (chunk < CHUNKS)\n", "ktest dirty_fork"),
     Mistake("private tables for W stay for ever", "mm/dirty.c", "\tif (whole)\n",
             "\tif (whole && !o)\n", "ktest dirty_fold_*"),
-    Mistake("and go where a zero page is", "mm/pagetable.c",
-            "\t\t\treturn false;\n\t\trights = rights",
-            "\t\t\tcontinue;\n\t\trights = rights", "ktest dirty_fold_not*"),
+    Mistake("and go where a zero page is", "mm/unsplit.c", LEADS, "", "ktest dirty_fold_not*"),
+    Mistake("or a private copy", "mm/unsplit.c", LEADS, "", "ktest unsplit_when_a_private*"),
+    Mistake("and with them the W of a chunk", "mm/unsplit.c", "(e.bits & RIGHTS) == rights",
+            "(e.bits & RIGHTS & ~PTE_W) == rights", "ktest unsplit_keeps_w*"),
     Mistake("a fault folds away the W of other chunks", "mm/attach.c",
-            "\tbool dirty = READ_ONCE(v->object->dirty) && ", "\tbool dirty = !v && ",
-            "ktest dirty_hole*"),
-    Mistake("a dirty file is attached chunk by chunk", "mm/attach.c",
-            "(dirty ? pt_empty_below(&c) :", "(dirty ? false :", "ktest dirty_file_is*"),
+            "\treturn READ_ONCE(v->object->dirty) && ", "\treturn !v && ", "ktest dirty_hole*"),
+    Mistake("a dirty file is attached chunk by chunk", "mm/attach.c", MAY_PRUNE,
+            "\tif (any_dirty(v, c->va, f->level))\n\t\treturn false;\n" + MAY_PRUNE,
+            "ktest dirty_file_is*"),
+    Mistake("what was split for a hole stays split when it is filled", "mm/attach.c", MAY_PRUNE,
+            "\tif (READ_ONCE(v->split))\n\t\treturn false;\n" + MAY_PRUNE,
+            "ktest unsplit_hole_filled*"),
+    Mistake("and when it is filled by a store", "mm/attach.c",
+            "\tif (write && !copies && pt_is_zero_page", "\tif (!v && pt_is_zero_page",
+            "ktest unsplit_hole_stored*"),
+    Mistake("a hole that is filled meanwhile splits a table", "mm/fault.c",
+            "\tif (!page.hole && (shared", "\tif (!f && (shared", "ktest unsplit_not_needed*"),
+    Mistake("what a dirty chunk keeps from going is tried by no sync", "mm/attach.c",
+            "\t\t\tif (any_dirty(v, va, level))\n"
+            "\t\t\t\tvm_dirty_split(o, off, v->unit_level);\n", "", "ktest unsplit_keeps_w*"),
+    Mistake("a PUD page is never attached again", "mm/dirty.c",
+            "\tif (unit_level == PT_PML4)\n", "\tif (!unit_level)\n", "ktest unsplit_pud_page"),
+    Mistake("one table that has to stay keeps all its neighbours", "mm/unsplit.c",
+            "(same || f->level > PT_PMD)", "same", "ktest unsplit_one_of_two"),
+    Mistake("what finds no room in the batch is not tried again", "mm/dirty.c",
+            "\t\tkeep_tries(o, &pass);\n", "", "ktest unsplit_more_than*"),
+    Mistake("a sync attaches across a boundary that is being made", "mm/dirty.c",
+            "\t\tif (READ_ONCE(v->cutting)) {", "\t\tif (!v) {", "ktest unsplit_not_across*"),
     Mistake("blocks that move leave their dirty bits behind", "fs/ptfs_glue/file.c",
             "\t\tvm_dirty_moved(o, off);\n", "\t\to = NULL;\n", "ktest ptfs_collapse_moves*"),
     Mistake("a file with dirty chunks is evicted as if it were clean", "fs/ptfs_glue/inode.c",
@@ -118,9 +140,8 @@ RULES = [
             "\tif (!IS_ALIGNED(start - req->offset, PMD_SIZE))\n\t\treturn 0;\n", "",
             "ktest attach_at_fixed*"),
     Mistake("an error of the file system is none of the fault", "mm/attach.c",
-            "\terr = v->object->ops->page(v->object, vma_offset(v, va), true, &page);\n"
-            "\tif (err)\n\t\treturn err;",
-            "\terr = v->object->ops->page(v->object, vma_offset(v, va), true, &page);\n"
+            "\tint err = o->ops->page(o, off, true, &page);\n\n\tif (err)\n\t\treturn err;",
+            "\tint err = o->ops->page(o, off, true, &page);\n\n"
             "\tif (err)\n\t\treturn ATTACH_DONE;", "ktest errors_of*"),
     Mistake("the last unlink leaves zombies their way to the blocks", "mm/vmobject.c",
             "\twhile (!arena_zap(o, &b, 0, ~0ull, ARENA_ZOMBIES))",
@@ -238,6 +259,9 @@ COPIES = [
     Mistake("the copy of a mapped file is kept when memory is short", "mm/shadow_thread.c",
             "used_ns(s) <= *oldest", "used_ns(s) < *oldest",
             "ktest ptfs_copy_of_tables_goes_when*"),
+    Mistake("an access before a block is in the copy splits what is attached", "mm/attach.c",
+            "\treturn shadow_catch_up(v->object, vma_offset(v, va)) && ", "\treturn !v && ",
+            "ktest ptfs_copy_of_tables_lags*"),
     Mistake("pages of a copy are freed before their epoch", "mm/shadow_thread.c",
             "\twhile (!epoch_passed(stamp, NULL))\n\t\tthread_sleep_ns(EPOCH_NS);\n", "",
             "ktest ptfs_copy_of_tables_waits*"),
