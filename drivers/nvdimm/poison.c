@@ -112,6 +112,14 @@ void poison_known(phys_t pa)
 	(void)add(pa, false);
 }
 
+void poison_list_cut(u32 nr)
+{
+	spin_lock(&list_lock);
+	ASSERT(nr <= poison_blocks);
+	__atomic_store_n(&poison_blocks, nr, __ATOMIC_RELEASE);
+	spin_unlock(&list_lock);
+}
+
 void poison_on_added(void (*fn)(void))
 {
 	added_fn = fn;

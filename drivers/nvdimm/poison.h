@@ -12,7 +12,7 @@ void poison_init(void);
 // The thread that writes the log and looks after what no call stumbled over. When threads run.
 void poison_start(void);
 
-// How many bad blocks there are; it never goes down. Any context.
+// How many bad blocks there are; it never goes down (but in tests). Any context.
 extern u32 poison_blocks; // [atomic]
 static inline u32 poison_count(void)
 {
@@ -25,6 +25,8 @@ bool poison_find(phys_t start, u64 len, phys_t *first);
 bool poison_add(phys_t pa);
 // The same of a block that was known before the machine started: nothing new for the log.
 void poison_known(phys_t pa);
+// For tests: the list is what it was when it had `nr` blocks. Nobody is at work with the others.
+void poison_list_cut(u32 nr);
 // Called after each addition, in thread context, perhaps with locks of a file system held. Once.
 void poison_on_added(void (*fn)(void));
 

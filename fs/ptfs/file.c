@@ -5,9 +5,9 @@
 // that has failed (mend.c).
 //
 // Locking: mapping lock shared (blocks stay), inode lock for writers (size, one write at a time). A
-// caller's bytes are moved under both, so that takes no faults (platform.h). A write that comes to
-// a block which has failed, and replaces all of it, begins anew there with the mapping lock held
-// exclusively.
+// caller's bytes are moved under both, so that takes no faults (platform.h). A block that has
+// failed is replaced with the mapping lock held exclusively: a write that comes to it drops its
+// locks.
 // Persistence: data, fence; size, flush, fence. A hole is filled before it is published, so each
 // write is durable block by block, and the size tells how far an append got.
 // Failure: a short count if something was written before space, memory or the caller's pages ran
@@ -131,34 +131,18 @@ bool ptfs_chunk_fits(u64 block, u64 blocks, const struct ptfs_extent *x)
 	       x->blocks >= PTFS_CHUNK_BLOCKS;
 }
 
-// The block at `pos` has failed. -EIO: the write has a part of it. -EHWPOISON: it has all of it,
-// and the mapping lock must be held exclusively (`alone`).
-static int write_bad(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, bool alone,
-		     u64 *want, u64 *done)
-{
-	u64 skip = pos & (PTFS_BLOCK - 1);
-	int err;
-
-	if (!ptfs_mend_covers(ip, pos, pos + left))
-		return -EIO;
-	if (!alone)
-		return -EHWPOISON;
-	*want = min(left, PTFS_BLOCK - skip);
-	err = ptfs_mend(ip, pos >> PTFS_BLOCK_SHIFT, from, skip, *want);
-	*done = err ? 0 : *want;
-	return err;
-}
-
-// One extent's worth, or one new block. -EEXIST: the tree changed, call again.
-static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, bool alone,
-		      u64 *want, u64 *done)
+// One extent's worth, or one new block. -EEXIST: the tree changed, call again. Of a block that has
+// failed: -EIO, the write has a part of it; -EHWPOISON, all (write_anew).
+static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 left, u64 *want,
+		      u64 *done)
 {
 	u64 block = pos >> PTFS_BLOCK_SHIFT;
 	u64 skip = pos & (PTFS_BLOCK - 1);
 	struct ptfs_extent x;
 	int err;
 
-	if (skip + left <= PTFS_BLOCK && ptfs_map_quick(ip, block, &x.off)) {
+	if (skip + left <= PTFS_BLOCK && likely(!ptfs_bad_count()) &&
+	    ptfs_map_quick(ip, block, &x.off)) {
 		*want = left;
 		*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), left);
 		return 0;
@@ -184,13 +168,12 @@ static int write_some(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u6
 	}
 	*want = min(left, x.blocks * PTFS_BLOCK - skip);
 	if (unlikely(before_bad(ip->fs, x.off + skip, want)))
-		return write_bad(ip, from, pos, left, alone, want, done);
+		return ptfs_mend_covers(ip, pos, pos + left) ? -EHWPOISON : -EIO;
 	*done = ptfs_iter_to_medium(from, ptfs_pa(ip->fs, x.off + skip), *want);
 	return 0;
 }
 
-static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes, bool alone,
-		     int *err)
+static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes, int *err)
 {
 	u64 total = 0;
 
@@ -198,7 +181,7 @@ static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64
 	while (total < bytes) {
 		u64 want, done = 0;
 
-		*err = write_some(ip, from, pos + total, bytes - total, alone, &want, &done);
+		*err = write_some(ip, from, pos + total, bytes - total, &want, &done);
 		if (*err == -EEXIST)
 			continue;
 		if (*err)
@@ -212,46 +195,95 @@ static u64 write_all(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64
 	return total;
 }
 
-// Inode lock held. What lies between the old end and the write becomes zeros first. Bytes written;
-// *err tells why not more.
-static u64 write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes,
-			bool alone, int *err)
+// Inode lock held. `done` bytes were written at `pos`; they become durable, and with them the size.
+static void write_settle(struct ptfs_inode *ip, u64 pos, u64 done)
 {
-	u64 done;
-
-	*err = pos >= PTFS_FILE_MAX && bytes ? -EFBIG : 0;
-	if (*err || !bytes)
-		return 0;
-	bytes = min(bytes, PTFS_FILE_MAX - pos);
-	*err = ptfs_zero_existing(ip, ip->size, pos);
-	if (*err)
-		return 0;
-	done = write_all(ip, from, pos, bytes, alone, err);
 	if (done)
 		ptfs_times_set(ip, true);
 	ptfs_fence(ip->fs);
 	if (done && pos + done > ip->size)
 		ptfs_size_set(ip, pos + done);
-	return done;
 }
 
-// The rest of a write, from a block on that has failed and is replaced. Bytes written, or an error:
-// none.
-static __attribute__((noinline)) ssize write_alone(struct ptfs_inode *ip, struct ptfs_iter *from,
-						   u64 *pos, u64 bytes, bool append)
+// Inode lock held. What lies between the old end and the write becomes zeros first.
+static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes)
 {
 	u64 done;
+	int err;
+
+	if (pos >= PTFS_FILE_MAX)
+		return bytes ? -EFBIG : 0;
+	bytes = min(bytes, PTFS_FILE_MAX - pos);
+	if (!bytes)
+		return 0;
+	err = ptfs_zero_existing(ip, ip->size, pos);
+	if (err)
+		return err;
+	done = write_all(ip, from, pos, bytes, &err);
+	write_settle(ip, pos, done);
+	return done ? (ssize)done : err;
+}
+
+static inline ssize write_shared(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes,
+				 bool append)
+{
+	ssize n;
+
+	ptfs_map_lock_shared(&ip->home);
+	ptfs_mutex_lock(&ip->lock);
+	if (append)
+		*pos = ip->size;
+	n = write_locked(ip, from, *pos, bytes);
+	if (n > 0)
+		*pos += (u64)n;
+	ptfs_mutex_unlock(&ip->lock);
+	ptfs_map_unlock_shared(&ip->home);
+	return n;
+}
+
+// The first of the blocks that are written has failed, and is replaced. 0: it had, a moment ago.
+static ssize write_anew(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes,
+			bool append)
+{
+	struct ptfs_extent x;
+	u64 skip, n = 0;
 	int err;
 
 	ptfs_map_lock(&ip->home);
 	ptfs_mutex_lock(&ip->lock);
 	if (append)
 		*pos = ip->size;
-	done = write_locked(ip, from, *pos, bytes, true, &err);
-	*pos += done;
+	skip = *pos & (PTFS_BLOCK - 1);
+	err = ptfs_map_extent(ip, *pos >> PTFS_BLOCK_SHIFT, 1, &x);
+	if (!err && !x.hole && ptfs_is_bad(ip->fs, x.off, 1) &&
+	    ptfs_mend_covers(ip, *pos, *pos + bytes)) {
+		n = min(bytes, PTFS_BLOCK - skip);
+		err = ptfs_mend(ip, *pos >> PTFS_BLOCK_SHIFT, from, skip, n);
+	}
+	if (!err) {
+		write_settle(ip, *pos, n);
+		*pos += n;
+	}
 	ptfs_mutex_unlock(&ip->lock);
 	ptfs_map_unlock(&ip->home);
-	return done ? (ssize)done : err;
+	return err ? err : (ssize)n;
+}
+
+// Memory has failed somewhere, and perhaps it was in the way. *n is what the last step has written,
+// or its error, *done the bytes of those before it. True: the write goes on behind *done. False: *n
+// is what comes of it.
+static __attribute__((noinline)) bool write_on(struct ptfs_inode *ip, struct ptfs_iter *from,
+					       u64 *pos, u64 bytes, bool append, u64 *done,
+					       ssize *n)
+{
+	if (*n == -EHWPOISON)
+		*n = write_anew(ip, from, pos, bytes - *done, append);
+	if (*n > 0)
+		*done += (u64)*n;
+	if (*n >= 0 && *done < bytes)
+		return true;
+	*n = *done ? (ssize)*done : *n;
+	return false;
 }
 
 // A write that ran out of space may have made tables for blocks that it did not get. Those behind
@@ -269,7 +301,7 @@ static void tidy(struct ptfs_inode *ip)
 
 ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes, bool append)
 {
-	u64 done;
+	u64 done = 0;
 	ssize n;
 	int err = regular_check(ip);
 
@@ -277,19 +309,9 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 		err = ptfs_dirty(ip->fs);
 	if (err)
 		return err;
-	ptfs_map_lock_shared(&ip->home);
-	ptfs_mutex_lock(&ip->lock);
-	if (append)
-		*pos = ip->size;
-	done = write_locked(ip, from, *pos, bytes, false, &err);
-	*pos += done;
-	ptfs_mutex_unlock(&ip->lock);
-	ptfs_map_unlock_shared(&ip->home);
-	n = done ? (ssize)done : err;
-	if (unlikely(err == -EHWPOISON)) {
-		n = write_alone(ip, from, pos, bytes - done, append);
-		n = done ? (ssize)done + max(n, (ssize)0) : n;
-	}
+	do
+		n = write_shared(ip, from, pos, bytes - done, append);
+	while (unlikely(ptfs_bad_count()) && write_on(ip, from, pos, bytes, append, &done, &n));
 	if (n == -ENOSPC || n == -ENOMEM || (n > 0 && (u64)n < bytes))
 		tidy(ip);
 	ptfs_merge(ip);

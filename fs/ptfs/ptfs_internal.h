@@ -370,12 +370,12 @@ static inline bool ptfs_map_quick(const struct ptfs_inode *ip, u64 block, u64 *o
 	const u8 *view = ip->fs->region.view;
 	u64 page;
 
-	// What has failed is not used, and the page may be one that was found before.
-	if (unlikely(ptfs_bad_count()))
-		return false;
+	// Files with blocks that are known to have failed have no such page (ptfs_map_find), but
+	// for those that were remembered and not met since: who stores asks for ptfs_bad_count
+	// first.
 	if (likely(ptfs_pte_page(ip, block / PT_ENTRIES, &page)))
 		page += 8 * (block % PT_ENTRIES);
-	else if (block < PTFS_DIRECT &&
+	else if (block < PTFS_DIRECT && likely(!ptfs_bad_count()) &&
 		 !le64_get((const le64_t *)(const void *)(view + ip->root_off)))
 		page = direct + 8 * block;
 	else

@@ -15,8 +15,8 @@
 //       A tree that grows keeps its PTE pages where they are. Who takes one away or moves it has
 //       the mapping lock exclusively and forgets it first; ptfs_map_find, which alone remembers,
 //       is not called until that lock is dropped
-//   I5  once memory has failed no page is remembered, nor used for a look at blocks, so that each
-//       call looks at the list of bad ones; the file in which it was met forgets its page
+//   I5  once memory has failed no page is remembered, nor used for a write, so that each call looks
+//       at the list of bad blocks; the file in which it was met forgets its page
 // Locking: the mapping lock, held shared at least, keeps entries from going away. Publishing is a
 // compare-and-swap, and the loser gives its block back.
 // Persistence: fill, flush, fence; entry with P = 0, flush, fence; P.

@@ -2,6 +2,7 @@
 //
 // In-kernel tests of copies of tables in DRAM (mm/shadow.h): after everything that can happen to a
 // file's tables the copy says what they say, and mappings go through it.
+#include "drivers/nvdimm/poison.h"
 #include "fs/ptfs_glue/glue_internal.h"
 #include "fs/ptfs_glue/glue_test.h"
 #include "kernel/sched/thread.h"
@@ -262,6 +263,45 @@ KTEST(ptfs_copy_of_tables_follows_leaves)
 	EXPECT(write_file(PLACE "/m", MIB(6) + KIB(4), KIB(4), 5));
 	shows_file(&m, 0, MIB(12));
 	close_copied(&m);
+}
+
+// Nobody has met it yet: the mapping still leads there.
+static void page_fails(struct test_mapped *m, u64 off)
+{
+	struct vm_page page = { .pa = PHYS_NONE };
+
+	rwlock_read_lock(&m->object->map_lock);
+	EXPECT_EQ(m->object->ops->page(m->object, off, false, &page), 0);
+	rwlock_read_unlock(&m->object->map_lock);
+	EXPECT(poison_add(page.pa));
+}
+
+// The memory of a block fails, then of one in a 2 MiB leaf, and each is replaced by a write of all
+// of it. What mappings and the copy led to is gone then, and the file is attached again.
+KTEST(ptfs_copy_of_tables_follows_new_blocks)
+{
+	static const u64 bad[] = { KIB(64), MIB(2) + KIB(64) };
+	u32 known = poison_count();
+	struct test_mapped m;
+
+	if (!open_copied(&m, MIB(1)))
+		return;
+	EXPECT_EQ(m.file->ops->fallocate(m.file, 0, 0, MIB(4)), 0);
+	m.va = test_map_file(m.as, m.object, 0, MIB(4), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_DAXVM);
+	shows_file(&m, 0, MIB(4));
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		page_fails(&m, bad[i]);
+		EXPECT(!write_file(PLACE "/m", bad[i], KIB(4) - 1, 5));
+		EXPECT(!file_has(PLACE "/m", bad[i], 1, 5));
+		EXPECT(write_file(PLACE "/m", bad[i], KIB(4), 6));
+		EXPECT(file_has(PLACE "/m", bad[i], KIB(4), 6));
+		EXPECT(matches(&m));
+		shows_file(&m, 0, MIB(4));
+		EXPECT(goes_through_copy(&m, m.va + bad[i]));
+	}
+	close_copied(&m);
+	poison_list_cut(known);
 }
 
 // The copy goes while mappings lead through it, and comes again.
