@@ -124,6 +124,8 @@ bool fs_context_shares_files(const struct fs_context *c)
 
 void fs_context_exec(struct fs_context *c)
 {
+	c->cred.suid = c->cred.fsuid = c->cred.euid;
+	c->cred.sgid = c->cred.fsgid = c->cred.egid;
 	fd_table_close_on_exec(c->fds);
 }
 

@@ -29,7 +29,9 @@ struct fs_context *fs_context_get(struct fs_context *c);
 void fs_context_free(struct fs_context *c);
 // The thread's descriptors are others' too, which execve must not go on with.
 bool fs_context_shares_files(const struct fs_context *c);
-void fs_context_exec(struct fs_context *c); // close-on-exec, set-uid comes here later
+// execve: close-on-exec; the effective numbers become the saved ones, so that a program cannot go
+// back to what its starter gave up for it (credentials(7)).
+void fs_context_exec(struct fs_context *c);
 struct credentials *fs_credentials(struct fs_context *c);
 // RLIMIT_NOFILE, at most FD_MAX.
 unsigned fs_nofile(struct fs_context *c);

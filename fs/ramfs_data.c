@@ -7,7 +7,9 @@
 //   I1  Bytes of a page at or beyond the size are zero when the file grows over them: zeroed on
 //       shrinking, and again on growing, because a mapping may have stored there in between.
 //   I2  A page leaves the tree with map_lock held exclusively and all its translations revoked.
-//       map_lock is not held by read and write: the tree itself is guarded by inode.lock.
+//       map_lock is not held by read and write: the tree itself is guarded by inode.lock. That is
+//       held from the change of the size to the last page's leaving: a write in between would find
+//       old pages, and lose what it wrote to them.
 //   I3  Nodes lie in the tree until the file is evicted or shrinks to nothing.
 // Locking: map_lock, then inode.lock. User copies under inode.lock take no faults: the page might
 // be one of this file (fs/iov.h).
@@ -213,7 +215,7 @@ static void touch_modified(struct ramfs_inode *r)
 	r->mtime_ns = r->ctime_ns = time_wall_ns();
 }
 
-// Removes whole pages [first, last] with map_lock held exclusively.
+// Removes whole pages [first, last] with map_lock held exclusively, and inode.lock.
 static void drop_pages(struct ramfs_inode *r, u64 first, u64 last)
 {
 	if (first > last)
@@ -223,11 +225,9 @@ static void drop_pages(struct ramfs_inode *r, u64 first, u64 last)
 		vm_revoke_finish(&r->object, first << PAGE_SHIFT, (last - first + 1) << PAGE_SHIFT,
 				 VM_FORGET_ALL);
 	}
-	mutex_lock(&r->inode.lock);
 	free_range(&r->data, &r->data.root, r->data.height, 0, first, last);
 	if (!r->data.root)
 		r->data.height = 0;
-	mutex_unlock(&r->inode.lock);
 }
 
 int ramfs_set_size(struct ramfs_inode *r, u64 size)
@@ -245,9 +245,9 @@ int ramfs_set_size(struct ramfs_inode *r, u64 size)
 	if (!grows)
 		zero_tail(r);
 	touch_modified(r);
-	mutex_unlock(&r->inode.lock);
 	if (!grows)
 		drop_pages(r, DIV_ROUND_UP(size, PAGE_SIZE), (SIZE_MAX_BYTES >> PAGE_SHIFT) - 1);
+	mutex_unlock(&r->inode.lock);
 	rwlock_write_unlock(&r->object.map_lock);
 	return 0;
 }
@@ -372,9 +372,9 @@ static int ramfs_fallocate(struct file *f, unsigned mode, u64 off, u64 len)
 		zero_bytes(r, off, min(first, end));
 		zero_bytes(r, max(last, off), end);
 		touch_modified(r);
-		mutex_unlock(&r->inode.lock);
 		if (first < last)
 			drop_pages(r, first >> PAGE_SHIFT, (last >> PAGE_SHIFT) - 1);
+		mutex_unlock(&r->inode.lock);
 		rwlock_write_unlock(&r->object.map_lock);
 		return 0;
 	}

@@ -219,6 +219,7 @@ static int build(struct exec *x, struct aspace *as)
 static void set_identity(struct exec *x, const char *path)
 {
 	struct thread *t = thread_current();
+	const struct credentials *cred = fs_credentials(t->fs); // after fs_context_exec()
 	struct process *p = t->proc;
 	const char *slash = strrchr(path, '/');
 	char *cmdline = kmalloc(x->args.env_off), *old;
@@ -230,6 +231,10 @@ static void set_identity(struct exec *x, const char *path)
 	strlcpy(t->name, slash ? slash + 1 : path, sizeof(t->name));
 	memcpy(p->name, t->name, sizeof(p->name));
 	p->has_execed = true;
+	p->uid = cred->uid;
+	p->euid = cred->euid;
+	p->suid = cred->suid;
+	p->gid = cred->gid;
 	old = p->cmdline;
 	p->cmdline = cmdline;
 	p->cmdline_bytes = cmdline ? x->args.env_off : 0;

@@ -356,8 +356,9 @@ void proc_files_init(void)
 		{ .name = "status", .show_thread = show_status },
 		{ .name = "cmdline", .show = show_cmdline },
 		{ .name = "comm", .show_thread = show_comm, .store_thread = store_comm },
-		{ .name = "maps", .show = show_maps },
-		{ .name = "smaps", .show = show_smaps },
+		// Names of files that others may have no right to know of.
+		{ .name = "maps", .show = show_maps, .secret = true },
+		{ .name = "smaps", .show = show_smaps, .secret = true },
 	};
 
 	proc_set_task_ops(&task_ops);

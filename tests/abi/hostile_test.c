@@ -12,8 +12,15 @@
 //              the address space's lock.
 //   signals    a process could queue real-time signals to itself until the kernel had no memory.
 //   locks      the end of a record lock could lie beyond the largest offset.
+//   execve     left the saved user number as it was: a program that root started with
+//              setresuid(1000, 1000, 0) could become root.
+//   maps       /proc/PID/maps told everybody the names of files in folders that were closed to
+//              them.
+//   truncate   of a file in RAM took away what another one wrote after it had set the size: the
+//              write was reported as done, and zeros were left.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
@@ -198,8 +205,86 @@ static void test_locks(void)
 	close(fd);
 }
 
-int main(void)
+// ---- Rights -------------------------------------------------------------------------------------
+
+// argv: the program, "ids".
+static int show_ids(void)
 {
+	uid_t r, e, s;
+	gid_t rg, eg, sg;
+
+	if (getresuid(&r, &e, &s) || getresgid(&rg, &eg, &sg))
+		return 1;
+	return s != 1000 || sg != 1000 || setresuid(0, 0, 0) == 0 || setresgid(0, 0, 0) == 0;
+}
+
+static int exec_as_user(void)
+{
+	if (setgroups(0, NULL) || setresgid(1000, 1000, 0) || setresuid(1000, 1000, 0))
+		return 2;
+	execl("/proc/self/exe", "hostile_test", "ids", NULL);
+	return 3;
+}
+
+static int read_maps_of_parent(void)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)getppid());
+	if (setgroups(0, NULL) || setgid(1000) || setuid(1000))
+		return 2;
+	return open(path, O_RDONLY) >= 0 || errno != EACCES || open("/proc/self/maps", O_RDONLY) < 0;
+}
+
+static void test_rights(void)
+{
+	if (geteuid() != 0)
+		return;
+	is(in_child(exec_as_user), 0, "execve sets the saved numbers");
+	is(in_child(read_maps_of_parent), 0, "/proc/PID/maps is its owner's");
+}
+
+// ---- Truncate and write -------------------------------------------------------------------------
+
+static void *cut_off(void *arg)
+{
+	while (!over)
+		if (ftruncate(*(int *)arg, 0) != 0)
+			over = true;
+	return NULL;
+}
+
+// Who reads a byte finds what was written, or the end of the file: there is one writer.
+static int write_while_cut_off(void)
+{
+	int fd = new_file("T");
+	char block[PAGE], c;
+	pthread_t thread;
+	int lost = 0;
+
+	memset(block, 'T', sizeof(block));
+	if (ftruncate(fd, 0) || pthread_create(&thread, NULL, cut_off, &fd) != 0)
+		return 2;
+	for (int i = 0; i < 20000; i++) {
+		if (pwrite(fd, block, PAGE, 0) != PAGE)
+			return 3;
+		if (pread(fd, &c, 1, PAGE - 1) == 1 && c != 'T')
+			lost++;
+	}
+	over = true;
+	pthread_join(thread, NULL);
+	return lost != 0;
+}
+
+static void test_truncate(void)
+{
+	is(in_child(write_while_cut_off), 0, "a write during truncates");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && !strcmp(argv[1], "ids"))
+		return show_ids();
 	enter_scratch_folder();
 	catch_faults();
 	test_offsets();
@@ -207,6 +292,8 @@ int main(void)
 	test_first_mapping();
 	test_signals();
 	test_locks();
+	test_rights();
+	test_truncate();
 	unlink("hostile");
 	leave_scratch_folder();
 	return tap_done();
