@@ -242,7 +242,23 @@ static int lock_range_of(struct file *f, const struct abi_flock *l, struct lock_
 	return 0;
 }
 
-static s64 lock_call(struct file *f, int cmd, uva_t user)
+// Another thread may have closed the descriptor after it was looked up here. If that was before the
+// lock was there, it has not gone with the close, and nobody would ever take it away.
+static s64 still_open(int fd, struct file *f, const void *owner, struct lock_range *range)
+{
+	struct file *now = fd_get(fd);
+
+	if (now)
+		file_put(now);
+	if (now == f)
+		return 0;
+	range->kind = LOCK_NONE;
+	if (flock_set(f, owner, range, false)) // no memory: all of them, as the close would have
+		flock_close(f, owner);
+	return -EBADF;
+}
+
+static s64 lock_call(struct file *f, int fd, int cmd, uva_t user)
 {
 	bool ofd = cmd >= F_OFD_GETLK;
 	const void *owner = ofd ? (const void *)f : fs_lock_owner();
@@ -273,7 +289,8 @@ static s64 lock_call(struct file *f, int cmd, uva_t user)
 	if ((range.kind == LOCK_READ && (f->flags & O_ACCMODE) == O_WRONLY) ||
 	    (range.kind == LOCK_WRITE && (f->flags & O_ACCMODE) == O_RDONLY))
 		return -EBADF;
-	return flock_set(f, owner, &range, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+	err = flock_set(f, owner, &range, cmd == F_SETLKW || cmd == F_OFD_SETLKW);
+	return err || ofd || range.kind == LOCK_NONE ? err : still_open(fd, f, owner, &range);
 }
 
 s64 sys_flock(const struct syscall_args *args)
@@ -327,7 +344,7 @@ static s64 fcntl_file(struct file *f, int fd, int cmd, u64 arg)
 	case F_SETLKW:
 	case F_OFD_GETLK:
 	case F_OFD_SETLK:
-	case F_OFD_SETLKW: return lock_call(f, cmd, UVA(arg));
+	case F_OFD_SETLKW: return lock_call(f, fd, cmd, UVA(arg));
 	case F_GETPIPE_SZ: return S_ISFIFO(f->inode->mode) ? (s64)PIPE_CAPACITY : -EBADF;
 	case F_SETPIPE_SZ: // pipes have one size; less was asked for: it is there
 		if (!S_ISFIFO(f->inode->mode))

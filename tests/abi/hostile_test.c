@@ -233,7 +233,8 @@ static int read_maps_of_parent(void)
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)getppid());
 	if (setgroups(0, NULL) || setgid(1000) || setuid(1000))
 		return 2;
-	return open(path, O_RDONLY) >= 0 || errno != EACCES || open("/proc/self/maps", O_RDONLY) < 0;
+	return open(path, O_RDONLY) >= 0 || errno != EACCES ||
+	       open("/proc/self/maps", O_RDONLY) < 0;
 }
 
 static void test_rights(void)

@@ -3,6 +3,7 @@
 // Advisory locks: byte ranges of a process (fcntl) and whole files of an open file (flock).
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/file.h>
 #include <time.h>
 
@@ -167,6 +168,63 @@ static void test_flock(void)
 	close(b);
 }
 
+// The lock of a process went with any close of the file, but not if it was had only after that: a
+// thread waits for it, another one closes the descriptor, and it stayed until the machine went
+// down, in the name of a process that had ended.
+static int lock_when_free(void)
+{
+	return range(F_SETLKW, F_WRLCK, 0, 10) == 0 ? 0 : errno;
+}
+
+static void *lock_in_thread(void *arg)
+{
+	(void)arg;
+	return (void *)(long)lock_when_free();
+}
+
+static int close_while_waiting(void)
+{
+	pthread_t thread;
+	void *err;
+
+	if (pthread_create(&thread, NULL, lock_in_thread, NULL))
+		return 1;
+	usleep(200000); // it waits
+	close(fd);
+	kill(getppid(), SIGUSR1);
+	pthread_join(thread, &err);
+	return (long)err != EBADF;
+}
+
+static void go_on(int sig)
+{
+	(void)sig;
+}
+
+static void test_close_while_waiting(void)
+{
+	sigset_t set, old;
+	int status;
+	pid_t pid;
+
+	signal(SIGUSR1, go_on);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	is(range(F_SETLK, F_WRLCK, 0, 10), 0, "lock 0..9");
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0)
+		_exit(close_while_waiting());
+	sigsuspend(&old);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	is(range(F_SETLK, F_UNLCK, 0, 10), 0, "unlock, after the waiter's file was closed");
+	waitpid(pid, &status, 0);
+	is(status, 0, "the waiter found its descriptor gone");
+	is(range(F_SETLK, F_WRLCK, 0, 10), 0, "it has left no lock behind");
+	range(F_SETLK, F_UNLCK, 0, 0);
+}
+
 int main(void)
 {
 	enter_scratch_folder();
@@ -175,6 +233,7 @@ int main(void)
 	test_conflict_and_close();
 	test_waiting();
 	test_flock();
+	test_close_while_waiting();
 	close(fd);
 	unlink("f");
 	leave_scratch_folder();
