@@ -254,7 +254,9 @@ static ssize write_anew(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos,
 	if (append)
 		*pos = ip->size;
 	skip = *pos & (PTFS_BLOCK - 1);
-	err = ptfs_map_extent(ip, *pos >> PTFS_BLOCK_SHIFT, 1, &x);
+	err = ptfs_zero_existing(ip, ip->size, *pos); // the lock was free meanwhile
+	if (!err)
+		err = ptfs_map_extent(ip, *pos >> PTFS_BLOCK_SHIFT, 1, &x);
 	if (!err && !x.hole && ptfs_is_bad(ip->fs, x.off, 1) &&
 	    ptfs_mend_covers(ip, *pos, *pos + bytes)) {
 		n = min(bytes, PTFS_BLOCK - skip);

@@ -14,7 +14,7 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from lib import tap
-from lib.images import make_image
+from lib.images import make_image, run_tool
 from lib.machine import KERNEL, Config, Dimm, GuestError, Machine
 
 PAGE = 4096
@@ -139,6 +139,10 @@ def mend(name, options):
         output = machine.command("poison touch -d /pmem/bad 300 10")[1]
         tap.ok("touched" in output and attached(machine) > before,
                f"{name}: the file is attached again", output)
+        machine.command("umount /pmem")
+        check = run_tool("fsck.ptfs", "-fn", image, check=False)
+        tap.equal(check.returncode, 0, f"{name}: fsck finds neither damage nor a leak")
+        machine.command("mount -t ptfs pmem0 /pmem")
         freed(machine, name, pa)
 
 
