@@ -498,8 +498,9 @@ format: ## apply the house style's layout
 	$(Q)clang-format -i $(SOURCES)
 	$(Q)tools/wrap-comments $(SOURCES) $(KSRC_ASM)
 
-docs: ## docs/abi.md from the table of system calls
+docs: ## tables of docs/: system calls, known mistakes
 	$(Q)tools/abi-table docs/abi.md
+	$(Q)tests/lib/ways.py --write docs/mistakes.md
 
 -include $(KOBJ:.o=.d) $(UPROG:=.d) $(ABITEST:=.d) $(GLIBCTEST:=.d) $(STRESS:=.d) $(HSRC:%.c=$(BUILD)/san/%.d) \
 	$(HSRC:%.c=$(BUILD)/u/%.d) $(CRASH_SRC:%.c=$(BUILD)/crash/o/%.d) $(HTEST:$(BUILD)/%=$(BUILD)/san/tests/%.d) \

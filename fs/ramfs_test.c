@@ -6,9 +6,11 @@
 #include "fs/ramfs.h"
 #include "kernel/ktest.h"
 #include "kernel/lib/string.h"
+#include "mm/arena.h"
 #include "mm/frame.h"
 #include "mm/heap.h"
 #include "mm/layout.h"
+#include "mm/test_util.h"
 
 #define AT AT_FDCWD
 
@@ -180,6 +182,43 @@ KTEST(ramfs_mapped_tail_is_zeroed)
 	EXPECT_EQ(file_truncate(f, 50), 0);
 	EXPECT(all_are(f, 3, 47, 0));
 	drop(f, "/tail");
+}
+
+// Files without tables of their own: what asks for them to be attached is plain mmap.
+KTEST(ramfs_maps_as_if_nobody_had_asked)
+{
+	static const unsigned asks[] = {
+		MAP_SHARED | MAP_DAXVM,
+		MAP_SHARED | MAP_DAXVM | MAP_DAXVM_EPHEMERAL,
+		MAP_SHARED | MAP_DAXVM | MAP_DAXVM_EPHEMERAL | MAP_DAXVM_BATCHING,
+		MAP_SHARED | MAP_DAXVM | MAP_DAXVM_NOSYNC,
+		MAP_PRIVATE | MAP_DAXVM,
+	};
+	struct file *f = open_new("/plain");
+	struct aspace *as = test_enter();
+	struct vm_object *o;
+	u64 word = 4711, at;
+
+	if (!f || !as)
+		return;
+	EXPECT_EQ(file_write_kernel(f, &word, 8, PAGE_SIZE), 8);
+	EXPECT_EQ(f->ops->mmap(f, &o), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(asks); i++) {
+		at = test_map_file(as, o, 0, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE, asks[i]);
+		if (!EXPECT(at))
+			break;
+		EXPECT(!arena_overlaps(as, at, at + 1));
+		EXPECT_EQ(test_peek(at + PAGE_SIZE), 4711);
+		EXPECT(test_poke(at, i));
+		EXPECT_EQ(aspace_unmap(as, UVA(at), PAGE_SIZE), 0); // of a part
+		EXPECT_EQ(test_peek(at), ~0ull);
+		EXPECT_EQ(test_peek(at + PAGE_SIZE), 4711);
+		EXPECT_EQ(aspace_unmap(as, UVA(at + PAGE_SIZE), PAGE_SIZE), 0);
+	}
+	test_leave(as);
+	EXPECT_EQ(file_read_kernel(f, &word, 8, 0), 8);
+	EXPECT_EQ(word, 3); // the last one that was shared
+	drop(f, "/plain");
 }
 
 KTEST(ramfs_append)

@@ -44,7 +44,7 @@ s64 arena_map_light(u64 grant, u64 len, u64 prot, unsigned flags, u64 off);
 
 // The slow way makes what the fast one found missing. ARENA_OTHERWISE: no ephemeral mapping is to
 // be had for this, serve it as MAP_DAXVM. -ENOMEM (RLIMIT_AS), -EUCLEAN. Takes as->lock and the
-// object's map_lock.
+// object's map_lock. The object has tables.
 enum { ARENA_OTHERWISE = 1 };
 int arena_map(struct aspace *as, const struct map_request *req, uva_t *out) __must_check;
 

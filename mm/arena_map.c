@@ -409,7 +409,7 @@ int arena_map(struct aspace *as, const struct map_request *req, uva_t *out)
 	u64 va = 0;
 	int err = 0;
 
-	if (!req->object->ops->table || req->len > PUD_SIZE || w.last < w.offset)
+	if (req->len > PUD_SIZE || w.last < w.offset)
 		return ARENA_OTHERWISE;
 	if (!as->arenas)
 		err = make_arenas(as);

@@ -100,6 +100,10 @@ KTEST_NOMEM(attach_part_of_a_file)
 		// Beyond the length asked for, within the unit: the file (documented rounding).
 		EXPECT_EQ(test_peek(at + KIB(256)),
 			  test_file_word((MIB(2) + KIB(320)) / PAGE_SIZE));
+		// Where it has no block there: as within the length.
+		test_file_punch(f, MIB(2) + KIB(512), PAGE_SIZE);
+		EXPECT_EQ(test_peek(at + KIB(448)), 0);
+		EXPECT(test_shows_blocks(at + KIB(452), MIB(2) + KIB(516), KIB(64)));
 		EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(128)), 0);
 		EXPECT_EQ(test_peek(at + KIB(256)), ~0ull);
 	}

@@ -3,13 +3,15 @@
 """Known ways to get the mapping interface wrong, and for each the mistakes that show who notices:
 in the source (lib/mistakes.py says how they are made) and in the models of tests/model/.
 
-    ways.py                   the table of docs/mistakes.md
-    ways.py --check FILE      it stands in FILE as it is here
+    ways.py                   the tables of docs/mistakes.md
+    ways.py --check FILE      they stand in FILE as they are here
+    ways.py --write FILE      from now on
 """
 
 import dataclasses
 import os
 import pathlib
+import re
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -220,7 +222,7 @@ WAYS = [
     ]),
     Way("mprotect, mremap or madvise of an attached mapping crashes", [
         Mistake("mprotect, mremap and madvise take a table of the file for their own",
-                "mm/pagetable.c",
+                "mm/pagetable.h",
                 "\treturn level > PT_PTE && (e.bits & (PTE_P | PTE_PS | PTE_ATTACHED)) == PTE_P;",
                 "\treturn level > PT_PTE && (e.bits & (PTE_P | PTE_PS)) == PTE_P;",
                 "abi mapping_test"),
@@ -299,6 +301,141 @@ WAYS = [
 ]
 
 
+def of_way(begin):
+    return [m for way in WAYS if way.what.startswith(begin) for m in way.own]
+
+
+# What the interface promises (docs/mmap-flags.md, docs/mapping.md).
+PROMISES = [
+    Way("MAP_DAXVM attaches the file's own tables", [
+        Mistake("MAP_DAXVM attaches nothing", "mm/place.c",
+                "(req->flags & (MAP_DAXVM | MAP_DAXVM_EPHEMERAL))",
+                "(req->flags & MAP_DAXVM_EPHEMERAL)",
+                "ktest attach_pte_page"),
+    ]),
+    Way("MAP_DAXVM_EPHEMERAL takes an address of this CPU's supply", [
+        Mistake("no slots: the mapping is an ordinary one", "mm/arena.c",
+                "\tif (a->nr_resting[c])\n", "\tif (a->nr_resting[c] > RESTING_MAX)\n",
+                "ktest arena_supply*"),
+    ]),
+    Way("MAP_DAXVM_BATCHING lets munmap defer, and nothing else does", [
+        Mistake("MAP_DAXVM_BATCHING defers nothing", "mm/arena_unmap.c",
+                "\tbool now = !(s->key & SLOT_BATCHING);", "\tbool now = s->key;",
+                "ktest arena_warm_slots"),
+        Mistake("munmap without MAP_DAXVM_BATCHING leaves translations", "mm/arena_unmap.c",
+                "\tif (now)\n\t\tflush_slot(a, s);\n", "\tif (now && !a)\n\t\tflush_slot(a, s);\n",
+                "ktest arena_unmap_interrupts*"),
+    ]),
+    Way("MAP_DAXVM_NOSYNC: the kernel does not track", [],
+        named("a nosync mapping", "and an ephemeral one")),
+    Way("The flags have the published values; MAP_HUGETLB wins over bit 26", [
+        Mistake("a flag of the published header has another value", "mm/aspace.h",
+                "#define MAP_DAXVM_EPHEMERAL 0x4000000u", "#define MAP_DAXVM_EPHEMERAL 0x8000000u",
+                "system programs.t"),
+        Mistake("MAP_HUGETLB, and its bit 26 is taken for MAP_DAXVM_EPHEMERAL", "mm/arena_map.c",
+                "(MAP_SHARED_VALIDATE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE)",
+                "(MAP_SHARED_VALIDATE | MAP_DAXVM_ALL | MAP_SYNC | MAP_NORESERVE | 0x40000u)",
+                "abi ephemeral_test"),
+    ]),
+    Way("Other kinds of mapping, and files without tables: plain mmap", [
+        Mistake("a type of mapping that does not exist is taken for shared", "kernel/sys/sys_mm.c",
+                "\tconst unsigned known = MAP_SHARED_VALIDATE |",
+                "\tconst unsigned known = MAP_TYPE |", "abi kept_test"),
+        Mistake("a file without tables of its own gets a slot", "mm/map.c",
+                "req->object && req->object->ops->table &&", "req->object &&", "ktest ramfs_maps*"),
+    ]),
+    Way("MAP_SYNC holds", [
+        Mistake("MAP_SYNC does not hold", "kernel/sys/sys_mm.c", "\treturn o->ops->table != NULL;",
+                "\treturn o->ops->table == NULL;", "abi ephemeral_test"),
+    ]),
+    Way("All mappings are seen in maps and smaps, and count", [
+        Mistake("ephemeral mappings are in no list", "mm/aspace.c",
+                "v->arenas ? arena_for_each(as, fn, ctx)", "v->arenas ? true", "ktest arena_seen*"),
+        Mistake("smaps does not tell the level", "mm/arena_find.c",
+                "\t\tv->attach_level = (u8)c.level;", "\t\tv->attach_level = 0;",
+                "ktest arena_seen*"),
+        Mistake("RLIMIT_AS does not count ephemeral mappings", "mm/arena_map.c",
+                "\t\tif (as->mapped_bytes + arena_bytes(as) + len > as->limit_bytes)",
+                "\t\tif (as->mapped_bytes + len > as->limit_bytes)", "ktest arena_limits"),
+    ]),
+    Way("Of ephemeral ones: munmap of a part, mprotect, mremap are refused", [
+        Mistake("mprotect of an ephemeral mapping", "mm/aspace_ops.c",
+                "\tif (arena_any_mapped(as, start, end))\n"
+                "\t\treturn -EINVAL; // an ephemeral mapping is what it is\n", "",
+                "abi ephemeral_test"),
+        Mistake("mremap of an ephemeral mapping", "mm/aspace_ops.c",
+                "\tif (arena_any_mapped(as, old.va, old.va + old_len))\n\t\treturn -EINVAL;\n",
+                "", "abi ephemeral_test"),
+    ], of_way("Part of an ephemeral")),
+    Way("fork does not take them along", [
+        Mistake("fork takes ephemeral mappings along", "mm/arena_map.c",
+                "\tv->dont_fork = true;\n", "", "abi ephemeral_test"),
+    ]),
+    Way("More than 1 GiB is no ephemeral mapping", [
+        Mistake("more than 1 GiB in an arena", "mm/arena_map.c", "\treturn apart < PUD_SIZE;",
+                "\treturn apart < 2 * PUD_SIZE;", "abi ephemeral_test"),
+    ]),
+    Way("Nothing else comes into an arena, and nobody knows where it is", [
+        Mistake("MAP_FIXED into an arena", "mm/place.c",
+                "\t\tif (arena_overlaps(as, hint, hint + len))\n\t\t\treturn -EINVAL;\n", "",
+                "abi ephemeral_test"),
+        Mistake("the heap grows into an arena", "mm/aspace_ops.c",
+                "\tif (!vma_range_free(&as->vmas, start, end) ||\n\t    aspace_bytes",
+                "\tif (aspace_bytes", "ktest arena_is_kept*"),
+        Mistake("a hint into an arena is followed", "mm/place.c",
+                "hint <= USER_END - len &&\n\t    vma_range_free(&as->vmas, hint, hint + len))",
+                "hint <= USER_END - len)", "ktest arena_calls*"),
+        Mistake("the arenas of all processes are in one place", "mm/arena_map.c",
+                "(1 + random_u64() % places)", "(1 + i % places)", "ktest arena_places*"),
+    ]),
+    Way("Where address and offset are not congruent: plain mmap", [
+        Mistake("an attachment at an address that is not congruent", "mm/place.c",
+                "\tif (!IS_ALIGNED(start - req->offset, PMD_SIZE))\n\t\treturn 0;\n", "",
+                "ktest attach_at_fixed*"),
+    ]),
+    Way("Behind the length asked for, up to the end of the unit: the file", [
+        Mistake("behind the length asked for nothing is there", "mm/fault.c",
+                "\tif (!v)\n\t\treturn -EFAULT;\n\treturn v->arenas",
+                "\tif (!v || (!v->arenas && f->va >= v->end))\n\t\treturn -EFAULT;\n"
+                "\treturn v->arenas", "ktest attach_part*"),
+    ]),
+    Way("Behind the end of the file: zeros also when it grows, or SIGBUS", [
+        Mistake("what a file showed behind its end is there when it grows", "fs/ptfs/falloc.c",
+                "\terr = size ? zero_tail(ip, size) : 0;\n",
+                "\terr = ip ? 0 : zero_tail(ip, size);\n", "abi mapping_test"),
+        Mistake("and what was stored there", "fs/ptfs/falloc.c",
+                "\tint err = ptfs_zero_existing(ip, ip->size, ALIGN_UP(size, PTFS_BLOCK));\n",
+                "\tint err = 0;\n", "ktest ptfs_grows*"),
+        Mistake("no SIGBUS behind the end of a file", "fs/ptfs/map.c",
+                "\tif (off >= ALIGN_UP(ptfs_size(ip), PTFS_BLOCK))\n\t\treturn -ENXIO;\n", "",
+                "abi ephemeral_test"),
+    ]),
+    Way("A store to a hole fills it for all; no space is SIGBUS", [
+        Mistake("what fills a hole shows what the block held before", "fs/ptfs/table.c",
+                "\tptfs_zero_new(fs, &b, 0, pt_span(level));\n", "", "host ptfs_model_test"),
+        Mistake("a store to a hole is a fault for each page of each mapping", "mm/attach.c",
+                "\tif (!attach_shows(v, va, e, level)) {\n\t\tif (!write)\n",
+                "\tif (!attach_shows(v, va, e, level)) {\n\t\tif (!write || v)\n",
+                "ktest attach_holes"),
+        Mistake("an error of the file system is none of the fault", "mm/attach.c",
+                "\tint err = o->ops->page(o, off, true, &page);\n\n\tif (err)\n\t\treturn err;",
+                "\tint err = o->ops->page(o, off, true, &page);\n\n"
+                "\tif (err)\n\t\treturn ATTACH_DONE;", "ktest errors_of*"),
+    ], of_way("Reading a sparse")),
+    Way("After a deferred munmap: two ticks; truncate and the last unlink end it at once", [
+        Mistake("a revoke leaves what was unmapped a moment ago", "mm/arena_find.c",
+                "\t\tend_zombie(s, word);\n\t\tptbatch_flush_all(scan->batch);\n",
+                "\t\tif (!scan)\n\t\t\tend_zombie(s, word);\n"
+                "\t\t__atomic_fetch_and(&s->state, ~SLOT_LOCK, __ATOMIC_SEQ_CST);\n",
+                "ktest arena_zombies_end_by*"),
+        Mistake("the last unlink leaves zombies their way to the blocks", "mm/vmobject.c",
+                "\twhile (!arena_zap(o, &b, 0, ~0ull, ARENA_ZOMBIES))",
+                "\twhile (!o)",
+                "ktest arena_zombies_end_by*"),
+    ], of_way("An idle process")),
+]
+
+
 def short(tests):
     """Those that begin alike in one."""
     by_word = {}
@@ -308,26 +445,43 @@ def short(tests):
             for t in by_word.values()]
 
 
-def table():
-    """Rows: known way, mistakes in the source, mistakes in models, who notices."""
+def noticed_by(way):
+    return [f"`{name}`" for name in short({m.test.split()[1] for m in way.own + way.also})]
+
+
+def table_of_ways():
+    """Mistakes in the source, mistakes in models, who notices."""
     lines = ["| known way | mistakes | in models | noticed by |", "|---|--:|--:|---|"]
     for way in WAYS:
-        mistakes = way.own + way.also
         model, _, names = way.models.partition(":")
-        notice = [f"`{name}`" for name in short({m.test.split()[1] for m in mistakes})]
-        if model:
-            notice.append(f"`{model}.pml`")
-        lines.append(f"| {way.what} | {len(mistakes) or '-'} | {len(names.split()) or '-'} | "
-                     f"{', '.join(notice)} |")
+        notice = noticed_by(way) + ([f"`{model}.pml`"] if model else [])
+        lines.append(f"| {way.what} | {len(way.own + way.also) or '-'} | "
+                     f"{len(names.split()) or '-'} | {', '.join(notice)} |")
+    return "\n".join(lines) + "\n"
+
+
+def table_of_promises():
+    lines = ["| promise | mistakes | noticed by |", "|---|--:|---|"]
+    for way in PROMISES:
+        lines.append(f"| {way.what} | {len(way.own + way.also)} | {', '.join(noticed_by(way))} |")
     return "\n".join(lines) + "\n"
 
 
 def main():
-    if sys.argv[1:2] == ["--check"]:
-        if table() not in pathlib.Path(sys.argv[2]).read_text():
-            sys.exit(f"{sys.argv[2]}: not the table that tests/lib/ways.py prints")
-    else:
-        print(table(), end="")
+    tables = [table_of_ways(), table_of_promises()]
+    if len(sys.argv) == 1:
+        print("\n".join(tables), end="")
+        return
+    file = pathlib.Path(sys.argv[-1])
+    text = is_now = file.read_text()
+    for table in tables:
+        head = table[:table.index("\n")]
+        text, n = re.subn(re.escape(head) + r"\n(\|.*\n)*", lambda _, t=table: t, text)
+        assert n == 1, f"{file}: no table {head}"
+    if sys.argv[1] == "--write":
+        file.write_text(text)
+    elif text != is_now:
+        sys.exit(f"{file}: not the tables that tests/lib/ways.py prints (--write)")
 
 
 if __name__ == "__main__":

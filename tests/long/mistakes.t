@@ -20,7 +20,7 @@ from lib import adversary, cpio, guest, tap
 from lib.images import make_image
 from lib.machine import BUILD, Config, Dimm, GuestError, Machine
 from lib.mistakes import COPIES, DIRTY, FLUSHES, RULES
-from lib.ways import WAYS
+from lib.ways import PROMISES, WAYS
 
 PASSED = 33  # QEMU's status after isa-debug-exit with 0x10
 SECONDS = 40
@@ -101,7 +101,7 @@ def must_notice(tree, mistake):
 
 
 def main():
-    own = [m for way in WAYS for m in way.own]
+    own = [m for way in WAYS + PROMISES for m in way.own]
     chosen = [m for m in own + DIRTY + RULES + COPIES + FLUSHES
               if os.environ.get("ONLY", "") in m.what]
     with tempfile.TemporaryDirectory(prefix="dax64-") as folder:
