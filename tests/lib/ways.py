@@ -413,7 +413,7 @@ PROMISES = [
     Way("A store to a hole fills it for all; no space is SIGBUS", [
         Mistake("what fills a hole shows what the block held before", "fs/ptfs/table.c",
                 "\tptfs_zero_new(fs, &b, 0, pt_span(level));\n", "", "host ptfs_model_test"),
-        Mistake("a store to a hole is a fault for each page of each mapping", "mm/attach.c",
+        Mistake("a store to a hole is served page by page", "mm/attach.c",
                 "\tif (!attach_shows(v, va, e, level)) {\n\t\tif (!write)\n",
                 "\tif (!attach_shows(v, va, e, level)) {\n\t\tif (!write || v)\n",
                 "ktest attach_holes"),
