@@ -131,6 +131,8 @@ int iov_fault_in(struct iov_iter *it, bool write)
 
 	if (!it->user || !as || !len)
 		return -EFAULT;
+	if (unlikely(READ_ONCE(thread_current()->killed)))
+		return -EINTR;
 	return aspace_fault_in(as, UVA(it->at), min(len, PAGE_SIZE - (it->at & (PAGE_SIZE - 1))),
 			       write);
 }

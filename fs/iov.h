@@ -76,7 +76,8 @@ static inline void iov_advance(struct iov_iter *it, size_t bytes)
 }
 
 // Make the page at the current position present (`write`: for iov_copy_to). No lock that a page
-// fault takes may be held. 0, or -EFAULT when there is nothing to make present.
+// fault takes may be held. 0, or -EFAULT when there is nothing to make present. -EINTR: the thread
+// was killed. Gigabytes may be left, so that who has to come here for each page stops at this.
 int iov_fault_in(struct iov_iter *it, bool write) __must_check;
 // The same for all pages of the next `bytes` bytes, or of what is left.
 int iov_fault_in_all(const struct iov_iter *it, u64 bytes, bool write) __must_check;

@@ -236,6 +236,7 @@ void signal_kill_threads_locked(struct process *p, const struct thread *except)
 		if (t == except)
 			continue;
 		t->user->pending.set |= SIGMASK(SIGKILL);
+		WRITE_ONCE(t->killed, true);
 		look(t);
 	}
 }

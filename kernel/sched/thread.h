@@ -27,6 +27,7 @@ struct thread {
 	u16 cpu;      // whose run queue it is on, or ran on last [run queue lock of the old one]
 	u64 affinity; // bit per CPU that it may run on
 	u32 signal_pending; // an unblocked signal waits: interruptible sleeps end at once [atomic]
+	bool killed;        // it never returns to user mode: what may take long gives up [atomic]
 	u32 locks_held;     // sleeping locks, for assertions; these three: debug build
 	u32 sleep_ranks;    // bit per rank of sleeping lock held
 	u8 sleep_held[RANK_SLEEPING_LAST]; // how many of each

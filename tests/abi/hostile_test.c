@@ -18,6 +18,8 @@
 //              them.
 //   truncate   of a file in RAM took away what another one wrote after it had set the size: the
 //              write was reported as done, and zeros were left.
+//   kill       of a process that writes much from memory which is not there yet was heard when the
+//              write had come to its end, or the device to its own: minutes.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <grp.h>
@@ -28,6 +30,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #include "tests/abi/fault.h"
 #include "tests/abi/tap.h"
@@ -282,6 +285,34 @@ static void test_truncate(void)
 	is(in_child(write_while_cut_off), 0, "a write during truncates");
 }
 
+// ---- Killed in a write --------------------------------------------------------------------------
+
+#define MUCH (128l << 20)
+
+static int write_much(void)
+{
+	const struct itimerval soon = { .it_value = { .tv_usec = 5000 } };
+	int fd = open("hostile", O_RDWR);
+	void *zeros =
+		mmap(NULL, MUCH, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	setitimer(ITIMER_REAL, &soon, NULL);
+	(void)!write(fd, zeros, MUCH);
+	return 1;
+}
+
+static void test_kill(void)
+{
+	int fd = new_file("K"), status = in_child(write_much);
+	struct stat st;
+
+	ok(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM, "killed in a write (%#x)", status);
+	fstat(fd, &st);
+	ok(st.st_size < MUCH, "which did not go on to its end (%ld)", (long)st.st_size);
+	ftruncate(fd, 0);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "ids"))
@@ -295,6 +326,7 @@ int main(int argc, char **argv)
 	test_locks();
 	test_rights();
 	test_truncate();
+	test_kill();
 	unlink("hostile");
 	leave_scratch_folder();
 	return tap_done();

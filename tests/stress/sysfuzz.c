@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -32,6 +33,7 @@
 
 #define JOBS_MAX     8
 #define RECENT       16
+#define THREADS      2
 #define CALLS        2000  // of one child
 #define REPAIRS      100   // of what it did to its own memory
 #define CHILD_MS     1500  // then it is killed
@@ -49,14 +51,14 @@ struct job {
 	bool killed;
 };
 
-// One per job; a child writes it, the parent reads it.
+// One per thread; a child writes it, the parent reads it.
 struct diary {
 	unsigned long calls;
 	struct call recent[RECENT];
 };
 
-static struct diary *diaries;
-static struct diary *diary;
+static struct diary (*diaries)[THREADS];
+static _Thread_local struct diary *diary;
 
 static long pick_number(void)
 {
@@ -185,7 +187,7 @@ static void nothing(int sig)
 	(void)sig;
 }
 
-static sigjmp_buf next_call;
+static _Thread_local sigjmp_buf next_call;
 static volatile unsigned repairs;
 
 // Calls chosen by chance unmap the arena and worse. Put it back and go on.
@@ -252,11 +254,41 @@ static void prepare_memory(int fd)
 	long_path[rng_below(2) ? 300 : 5999] = 0;
 }
 
+static void make_calls(void)
+{
+	sigsetjmp(next_call, 0);
+	while (diary->calls < CALLS) {
+		if (diary->calls % 16 == 0)
+			refill_arena();
+		one_call();
+	}
+	_exit(0);
+}
+
+struct second {
+	struct diary *diary;
+	uint64_t seed;
+};
+
+static void *second_thread(void *arg)
+{
+	const struct second *how = arg;
+
+	diary = how->diary;
+	rng_seed(how->seed);
+	make_calls();
+	return NULL;
+}
+
+// Half of the children have two threads: what one does to the memory and the descriptors that the
+// other one's call is using is by chance, too.
 static void child(uint64_t seed)
 {
+	struct second how = { diary + 1, seed ^ 0x5eed };
 	struct itimerval often = { .it_interval = { .tv_usec = 20000 },
 				   .it_value = { .tv_usec = 20000 } };
 	struct sigaction act = { .sa_handler = nothing };
+	pthread_t thread;
 
 	rng_seed(seed);
 	prepare_memory(open_files());
@@ -269,17 +301,14 @@ static void child(uint64_t seed)
 	sigaction(SIGSEGV, &act, NULL);
 	sigaction(SIGBUS, &act, NULL);
 	setitimer(ITIMER_REAL, &often, NULL);
-	sigsetjmp(next_call, 0);
-	while (diary->calls < CALLS) {
-		if (diary->calls % 16 == 0)
-			refill_arena();
-		one_call();
-	}
-	_exit(0);
+	if (rng_below(2))
+		pthread_create(&thread, NULL, second_thread, &how);
+	make_calls();
 }
 
 static void print_diary(const struct diary *d)
 {
+	complain(" of %lu calls:\n", d->calls);
 	for (unsigned long n = d->calls > RECENT ? d->calls - RECENT : 0; n < d->calls; n++) {
 		const struct call *c = &d->recent[n % RECENT];
 
@@ -288,15 +317,20 @@ static void print_diary(const struct diary *d)
 	}
 }
 
+static void print_diaries(unsigned number)
+{
+	for (unsigned i = 0; i < THREADS; i++)
+		if (diaries[number][i].calls)
+			print_diary(&diaries[number][i]);
+}
+
 static void start(struct job *job, unsigned number, uint64_t seed)
 {
-	struct diary *d = &diaries[number];
-
 	*job = (struct job){ .seed = seed, .begin = now_ms() };
-	memset(d, 0, sizeof(*d));
+	memset(diaries[number], 0, sizeof(diaries[number]));
 	job->pid = fork();
 	if (job->pid == 0) {
-		diary = d;
+		diary = diaries[number];
 		setsid();
 		child(seed);
 	}
@@ -310,7 +344,7 @@ static bool watch(struct job *job, unsigned number, bool tell)
 	if (waitpid(job->pid, NULL, WNOHANG) != 0) {
 		if (tell) {
 			complain("seed %lu:\n", (unsigned long)job->seed);
-			print_diary(&diaries[number]);
+			print_diaries(number);
 		}
 		job->pid = 0;
 		return true;
@@ -323,7 +357,7 @@ static bool watch(struct job *job, unsigned number, bool tell)
 		return true;
 	complain("sysfuzz: seed %lu: killed, but still there; last calls:\n",
 		 (unsigned long)job->seed);
-	print_diary(&diaries[number]);
+	print_diaries(number);
 	return false;
 }
 
