@@ -12,11 +12,14 @@
 #include "mm/arena_internal.h"
 #include "mm/aspace_internal.h"
 #include "mm/fault.h"
+#include "mm/heap.h"
 #include "mm/test_util.h"
 
 #define RW      (PROT_READ | PROT_WRITE)
 #define EPH     (MAP_SHARED | MAP_DAXVM | MAP_DAXVM_EPHEMERAL)
 #define BATCH   (EPH | MAP_DAXVM_BATCHING)
+#define LONG    200  // ticks, of which a few are enough
+#define RECORDS 256u // more than are free in all slabs together
 #define TICK_NS (1000000000ull / TICK_HZ)
 
 static struct {
@@ -126,6 +129,21 @@ static void map_what_is_gone(struct aspace *as, struct test_file *f)
 	EXPECT_EQ(f->object.users, 0);
 }
 
+// The memory of its record has other users now, who happen to name the same file.
+static void map_by_a_record_of_old(struct aspace *as, struct test_file *f)
+{
+	static struct held *other[RECORDS];
+
+	for (unsigned i = 0; i < RECORDS; i++) {
+		other[i] = kzalloc(sizeof(*other[i]));
+		if (EXPECT(other[i]))
+			other[i]->object = &f->object;
+	}
+	map_what_is_gone(as, f);
+	for (unsigned i = 0; i < RECORDS; i++)
+		kfree(other[i]);
+}
+
 KTEST(arena_map_of_a_file_that_is_gone)
 {
 	struct test_file *f, *g = test_file_create(KIB(64));
@@ -147,11 +165,13 @@ KTEST(arena_map_of_a_file_that_is_gone)
 			other = test_map_file(as, &g->object, 0, KIB(64), RW, BATCH);
 			EXPECT(other);
 			EXPECT_EQ(aspace_unmap(as, UVA(other), KIB(64)), 0);
-			EXPECT(g->refs > 0);
-			for (int i = 0; i < 20 && READ_ONCE(g->refs); i++)
+			other = test_map_file(as, &g->object, 0, KIB(32), RW, EPH); // by its record
+			EXPECT_EQ(aspace_unmap(as, UVA(other), KIB(32)), 0);
+			for (int i = 0; i < LONG && READ_ONCE(g->refs); i++)
 				thread_sleep_ns(TICK_NS);
 			EXPECT(f->refs > 0);
 			map_what_is_gone(as, g);
+			map_by_a_record_of_old(as, g);
 		}
 		EXPECT(at && test_shows_blocks(at, 0, KIB(64)));
 	}
@@ -229,7 +249,7 @@ KTEST(arena_touch_where_nothing_is)
 			arena_unpin(s);
 			EXPECT_EQ(aspace_unmap(as, UVA(at), KIB(64)), 0);
 			touch(as, at); // it rests
-			for (int i = 0; i < 20 && state_of(s) != SLOT_FREE; i++)
+			for (int i = 0; i < LONG && state_of(s) != SLOT_FREE; i++)
 				thread_sleep_ns(TICK_NS);
 			EXPECT_EQ(state_of(s), SLOT_FREE);
 			touch(as, at);

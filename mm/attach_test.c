@@ -351,11 +351,13 @@ KTEST_NOMEM(fork_shares_attachments)
 
 	child = at ? aspace_fork(as) : NULL;
 	if (EXPECT(child)) {
+		u64 faults = mm_stat_read(MM_STAT_fault_kernel);
 		int calls = f->page_calls;
 
 		test_use(child);
 		EXPECT(test_shows_blocks(at, 0, KIB(64)));
 		EXPECT_EQ(f->page_calls, calls);
+		EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), faults);
 		EXPECT(test_poke(at + 8, 3));
 		test_use(as);
 		EXPECT_EQ(test_peek(at + 8), 3);

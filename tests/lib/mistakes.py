@@ -120,6 +120,9 @@ DIRTY = [
 # ---- Other rules ---------------------------------------------------------------------------------
 
 RULES = [
+    Mistake("fork looks for what to take along in the file's own table", "mm/pagetable.c",
+            "\treturn e.bits & PTE_ATTACHED ? NULL : phys_to_virt(pte_addr(e));",
+            "\treturn phys_to_virt(pte_addr(e));", "ktest fork_shares_attachments"),
     Mistake("blocks serve others before their epoch has passed", "fs/ptfs/rest.c",
             "\tif (!ptfs_epoch_passed(stamp))\n\t\tr = rest_new(g);", "", "host ptfs_rest_test"),
     Mistake("no space, while space rests", "fs/ptfs/alloc.c",
