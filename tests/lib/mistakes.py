@@ -25,6 +25,7 @@ class Mistake:
 
 SHOT_DOWN = "\tptbatch_finish(&b);\n\tif (any) {\n"
 LEADS = "(leads_to(e, f->entry) || leads_to(e, f->own)) && "
+ANYWHERE = "(leads_to(e, f->entry) || !pte_is_none(e)) && "
 MAY_PRUNE = "\treturn !must_look(v, c->va, f->level) ||\n"
 
 DIRTY = [
@@ -79,8 +80,8 @@ DIRTY = [
             "\tif (has_chunk(&d->set, chunk))\n", "\tif (chunk < CHUNKS)\n", "ktest dirty_fork"),
     Mistake("private tables for W stay for ever", "mm/dirty.c", "\tif (whole)\n",
             "\tif (whole && !o)\n", "ktest dirty_fold_*"),
-    Mistake("and go where a zero page is", "mm/unsplit.c", LEADS, "", "ktest dirty_fold_not*"),
-    Mistake("or a private copy", "mm/unsplit.c", LEADS, "", "ktest unsplit_when_a_private*"),
+    Mistake("and go where a zero page is", "mm/unsplit.c", LEADS, ANYWHERE,
+            "ktest dirty_fold_not*"),
     Mistake("and with them the W of a chunk", "mm/unsplit.c", "(e.bits & RIGHTS) == rights",
             "(e.bits & RIGHTS & ~PTE_W) == rights", "ktest unsplit_keeps_w*"),
     Mistake("a fault folds away the W of other chunks", "mm/attach.c",
@@ -104,7 +105,7 @@ DIRTY = [
     Mistake("one table that has to stay keeps all its neighbours", "mm/unsplit.c",
             "(same || f->level > PT_PMD)", "same", "ktest unsplit_one_of_two"),
     Mistake("what finds no room in the batch is not tried again", "mm/dirty.c",
-            "\t\tkeep_tries(o, &pass);\n", "", "ktest unsplit_more_than*"),
+            "\t\tif (p->try[i].again)\n", "\t\tif (!o)\n", "ktest unsplit_more_than*"),
     Mistake("a sync attaches across a boundary that is being made", "mm/dirty.c",
             "\t\tif (READ_ONCE(v->cutting)) {", "\t\tif (!v) {", "ktest unsplit_not_across*"),
     Mistake("blocks that move leave their dirty bits behind", "fs/ptfs_glue/file.c",
@@ -236,6 +237,9 @@ FLUSHES = [
             "\tfor (unsigned i = 0; i < b->nr_frames; i++)\n\t\tdrop(b->as, b->frames[i]);\n"
             "\tif (is_dirty(b) || b->others.bits)\n\t\tshoot_down(b);\n",
             "tlb threadstress"),
+    Mistake("a private table that gives way to the file's is free at once", "mm/unsplit.c",
+            "\tptbatch_drop(b, pte_addr(pt_set(b, c, e))); // I2\n",
+            "\tframe_put(pte_addr(pt_set(b, c, e)));\n", "tlb ephstress"),
     Mistake("this CPU is left out", "mm/ptbatch.c",
             "\tif (mask.bits & self)\n", "\tif (mask.bits == 0)\n", "tlb threadstress"),
     Mistake("munmap beside a truncate finds nothing cleared, and flushes nothing",

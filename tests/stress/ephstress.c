@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What: threads of several processes map files for a moment (MAP_DAXVM_EPHEMERAL), look, store,
-// unmap, pass mappings on to each other, while the files shrink, lose blocks, are unlinked.
+// unmap, sync, pass mappings on to each other, while the files shrink, lose blocks, are unlinked.
 //
 //      ephstress [-s SEED] [-t SECONDS] [-j PROCESSES] [-m THREADS] FOLDER
 //
@@ -238,6 +238,10 @@ static void one_round(void)
 			look(&r);
 		if (rng_below(8) == 0)
 			change_file(file, fd);
+		// The first takes W away; the second finds nothing dirty, and attaches again what
+		// was split for it.
+		if (rng_below(8) == 0 && (fsync(fd) || fsync(fd)))
+			wrong("fsync", &r, r.first, (uint64_t)errno);
 		look(&r);
 		if (rng_below(8) == 0)
 			pass_on(&r);
