@@ -53,6 +53,16 @@ static int read_table(struct vm_object *o, u64 off, int level, struct vm_table *
 	return err;
 }
 
+static pte_t look(struct aspace *as, u64 va, int *level)
+{
+	pte_t e;
+
+	spin_lock(&as->pt_lock);
+	e = pte_read(pt_find(as, va, level));
+	spin_unlock(&as->pt_lock);
+	return e;
+}
+
 // By the length asked for, since files grow; except that a file that has no table yet takes a small
 // slot as long as no more is asked for.
 int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_unit *out)
@@ -139,9 +149,22 @@ static bool may_fold(struct aspace *as, const struct vma *v, u64 va, const struc
 	return may;
 }
 
+// A private PTE page is there, which never is empty, and what the file has at `va` is a hole.
+static bool keeps_hole(struct aspace *as, u64 va, const struct vm_table *t)
+{
+	int level;
+
+	if (t->level != PT_PMD || pt_reaches(t->entry, PT_PMD, va))
+		return false;
+	(void)look(as, va, &level);
+	return level == PT_PTE;
+}
+
 // The highest table of the file that may be attached at `va`, of `top` at most: from below, since
-// one that must stay private keeps all above it. VM_TABLE_NONE: there is none.
-static int choose_by_looking(struct aspace *as, struct vma *v, u64 va, int top, struct vm_table *t)
+// one that must stay private keeps all above it. Nor is any, for who only reads, where a page of
+// zeros will be put now. VM_TABLE_NONE: there is none.
+static int choose_by_looking(struct aspace *as, struct vma *v, u64 va, bool write, int top,
+			     struct vm_table *t)
 {
 	struct vm_object *o = v->object;
 	u64 off = vma_offset(v, va);
@@ -156,6 +179,8 @@ static int choose_by_looking(struct aspace *as, struct vma *v, u64 va, int top, 
 			*t = next;
 		if (err || next.kind != VM_TABLE_ENTRY || next.level != level)
 			return t->kind == VM_TABLE_NONE ? err : 0;
+		if (!write && keeps_hole(as, va, &next))
+			return 0;
 		f = file_table(o, off, &next);
 		if (!may_fold(as, v, va, &f)) {
 			// What is dirty may be the reason. A page of zeros is not: there will be a
@@ -277,7 +302,7 @@ static int copy_direct(struct aspace *as, struct vma *v, u64 va, const struct vm
 	return result;
 }
 
-int attach_at(struct aspace *as, struct vma *v, u64 va)
+int attach_at(struct aspace *as, struct vma *v, u64 va, bool write)
 {
 	int level = fit_level(v, va), err;
 	struct vm_table t;
@@ -285,7 +310,7 @@ int attach_at(struct aspace *as, struct vma *v, u64 va)
 	if (!v->object->ops->table)
 		return ATTACH_NONE;
 	if (level >= PT_PMD && unlikely(must_look(v, va, level)))
-		err = choose_by_looking(as, v, va, level, &t);
+		err = choose_by_looking(as, v, va, write, level, &t);
 	else
 		err = read_table(v->object, vma_offset(v, va), max(level, PT_PMD), &t);
 	if (err)
@@ -325,7 +350,7 @@ int attach_all(struct aspace *as, struct vma *v)
 	u64 va = v->start;
 
 	while (va < v->end) {
-		int r = attach_at(as, v, va);
+		int r = attach_at(as, v, va, true); // holes, too
 		struct pt_cursor c;
 
 		// The usual case: one entry for all.
@@ -351,16 +376,6 @@ int attach_all(struct aspace *as, struct vma *v)
 }
 
 // ---- Faults -------------------------------------------------------------------------------------
-
-static pte_t look(struct aspace *as, u64 va, int *level)
-{
-	pte_t e;
-
-	spin_lock(&as->pt_lock);
-	e = pte_read(pt_find(as, va, level));
-	spin_unlock(&as->pt_lock);
-	return e;
-}
 
 bool attach_shows(const struct vma *v, u64 va, pte_t e, int level)
 {
@@ -402,7 +417,7 @@ int attach_fault(struct aspace *as, struct vma *v, u64 va, bool write)
 		e = look(as, va, &level); // the reason for the split was this page, perhaps
 	}
 	if (pte_is_none(e)) {
-		err = attach_at(as, v, va);
+		err = attach_at(as, v, va, write);
 		if (err != ATTACH_DONE)
 			return err;
 		mm_count(fault_attach);

@@ -34,8 +34,8 @@ int attach_choose_unit(struct vm_object *o, u64 offset, u64 len, struct attach_u
 
 // Attach the highest subtree of the file that covers `va` and fits in the VMA. ATTACH_DONE: there
 // is an attachment at `va` now (whose entry for va may still be a hole). ATTACH_NONE: not to be
-// had.
-int attach_at(struct aspace *as, struct vma *v, u64 va) __must_check;
+// had, or not for long: for a read of a hole among private pages.
+int attach_at(struct aspace *as, struct vma *v, u64 va, bool write) __must_check;
 
 // Attach everything that the VMA covers, as far as it can be had. 0 or -errno.
 int attach_all(struct aspace *as, struct vma *v) __must_check;

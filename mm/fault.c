@@ -341,6 +341,8 @@ static int file_page(struct fault *f)
 	// Published since attach_fault() saw a hole: not a reason to split what shows it now.
 	if (!page.hole && (shared || !f->write) && attach_shows(f->v, f->va, f->seen, f->level)) {
 		mm_count(fault_spurious);
+		if (f->write) // was it a hole? As below
+			vm_hole_filled(o, off, PAGE_SIZE);
 		return 0;
 	}
 	// What stands in a private page of an attaching mapping must not be folded away.

@@ -159,15 +159,18 @@ KTEST(unsplit_hole_stored_to)
 	hole_stored_to(GIB(70), ATTACH, true);
 }
 
-// A hole where the file has not even a table: written to at once, nothing is split to the page.
+// A hole where the file has not even a table: written to at once, nothing is split to the page, by
+// one fault.
 KTEST(unsplit_not_needed_for_a_store)
 {
-	u64 splits;
+	u64 splits, faults;
 	struct setup s;
 
 	if (begin(&s, MIB(12), ATTACH)) {
 		splits = mm_stat_read(MM_STAT_attach_splits);
+		faults = mm_stat_read(MM_STAT_fault_kernel);
 		EXPECT(test_poke(s.at + MIB(8) + KIB(4), 4711));
+		EXPECT_EQ(mm_stat_read(MM_STAT_fault_kernel), faults + 1);
 		EXPECT_EQ(level_at(&s, MIB(8)), PT_PMD);
 		EXPECT_EQ(mm_stat_read(MM_STAT_attach_splits), splits + 1);
 		fill(&s, MIB(8) + KIB(8));
