@@ -416,10 +416,10 @@ PROMISES = [
     Way("A store to a hole fills it for all; no space is SIGBUS", [
         Mistake("what fills a hole shows what the block held before", "fs/ptfs/table.c",
                 "\tptfs_zero_new(fs, &b, 0, pt_span(level));\n", "", "host ptfs_model_test"),
-        Mistake("a store to a hole is served page by page", "mm/attach.c",
+        Mistake("a store to a hole is two faults", "mm/attach.c",
                 "\tif (!attach_shows(v, va, e, level)) {\n\t\tif (!write)\n",
                 "\tif (!attach_shows(v, va, e, level)) {\n\t\tif (!write || v)\n",
-                "ktest attach_holes"),
+                "ktest unsplit_not_needed*"),
         Mistake("an error of the file system is none of the fault", "mm/attach.c",
                 "\tint err = o->ops->page(o, off, true, &page);\n\n\tif (err)\n\t\treturn err;",
                 "\tint err = o->ops->page(o, off, true, &page);\n\n"
