@@ -304,7 +304,7 @@ static void test_exec(void)
 	unlink("ephemeral.exec");
 	for (int i = 0; i < 100 && blocks_free() < before; i++)
 		usleep(10000); // blocks rest for an epoch
-	is(blocks_free(), before, "and no block of the file is held");
+	ok(blocks_free() >= before, "and no block of the file is held");
 	close(in[1]);
 	close(out[0]);
 	waitpid(child, &status, 0);
