@@ -248,6 +248,7 @@ KTEST(ptfs_copy_of_tables_below_a_new_root)
 KTEST(ptfs_copy_of_tables_follows_leaves)
 {
 	struct test_mapped m;
+	u64 caught_up;
 
 	if (!open_copied(&m, MIB(1)))
 		return;
@@ -261,7 +262,9 @@ KTEST(ptfs_copy_of_tables_follows_leaves)
 		  0);
 	shows_file(&m, 0, MIB(12));
 	EXPECT(write_file(PLACE "/m", MIB(6) + KIB(4), KIB(4), 5));
+	caught_up = mm_stat_read(MM_STAT_fault_spurious);
 	shows_file(&m, 0, MIB(12));
+	EXPECT_EQ(mm_stat_read(MM_STAT_fault_spurious), caught_up); // no fault had to see to it
 	close_copied(&m);
 }
 
@@ -452,6 +455,7 @@ KTEST(ptfs_copy_of_tables_ephemeral)
 KTEST(ptfs_copy_of_tables_without_memory)
 {
 	struct test_mapped m;
+	u64 caught_up;
 
 	if (!open_copied(&m, MIB(5)))
 		return;
@@ -460,8 +464,10 @@ KTEST(ptfs_copy_of_tables_without_memory)
 		frame_fail_nth(n);
 		(void)test_peek(m.va + MIB(3)); // a fault without memory is SIGBUS
 		frame_fail_nth(0);
+		caught_up = mm_stat_read(MM_STAT_fault_spurious);
 		EXPECT_EQ(test_peek(m.va + MIB(3)), test_word_at(MIB(3)));
 		shows_file(&m, 0, MIB(5));
+		EXPECT_EQ(mm_stat_read(MM_STAT_fault_spurious), caught_up); // the copy has no holes
 	}
 	close_copied(&m);
 }
