@@ -205,8 +205,10 @@ static void write_settle(struct ptfs_inode *ip, u64 pos, u64 done)
 		ptfs_size_set(ip, pos + done);
 }
 
-// Inode lock held. What lies between the old end and the write becomes zeros first.
-static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes)
+// Inode lock held. What lies between the old end and the write becomes zeros first. *why: what has
+// cut it short, also if some was written.
+static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos, u64 bytes,
+			  int *why)
 {
 	u64 done;
 	int err;
@@ -219,13 +221,13 @@ static ssize write_locked(struct ptfs_inode *ip, struct ptfs_iter *from, u64 pos
 	err = ptfs_zero_existing(ip, ip->size, pos);
 	if (err)
 		return err;
-	done = write_all(ip, from, pos, bytes, &err);
+	done = write_all(ip, from, pos, bytes, why);
 	write_settle(ip, pos, done);
-	return done ? (ssize)done : err;
+	return done ? (ssize)done : *why;
 }
 
 static inline ssize write_shared(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes,
-				 bool append)
+				 bool append, int *why)
 {
 	ssize n;
 
@@ -233,7 +235,7 @@ static inline ssize write_shared(struct ptfs_inode *ip, struct ptfs_iter *from, 
 	ptfs_mutex_lock(&ip->lock);
 	if (append)
 		*pos = ip->size;
-	n = write_locked(ip, from, *pos, bytes);
+	n = write_locked(ip, from, *pos, bytes, why);
 	if (n > 0)
 		*pos += (u64)n;
 	ptfs_mutex_unlock(&ip->lock);
@@ -289,7 +291,9 @@ static __attribute__((noinline)) bool write_on(struct ptfs_inode *ip, struct ptf
 }
 
 // A write that ran out of space may have made tables for blocks that it did not get. Those behind
-// EOF go again; below it they are part of the tree and wait for the next write.
+// EOF go again; below it they are part of the tree and wait for the next write. (One that stopped
+// at a page that is not there goes on at once: a walk over the file for each such page would cost
+// more than all the rest.)
 static void tidy(struct ptfs_inode *ip)
 {
 	ptfs_map_lock(&ip->home);
@@ -305,16 +309,16 @@ ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 by
 {
 	u64 done = 0;
 	ssize n;
-	int err = regular_check(ip);
+	int err = regular_check(ip), why = 0;
 
 	if (!err)
 		err = ptfs_dirty(ip->fs);
 	if (err)
 		return err;
 	do
-		n = write_shared(ip, from, pos, bytes - done, append);
+		n = write_shared(ip, from, pos, bytes - done, append, &why);
 	while (unlikely(ptfs_bad_count()) && write_on(ip, from, pos, bytes, append, &done, &n));
-	if (n == -ENOSPC || n == -ENOMEM || (n > 0 && (u64)n < bytes))
+	if (n == -ENOSPC || n == -ENOMEM || (n > 0 && (u64)n < bytes && why != -EFAULT))
 		tidy(ip);
 	ptfs_merge(ip);
 	return n;
