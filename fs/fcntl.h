@@ -24,6 +24,7 @@
 #define S_ISREG(m)  (((m)&S_IFMT) == S_IFREG)
 #define S_ISLNK(m)  (((m)&S_IFMT) == S_IFLNK)
 #define S_ISCHR(m)  (((m)&S_IFMT) == S_IFCHR)
+#define S_ISBLK(m)  (((m)&S_IFMT) == S_IFBLK)
 #define S_ISFIFO(m) (((m)&S_IFMT) == S_IFIFO)
 
 // d_type of getdents64 is the file type shifted down.
@@ -72,6 +73,12 @@
 
 #define RENAME_NOREPLACE 1u
 #define RENAME_EXCHANGE  2u
+
+// mount(2), and the same bits in what statfs(2) says.
+#define MOUNT_RDONLY 0x1u
+#define MOUNT_NOSUID 0x2u
+#define MOUNT_NODEV  0x4u
+#define MOUNT_NOEXEC 0x8u
 
 // access(2), and what permission checks ask for.
 #define MAY_EXEC  1u

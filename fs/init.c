@@ -46,12 +46,12 @@ void vfs_init(void)
 	fs_register(&proc_type);
 	devmem_init();
 	tty_register();
-	must(vfs_mount("root", "/", "ramfs", "", false), "root");
+	must(vfs_mount("root", "/", "ramfs", "", 0), "root");
 	must(vfs_mkdirat(AT_FDCWD, "/dev", 0755), "/dev");
 	must(vfs_mkdirat(AT_FDCWD, "/proc", 0555), "/proc");
 	must(make_tmp(), "/tmp");
-	must(vfs_mount("devtmpfs", "/dev", "devtmpfs", "", false), "/dev");
-	must(vfs_mount("proc", "/proc", "proc", "", false), "/proc");
+	must(vfs_mount("devtmpfs", "/dev", "devtmpfs", "", 0), "/dev");
+	must(vfs_mount("proc", "/proc", "proc", "", 0), "/proc");
 	must(proc_register("mounts", mounts_show, NULL), "/proc/mounts");
 	must(proc_register("filesystems", filesystems_show, NULL), "/proc/filesystems");
 }

@@ -171,6 +171,8 @@ int cred_permission(const struct credentials *c, const struct inode *i, unsigned
 	if ((mask & MAY_WRITE) && i->super->read_only &&
 	    (S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode)))
 		return -EROFS;
+	if ((mask & MAY_EXEC) && S_ISREG(mode) && i->super->no_exec)
+		return -EACCES;
 	if (c->fsuid == 0)
 		return (mask & MAY_EXEC) && !S_ISDIR(mode) && !(mode & 0111) ? -EACCES : 0;
 	if (c->fsuid == i->uid)

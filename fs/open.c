@@ -180,6 +180,8 @@ static int may_open(const struct walk *w, struct inode *i, unsigned flags)
 		return 0;
 	if (S_ISDIR(i->mode) && (mask & MAY_WRITE))
 		return -EISDIR;
+	if ((S_ISCHR(i->mode) || S_ISBLK(i->mode)) && i->super->no_dev)
+		return -EACCES;
 	if ((flags & O_NOATIME) && c->fsuid && c->fsuid != i->uid)
 		return -EPERM;
 	return cred_permission(c, i, mask);

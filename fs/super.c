@@ -87,16 +87,19 @@ static void dispose(struct super *s)
 }
 
 static int mount_on(const char *source, struct dentry *on, const struct fs_type *t,
-		    const char *options, bool read_only)
+		    const char *options, unsigned flags)
 {
 	struct super *s;
 	int err;
 
 	if (on && on->parent == on)
 		return -EBUSY;
-	err = t->mount(source, options, read_only, &s);
+	err = t->mount(source, options, flags & MOUNT_RDONLY, &s);
 	if (err)
 		return err;
+	s->no_suid = flags & MOUNT_NOSUID;
+	s->no_dev = flags & MOUNT_NODEV;
+	s->no_exec = flags & MOUNT_NOEXEC;
 	s->root_dentry = dentry_create_root(inode_get(s->root));
 	if (!s->root_dentry) {
 		inode_put(s->root);
@@ -112,7 +115,7 @@ static int mount_on(const char *source, struct dentry *on, const struct fs_type 
 }
 
 int vfs_mount(const char *source, const char *path, const char *type, const char *options,
-	      bool read_only)
+	      unsigned flags)
 {
 	const struct fs_type *t = fs_find(type);
 	struct dentry *on = NULL;
@@ -122,7 +125,7 @@ int vfs_mount(const char *source, const char *path, const char *type, const char
 		return -ENODEV;
 	if (list_empty(&mounts)) {
 		mutex_init(&mount_lock, RANK_MOUNT);
-		err = strcmp(path, "/") ? -EINVAL : mount_on(source, NULL, t, options, read_only);
+		err = strcmp(path, "/") ? -EINVAL : mount_on(source, NULL, t, options, flags);
 		if (!err)
 			boot_context_set_root(
 				list_entry(mounts.next, struct super, node)->root_dentry);
@@ -131,7 +134,7 @@ int vfs_mount(const char *source, const char *path, const char *type, const char
 	mutex_lock(&mount_lock);
 	err = path_at(AT_FDCWD, path, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &on);
 	if (!err)
-		err = mount_on(source, on, t, options, read_only);
+		err = mount_on(source, on, t, options, flags);
 	mutex_unlock(&mount_lock);
 	if (err && on)
 		dentry_put(on);
@@ -244,8 +247,10 @@ static void show_mount(struct seq *out, struct super *s, char *path)
 {
 	if (vfs_path(s->root_dentry, path, PATH_MAX) < 0)
 		return;
-	seq_printf(out, "%s %s %s %s%s%s 0 0\n", s->source, path, s->type->name,
-		   s->read_only ? "ro" : "rw", s->options[0] ? "," : "", s->options);
+	seq_printf(out, "%s %s %s %s%s%s%s%s%s 0 0\n", s->source, path, s->type->name,
+		   s->read_only ? "ro" : "rw", s->no_suid ? ",nosuid" : "",
+		   s->no_dev ? ",nodev" : "", s->no_exec ? ",noexec" : "", s->options[0] ? "," : "",
+		   s->options);
 }
 
 void mounts_show(struct seq *out, void *arg __unused)

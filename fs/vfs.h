@@ -178,6 +178,10 @@ struct super {
 	struct inode *root;
 	u64 dev; // unique; st_dev
 	bool read_only;
+	// The VFS's own, as the mount asked.
+	bool no_exec; // nothing here is executed, or mapped to be
+	bool no_dev;  // a device's name here opens nothing
+	bool no_suid; // nothing to do: no program gets rights of its file's owner
 	char source[32];
 	char options[96];
 	void *private;
@@ -196,9 +200,9 @@ void super_init(struct super *s, const struct fs_type *type, const struct super_
 
 // `path` "/" once, first of all; then any directory that is not a mount point yet. Kernel threads
 // may call it; permission is the system call's business. -ENODEV: no such type; what lookup and the
-// file system say; -EBUSY.
+// file system say; -EBUSY. `flags`: MOUNT_*; others are ignored.
 int vfs_mount(const char *source, const char *path, const char *type, const char *options,
-	      bool read_only) __must_check;
+	      unsigned flags) __must_check;
 int vfs_unmount(const char *path) __must_check; // -EINVAL: no mount point; -EBUSY
 void vfs_sync_all(void);                        // sync(2)
 void vfs_unmount_all(void); // poweroff: as much as can be, in reverse order of mounting

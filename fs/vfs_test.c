@@ -347,9 +347,9 @@ KTEST(vfs_mount_and_unmount)
 	struct file *f;
 
 	EXPECT_EQ(vfs_mkdirat(AT, "/m", 0755), 0);
-	EXPECT_EQ(vfs_mount("none", "/m", "nofs", "", false), -ENODEV);
-	EXPECT_EQ(vfs_mount("none", "/m/none", "ramfs", "", false), -ENOENT);
-	EXPECT_EQ(vfs_mount("none", "/m", "ramfs", "", false), 0);
+	EXPECT_EQ(vfs_mount("none", "/m", "nofs", "", 0), -ENODEV);
+	EXPECT_EQ(vfs_mount("none", "/m/none", "ramfs", "", 0), -ENOENT);
+	EXPECT_EQ(vfs_mount("none", "/m", "ramfs", "", 0), 0);
 	EXPECT_EQ(vfs_mkdirat(AT, "/m/d", 0755), 0);
 	EXPECT_EQ(vfs_mkdirat(AT, "/m/d/e", 0755), 0);
 	EXPECT_EQ(touch("/m/d/e/f"), 0);
@@ -365,7 +365,7 @@ KTEST(vfs_mount_and_unmount)
 	EXPECT_EQ(vfs_unmount("/m/d"), -EINVAL);
 	EXPECT_EQ(vfs_unmount("/m"), 0);
 	EXPECT_EQ(look("/m/d", 0), -ENOENT);
-	EXPECT_EQ(vfs_mount("none", "/m", "ramfs", "", true), 0);
+	EXPECT_EQ(vfs_mount("none", "/m", "ramfs", "", MOUNT_RDONLY), 0);
 	EXPECT_EQ(touch("/m/f"), -EROFS);
 	EXPECT_EQ(vfs_mkdirat(AT, "/m/d", 0755), -EROFS);
 	EXPECT_EQ(vfs_unmount("/m"), 0);

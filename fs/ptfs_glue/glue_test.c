@@ -37,7 +37,7 @@ KTEST(ptfs_write_remount_read)
 				  files[i].bytes ? files[i].off + files[i].bytes : 0);
 		}
 		EXPECT_EQ(vfs_unmount(PLACE), 0);
-		EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "", false), 0);
+		EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "", 0), 0);
 	}
 	test_fs_close(r);
 }
@@ -80,13 +80,13 @@ KTEST(ptfs_mount_options)
 
 	if (!test_fs_open(&r))
 		return;
-	EXPECT_EQ(vfs_mount(r->name, "/dev", "ptfs", "", false), -EBUSY);
+	EXPECT_EQ(vfs_mount(r->name, "/dev", "ptfs", "", 0), -EBUSY);
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
-	EXPECT_EQ(vfs_mount("pmem99", PLACE, "ptfs", "", false), -ENODEV);
-	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "addr=0x1000", false), -EINVAL);
-	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "what", false), -EINVAL);
+	EXPECT_EQ(vfs_mount("pmem99", PLACE, "ptfs", "", 0), -ENODEV);
+	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "addr=0x1000", 0), -EINVAL);
+	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "what", 0), -EINVAL);
 	ksnprintf(addr, sizeof(addr), "ro,addr=0x%llx", (unsigned long long)r->base.pa);
-	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", addr, false), 0);
+	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", addr, 0), 0);
 	EXPECT(!write_file(PLACE "/no", 0, 1, 1));
 	test_fs_close(r);
 }

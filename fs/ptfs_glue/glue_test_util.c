@@ -43,7 +43,7 @@ bool test_fs_open(struct pmem_region **r)
 
 	if (!EXPECT_EQ(ptfs_format(&region, &o), 0))
 		return false;
-	return EXPECT_EQ(vfs_mount((*r)->name, PLACE, "ptfs", "", false), 0);
+	return EXPECT_EQ(vfs_mount((*r)->name, PLACE, "ptfs", "", 0), 0);
 }
 
 void test_fs_close(struct pmem_region *r)

@@ -218,7 +218,7 @@ KTEST(ptfs_map_after_remount)
 	EXPECT_EQ(aspace_unmap(m.as, UVA(m.va), MIB(9)), 0);
 	file_put(m.file);
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
-	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", false), 0);
+	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", 0), 0);
 	EXPECT_EQ(vfs_open(PLACE "/m", O_RDWR, 0, &m.file), 0);
 	EXPECT_EQ(m.file->ops->mmap(m.file, &m.object), 0);
 	m.va = test_map_file(m.as, m.object, 0, MIB(9), PROT_READ | PROT_WRITE,
@@ -298,7 +298,7 @@ KTEST(ptfs_unmount_writes_back)
 	lines = mm_stat_read(MM_STAT_dirty_lines);
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
 	EXPECT_EQ(mm_stat_read(MM_STAT_dirty_lines) - lines, PMD_SIZE / 64);
-	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", false), 0);
+	EXPECT_EQ(vfs_mount(m.region->name, PLACE, "ptfs", "", 0), 0);
 	test_map_close(&m);
 }
 

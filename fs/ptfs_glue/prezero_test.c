@@ -50,7 +50,7 @@ KTEST(ptfs_prezero)
 	if (!test_fs_open(&r))
 		return;
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
-	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "prezero=8192", false), 0);
+	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "prezero=8192", 0), 0);
 	before = mm_stat_read(MM_STAT_zeroed_background);
 	EXPECT(fill_and_remove());
 	EXPECT(zeroing_ends());
@@ -61,7 +61,7 @@ KTEST(ptfs_prezero)
 	EXPECT(file_has(PLACE "/part", 100, 8, 1));
 
 	EXPECT_EQ(vfs_unmount(PLACE), 0);
-	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "prezero=0", false), 0);
+	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "prezero=0", 0), 0);
 	before = zeroed();
 	EXPECT(fill_and_remove());
 	thread_sleep_ns(1000 * MS);

@@ -199,7 +199,7 @@ void ptfs_mount_regions(void)
 			ksnprintf(path, sizeof(path), "/pmem%u", i);
 		err = vfs_mkdirat(AT_FDCWD, path, 0755);
 		if (!err || err == -EEXIST)
-			err = vfs_mount(r->name, path, "ptfs", "", r->read_only);
+			err = vfs_mount(r->name, path, "ptfs", "", r->read_only ? MOUNT_RDONLY : 0);
 		if (err)
 			log_warn("ptfs %s: is not mounted at %s (error %d)", r->name, path, -err);
 	}

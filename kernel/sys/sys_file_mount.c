@@ -10,7 +10,6 @@
 #include "mm/heap.h"
 #include "mm/uaccess.h"
 
-#define MS_RDONLY   0x1u
 #define MS_REMOUNT  0x20u
 #define MS_BIND     0x1000u
 #define MS_MOVE     0x2000u
@@ -56,7 +55,7 @@ static s64 mount_strings(struct mount_strings *m, const struct syscall_args *arg
 		err = user_path_get(&m->source, UVA(args->a[0]));
 	if (!err) {
 		err = vfs_mount(m->source.str, m->path.str, m->type, m->options,
-				args->a[3] & MS_RDONLY);
+				(unsigned)args->a[3]);
 		user_path_put(&m->source);
 	}
 	user_path_put(&m->path);

@@ -152,7 +152,8 @@ static s64 put_statfs(struct super *s, uva_t user)
 		.fsid = { (s32)info.fsid, (s32)(info.fsid >> 32) },
 		.namelen = (s64)info.namelen,
 		.frsize = (s64)info.bsize,
-		.flags = (s64)info.flags,
+		.flags = (s64)(info.flags | (s->no_suid ? MOUNT_NOSUID : 0) |
+			       (s->no_dev ? MOUNT_NODEV : 0) | (s->no_exec ? MOUNT_NOEXEC : 0)),
 	};
 	return copy_to_user(user, &st, sizeof(st));
 }

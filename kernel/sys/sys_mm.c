@@ -95,6 +95,11 @@ static inline int check_file(struct file *f, struct map_request *req)
 	}
 	if (mode == O_WRONLY)
 		return -EACCES;
+	if (unlikely(f->inode->super->no_exec)) {
+		if (req->prot & PROT_EXEC)
+			return -EPERM;
+		req->may_prot &= ~PROT_EXEC;
+	}
 	err = find_object(f, &req->object);
 	if (err || !validate)
 		return err;

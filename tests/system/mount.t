@@ -27,7 +27,8 @@ m() {
 """
 REFUSED = ["ro", "norecovery", "nope", "addr=0x200000", "prezero=fast",
            "verify=some"]
-AFTER = ["nodaxvm", "verify=full", "ro,verify=full", "rw,prezero=7", "addr=0x100000000", "rw", "ro"]
+AFTER = ["nodaxvm", "verify=full", "ro,verify=full", "rw,prezero=7", "nosuid,nodev,noexec,nodaxvm",
+         "addr=0x100000000", "rw", "ro"]
 
 
 def script(options):
