@@ -149,12 +149,13 @@ static bool may_fold(struct aspace *as, const struct vma *v, u64 va, const struc
 	return may;
 }
 
-// A private PTE page is there, which never is empty, and what the file has at `va` is a hole.
+// A private PTE page is there, which never is empty, and what the file has at `va` is a hole, of
+// which `t` is the PTE page, or of all that it would map.
 static bool keeps_hole(struct aspace *as, u64 va, const struct vm_table *t)
 {
 	int level;
 
-	if (t->level != PT_PMD || pt_reaches(t->entry, PT_PMD, va))
+	if (t->kind == VM_TABLE_ENTRY && (t->level != PT_PMD || pt_reaches(t->entry, PT_PMD, va)))
 		return false;
 	(void)look(as, va, &level);
 	return level == PT_PTE;
@@ -177,10 +178,12 @@ static int choose_by_looking(struct aspace *as, struct vma *v, u64 va, bool writ
 
 		if (next.kind == VM_TABLE_DIRECT)
 			*t = next;
+		if (!write && t->kind == VM_TABLE_NONE && keeps_hole(as, va, &next))
+			return err;
+		if (!err && next.kind == VM_TABLE_NONE && t->kind == VM_TABLE_NONE)
+			continue; // all of a hole: a table above may be there, and say so
 		if (err || next.kind != VM_TABLE_ENTRY || next.level != level)
 			return t->kind == VM_TABLE_NONE ? err : 0;
-		if (!write && keeps_hole(as, va, &next))
-			return 0;
 		f = file_table(o, off, &next);
 		if (!may_fold(as, v, va, &f)) {
 			// What is dirty may be the reason. A page of zeros is not: there will be a

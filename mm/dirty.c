@@ -509,7 +509,8 @@ static int sync_chunks(struct vm_object *o, u64 first, u64 last, bool whole)
 	ptbatch_begin(&b, NULL);
 	rwlock_write_lock(&o->map_lock);
 	any = take_chunks(d, first, last);
-	if (whole)
+	// Where nobody maps it nothing is split, and to ask might make a copy of its tables.
+	if (whole && vm_object_mapped(o))
 		choose_tries(o, d, &pass);
 	if (any || pass.nr_tries) {
 		pass_over_mappings(o, &b, &pass);

@@ -273,6 +273,10 @@ static int file_table(struct vm_object *o, u64 off, int max_level, struct vm_tab
 	struct pt_cursor c;
 
 	out->kind = VM_TABLE_NONE;
+	if (!f->ready && f->not_ready) {
+		f->not_ready(f->not_ready_ctx, max_level); // it may be ready from here on
+		return 0;
+	}
 	if (!f->ready || off >= f->bytes)
 		return 0;
 	if (f->level == PT_PTE) {

@@ -56,7 +56,9 @@ struct test_file {
 	int level; // of the root entry: PT_PMD = a PTE page, ...; PT_PTE: direct
 	pte_t root;
 	pte_t direct[VM_DIRECT_BLOCKS];
-	bool ready;     // else table() says VM_TABLE_NONE
+	bool ready;                                  // else table() says VM_TABLE_NONE
+	void (*not_ready)(void *ctx, int max_level); // called before it says so; NULL: nothing
+	void *not_ready_ctx;
 	int refs;       // mappings
 	bool held;      // by others, too: put_shared() lets go
 	int page_calls; // how often the VM asked for a page

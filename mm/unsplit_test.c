@@ -195,6 +195,63 @@ KTEST(unsplit_not_needed_for_a_hole_just_filled)
 	end(&s);
 }
 
+// Story: while a chunk of a file is dirty the table that is attached is chosen from below. So a
+// mapping that begins with 2 MiB of hole, for which the file has no PTE page, had nothing attached,
+// and then a fault for each page, and private tables.
+KTEST(unsplit_not_needed_for_a_hole_without_a_table)
+{
+	u64 attached, fallbacks, at;
+	struct setup s;
+
+	if (begin(&s, MIB(12), ATTACH)) {
+		EXPECT(test_poke(s.at + 8, 1));
+		attached = mm_stat_read(MM_STAT_attach_pmd_page);
+		fallbacks = mm_stat_read(MM_STAT_attach_fallbacks);
+		at = test_map_file(s.as, &s.f->object, MIB(2), MIB(10), RW, ATTACH);
+		EXPECT_EQ(mm_stat_read(MM_STAT_attach_pmd_page), attached + 1);
+		EXPECT_EQ(mm_stat_read(MM_STAT_attach_fallbacks), fallbacks);
+		EXPECT_EQ(test_peek(at + MIB(4)), test_file_word(MIB(6) / PAGE_SIZE));
+	}
+	end(&s);
+}
+
+// The table of the file is ready now, and another CPU attaches it, just when the fault was told
+// that it is not.
+static void attach_beside(void *ctx, int max_level)
+{
+	struct setup *s = ctx;
+	struct vma *v = vma_find(&s->as->vmas, s->at);
+
+	if (max_level < v->unit_level)
+		return; // it will be asked for what is above, too
+	s->f->ready = true;
+	EXPECT_EQ(attach_at(s->as, v, s->at, false), ATTACH_DONE);
+}
+
+// Story: a fault that fills a hole, and finds then that an attachment shows the block by now, has
+// nothing to map. So it told nobody that the hole is filled, and another mapping, which had a page
+// of zeros there, went on to show that.
+KTEST(unsplit_not_needed_and_others_are_told)
+{
+	u64 other, hole = MIB(6) + KIB(32);
+	struct setup s;
+
+	if (begin(&s, MIB(12), MAP_SHARED)) {
+		other = s.at;
+		s.f->ready = false;
+		s.at = test_map_file(s.as, &s.f->object, 0, s.bytes, RW, ATTACH);
+		EXPECT_EQ(test_peek(other + hole + 8), 0);
+		s.f->not_ready = attach_beside;
+		s.f->not_ready_ctx = &s;
+		EXPECT(test_poke(s.at + hole + 8, 4711));
+		EXPECT(s.f->ready);
+		EXPECT_EQ(level_at(&s, hole), PT_PMD); // for the W alone
+		EXPECT_EQ(test_peek(s.at + hole + 8), 4711);
+		EXPECT_EQ(test_peek(other + hole + 8), 4711);
+	}
+	end(&s);
+}
+
 // ---- W ------------------------------------------------------------------------------------------
 
 // A page of zeros goes while a chunk beside it is dirty: its W is not lost, which would be a fault

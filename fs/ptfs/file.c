@@ -284,7 +284,8 @@ static __attribute__((noinline)) bool write_on(struct ptfs_inode *ip, struct ptf
 		*n = write_anew(ip, from, pos, bytes - *done, append);
 	if (*n > 0)
 		*done += (u64)*n;
-	if (*n >= 0 && *done < bytes)
+	// Others may have appended since: what is to come goes elsewhere, which is another call's.
+	if (*n >= 0 && *done < bytes && !(append && *done))
 		return true;
 	*n = *done ? (ssize)*done : *n;
 	return false;

@@ -250,7 +250,8 @@ ssize ptfs_read(struct ptfs_inode *ip, struct ptfs_iter *to, u64 pos, u64 bytes)
 // -EUCLEAN. Two calls to one file take turns. With `append`, *pos is set to the size first; it is
 // moved behind what was written. A block whose memory has failed gets another one if all that the
 // file has in it is written (mend.c), which takes all of these bytes at once: -EFAULT when not all
-// of their pages are there. -EIO: a part of it was to be written.
+// of their pages are there. -EIO: a part of it was to be written. With `append` it is short there:
+// what was written is in one piece before *pos.
 ssize ptfs_write(struct ptfs_inode *ip, struct ptfs_iter *from, u64 *pos, u64 bytes, bool append)
 	__must_check;
 // Both ways. -EFBIG, -EROFS, -EUCLEAN (nothing changed).

@@ -8,6 +8,7 @@
 #include "kernel/sched/thread.h"
 #include "kernel/x86/asm.h"
 #include "kernel/x86/cpu.h"
+#include "mm/dirty.h"
 #include "mm/frame.h"
 #include "mm/pagetable.h"
 #include "mm/shadow.h"
@@ -355,6 +356,28 @@ KTEST(ptfs_copy_of_tables_by_advice)
 			thread_sleep_ns(1000000);
 		EXPECT_EQ(shadow_pages(), 0);
 		WRITE_ONCE(shadow_cold_ns, cold_ns);
+		test_map_close(&m);
+	}
+	mode_restore();
+}
+
+// Story: a store had split a table, the file was synced and closed. At the next sync, the one at
+// its eviction say, the tables were asked for, to be attached again, and with `always` all of them
+// were copied, for a file that nobody maps.
+KTEST(ptfs_copy_of_tables_not_for_a_sync)
+{
+	struct test_mapped m;
+
+	mode_set("never");
+	for (unsigned tries = 0; shadow_pages() && tries < 2000; tries++)
+		thread_sleep_ns(1000000); // of tests before
+	if (test_map_open(&m, MIB(5), MAP_SHARED | MAP_DAXVM)) {
+		EXPECT(test_poke(m.va + MIB(2), 4711));
+		EXPECT_EQ(vm_sync(m.object), 0);
+		EXPECT_EQ(aspace_unmap(m.as, UVA(m.va), MIB(5)), 0);
+		EXPECT_EQ(shadow_set_mode("always"), 0);
+		EXPECT_EQ(vm_sync(m.object), 0);
+		EXPECT_EQ(shadow_pages(), 0);
 		test_map_close(&m);
 	}
 	mode_restore();

@@ -330,6 +330,37 @@ static void preallocated(void **state)
 	end(&r);
 }
 
+// Story: an append that came to a failed block went on behind it, in one call, at where the end was
+// then. Others may have appended between the two, and what was written last, and where the next
+// write goes, was not what the caller was told.
+static void appended(void **state)
+{
+	struct shape s = { .bad = 1 };
+	struct ptfs_iter it = { .at = fresh, .left = 3 * BLOCK };
+	struct ptfs_inode *ip;
+	u64 off, pos = 0;
+	struct rig r;
+
+	(void)state;
+	start(&r);
+	ip = make_file(r.root, "file");
+	assert_int_equal(write_at(ip, pattern, 100, 0), 100);
+	assert_int_equal(ptfs_fallocate(ip, 0, KIB(64), true), 0);
+	off = fail_block(&r, ip, s.bad);
+	assert_int_equal(ptfs_write(ip, &it, &pos, it.left, true), BLOCK - 100);
+	assert_int_equal(pos, BLOCK);
+	assert_int_equal(write_at(ip, pattern, 10, BLOCK), 10); // somebody else
+	assert_int_equal(ptfs_write(ip, &it, &pos, it.left, true), 2 * BLOCK + 100);
+	assert_int_equal(pos, 3 * BLOCK + 110);
+	assert_int_equal(read_at(ip, data, KIB(64), 0), pos);
+	assert_memory_equal(data, pattern, 100);
+	assert_memory_equal(data + 100, fresh, BLOCK - 100);
+	assert_memory_equal(data + BLOCK, pattern, 10);
+	assert_memory_equal(data + BLOCK + 10, fresh + BLOCK - 100, 2 * BLOCK + 100);
+	expect_mended(&r, &s, ip, off);
+	end(&r);
+}
+
 // No space for the block, or for the table page that a leaf is split into: the file is as it was,
 // and can be mended once there is space.
 static void without_space(void **state)
@@ -428,6 +459,7 @@ int main(void)
 		cmocka_unit_test(collapsed),
 		cmocka_unit_test(truncated),
 		cmocka_unit_test(preallocated),
+		cmocka_unit_test(appended),
 		cmocka_unit_test(without_space),
 		cmocka_unit_test(punched_without_space),
 		cmocka_unit_test(caller_comes_again),

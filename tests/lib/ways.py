@@ -287,6 +287,9 @@ WAYS = [
         Mistake("a filled hole still reads as zeros for others", "mm/vmobject.c",
                 "\tif (READ_ONCE(o->zero_maps))", "\tif (READ_ONCE(o->zero_maps) > 1)",
                 "ktest *hole*"),
+        Mistake("and one that was filled where an attachment came just before", "mm/fault.c",
+                "\t\tif (f->write) // was it a hole? As below\n", "\t\tif (!f)\n",
+                "ktest unsplit_not_needed_and*"),
     ]),
     Way("No space for a table page", [
         Mistake("no space for a table page is no error", "fs/ptfs/table.c",
