@@ -277,6 +277,20 @@ void dentry_put(struct dentry *d)
 	}
 }
 
+// A directory that has a name in the cache already. A damaged file system may say so; with two
+// names its lock would be two places in the order of locks (fs/rename.c).
+static bool is_elsewhere(const struct inode *i)
+{
+	bool named;
+
+	if (!S_ISDIR(i->mode) || (i->flags & INODE_VOLATILE))
+		return false;
+	spin_lock(&dcache_lock);
+	named = i->names;
+	spin_unlock(&dcache_lock);
+	return named;
+}
+
 int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 		  struct dentry **out)
 {
@@ -299,6 +313,10 @@ int dcache_lookup(struct dentry *parent, const char *name, size_t len, u32 hash,
 	err = dir->ops->lookup(dir, name, len, &found);
 	if (err && err != -ENOENT)
 		return err;
+	if (found && unlikely(is_elsewhere(found))) {
+		inode_put(found);
+		return -EUCLEAN;
+	}
 	d = dentry_alloc(parent, name, len, found);
 	if (!d) {
 		if (found)

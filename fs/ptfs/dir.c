@@ -360,6 +360,8 @@ int ptfs_readdir(struct ptfs_inode *dir, u64 *pos, ptfs_emit emit, void *ctx)
 
 	if (!ptfs_is(dir, PTFS_S_IFDIR))
 		return -ENOTDIR;
+	if (dir->bad) // block_off() follows direct entries without asking
+		return dir->bad;
 	if (!emit_dots(dir, pos, emit, ctx))
 		return 0;
 	for (u64 block = (*pos - DOTS) / PTFS_DIR_UNITS; block < dir->size / PTFS_BLOCK; block++) {

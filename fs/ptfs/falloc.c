@@ -161,8 +161,11 @@ static int fallocate_locked(struct ptfs_inode *ip, u64 off, u64 end, bool keep_s
 	__atomic_store_n(&ip->ahead, end, __ATOMIC_RELAXED);
 	if (keep_size && end > ip->size)
 		flags_set(ip, flags | PTFS_INODE_PREALLOC);
+	// What the range does not touch, too: the size uncovers it, and behind EOF anything may
+	// stand (a crash inside a truncate of a file with PREALLOC, stores through an attached
+	// mapping).
 	if (!keep_size && end > ip->size)
-		err = ptfs_zero_existing(ip, ip->size, ALIGN_UP(ip->size, PTFS_BLOCK));
+		err = ptfs_zero_existing(ip, ip->size, max(ALIGN_UP(ip->size, PTFS_BLOCK), off));
 	if (!err)
 		err = fill_holes(ip, off >> PTFS_BLOCK_SHIFT, DIV_ROUND_UP(end, PTFS_BLOCK),
 				 keep_size);

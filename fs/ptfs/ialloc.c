@@ -8,7 +8,9 @@
 // Invariants
 //   I1  a number on the stack is free on the medium (mode_links 0) and in no other place
 //   I2  blocks of the inode table below the cursor hold no free inode that is not on the stack
-//       (numbers that memory was short for are found after the next mount)
+//       (numbers that memory was short for are found after the next mount), but for those whose
+//       blocks are still being freed: PTFS_IN_DYING is set before the medium says that they are
+//       free, and cleared when they are
 // Locking: ialloc_lock.
 // Persistence: a new inode is written in full while mode_links is 0; the transaction that names it
 // makes it live.
@@ -21,6 +23,20 @@ static void stack_push(struct ptfs_fs *fs, u64 ino)
 	if (ptfs_segs_grow(&fs->free_inodes, (u32)(fs->free_count / per + 1)))
 		return;
 	*(u64 *)ptfs_segs_at(&fs->free_inodes, fs->free_count++, sizeof(u64)) = ino;
+}
+
+// Free on the medium, but whoever frees it has its blocks in hand. It will go to the stack then.
+static bool is_dying(struct ptfs_fs *fs, u64 off)
+{
+	const u8 *states;
+	bool dying;
+
+	ptfs_mutex_lock(&fs->alloc_lock); // for `aux`
+	states = ptfs_chunk_at(fs, off)->aux;
+	dying = states &&
+		(__atomic_load_n(ptfs_inode_state(fs, off), __ATOMIC_ACQUIRE) & PTFS_IN_DYING);
+	ptfs_mutex_unlock(&fs->alloc_lock);
+	return dying;
 }
 
 // Look at one block of the inode table, making it if it is a hole.
@@ -47,7 +63,8 @@ static int cursor_step(struct ptfs_fs *fs)
 	for (u64 i = PTFS_INODES_PER_BLOCK; i-- > 0;) {
 		u64 off = x.off + i * PTFS_INODE_BYTES;
 
-		if (!ptfs_word(fs, off + offsetof(struct ptfs_dinode, mode_links)) && first + i)
+		if (!ptfs_word(fs, off + offsetof(struct ptfs_dinode, mode_links)) && first + i &&
+		    !is_dying(fs, off)) // asked in this order
 			stack_push(fs, first + i);
 	}
 	return 0;
@@ -72,10 +89,12 @@ static int number_take(struct ptfs_fs *fs, u64 *ino)
 	return err;
 }
 
-void ptfs_inode_number_free(struct ptfs_fs *fs, u64 ino)
+void ptfs_inode_number_free(struct ptfs_fs *fs, u64 ino, u64 media_off)
 {
 	ptfs_mutex_lock(&fs->ialloc_lock);
 	fs->inodes--;
+	if (media_off)
+		__atomic_store_n(ptfs_inode_state(fs, media_off), 0, __ATOMIC_RELAXED);
 	if (ino / PTFS_INODES_PER_BLOCK < fs->inode_cursor)
 		stack_push(fs, ino);
 	ptfs_mutex_unlock(&fs->ialloc_lock);
@@ -197,7 +216,7 @@ int ptfs_inode_new(struct ptfs_fs *fs, const struct ptfs_create_args *a, u64 par
 	if (err) {
 		ptfs_inode_teardown(ip);
 		ptfs_free(ip);
-		ptfs_inode_number_free(fs, ino);
+		ptfs_inode_number_free(fs, ino, 0);
 		return err;
 	}
 	ptfs_mutex_lock(&fs->cache_lock);
@@ -206,21 +225,4 @@ int ptfs_inode_new(struct ptfs_fs *fs, const struct ptfs_create_args *a, u64 par
 	ptfs_mutex_unlock(&fs->cache_lock);
 	*out = ip;
 	return 0;
-}
-
-void ptfs_inode_drop_new(struct ptfs_inode *ip)
-{
-	struct ptfs_fs *fs = ip->fs;
-	u64 ino = ip->ino;
-
-	ptfs_mutex_lock(&fs->cache_lock);
-	list_del(&ip->hash_node);
-	ptfs_mutex_unlock(&fs->cache_lock);
-	ptfs_map_release(ip);
-	ptfs_mutex_lock(&fs->alloc_lock);
-	*ptfs_inode_state(fs, ip->media_off) = 0;
-	ptfs_mutex_unlock(&fs->alloc_lock);
-	ptfs_inode_teardown(ip);
-	ptfs_free(ip);
-	ptfs_inode_number_free(fs, ino);
 }

@@ -234,14 +234,14 @@ static void inode_evict(struct ptfs_inode *ip)
 	struct ptfs_fs *fs = ip->fs;
 	struct ptfs_tx tx;
 
+	// The medium says "free" before it is: whoever looks there for free numbers looks here,
+	// too. It is the last one who has anything to do with this inode's byte.
+	__atomic_store_n(ptfs_inode_state(fs, ip->media_off), PTFS_IN_DYING, __ATOMIC_RELEASE);
 	ptfs_tx_begin(&tx, fs);
 	ptfs_tx_set(&tx, PTFS_FIELD(ip, mode_links), 0);
 	ptfs_tx_commit(&tx);
 	ptfs_map_release(ip);
-	ptfs_mutex_lock(&fs->alloc_lock);
-	*ptfs_inode_state(fs, ip->media_off) = 0;
-	ptfs_mutex_unlock(&fs->alloc_lock);
-	ptfs_inode_number_free(fs, ip->ino);
+	ptfs_inode_number_free(fs, ip->ino, ip->media_off);
 	inode_destroy(ip);
 	__atomic_fetch_sub(&fs->evicting, 1, __ATOMIC_RELEASE);
 }

@@ -64,16 +64,32 @@ static void touch_losing(struct ptfs_inode *ip, u32 links)
 	ptfs_mutex_unlock(&ip->lock);
 }
 
-// A name that leads to a free inode is damage, not absence.
+static int name_refuse(const struct ptfs_inode *dir, const char *what, u64 ino)
+{
+	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: directory %llu names %s %llu", dir->fs->name,
+		 (unsigned long long)dir->ino, what, (unsigned long long)ino);
+	return -EUCLEAN;
+}
+
+// A name that leads to a free inode is damage, not absence. So is a second name of a directory: who
+// follows names only downwards never comes back to where it was, and locks rely on that. (A
+// directory's lock keeps what its names lead to from getting another parent.)
 static int named_get(struct ptfs_inode *dir, u64 ino, struct ptfs_inode **out)
 {
-	int err = ptfs_iget(dir->fs, ino, out);
+	struct ptfs_inode *ip;
+	int err = ptfs_iget(dir->fs, ino, &ip);
 
-	if (err != -ENOENT)
-		return err;
-	ptfs_log(PTFS_LOG_ERROR, "ptfs %s: directory %llu names the free inode %llu", dir->fs->name,
-		 (unsigned long long)dir->ino, (unsigned long long)ino);
-	return -EUCLEAN;
+	if (err)
+		return err == -ENOENT ? name_refuse(dir, "the free inode", ino) : err;
+	if (unlikely(ip->orphan))
+		err = name_refuse(dir, "inode without links", ino);
+	else if (ptfs_is(ip, PTFS_S_IFDIR) && unlikely(ip == dir || ip->parent != dir->ino))
+		err = name_refuse(dir, "directory of another place", ino);
+	if (err)
+		ptfs_iput(ip);
+	else
+		*out = ip;
+	return err;
 }
 
 int ptfs_lookup(struct ptfs_inode *dir, const char *name, size_t len, struct ptfs_inode **out)
@@ -281,7 +297,7 @@ int ptfs_rmdir(struct ptfs_inode *dir, const char *name, size_t len)
 		touch(dir, true);
 		ptfs_tx_begin(&tx, dir->fs);
 		ptfs_tx_set(&tx, ino_word(&slot), 0);
-		links_set(&tx, ip, -(s32)ip->nlink);
+		links_set(&tx, ip, (s32)-ip->nlink); // as it is on the medium: any number
 		links_set(&tx, dir, -1);
 		ptfs_tx_commit(&tx);
 		ptfs_dir_removed(dir, &slot);
@@ -356,7 +372,7 @@ static void rename_commit(struct rename *r)
 	ptfs_tx_set(&tx, ino_word(&r->old), 0);
 	if (r->victim) {
 		ptfs_tx_set(&tx, ino_word(&r->gone), 0);
-		links_set(&tx, r->victim, dir ? -(s32)r->victim->nlink : -1);
+		links_set(&tx, r->victim, dir ? (s32)-r->victim->nlink : -1);
 	}
 	if (r->from == r->to) {
 		to_links -= dir;

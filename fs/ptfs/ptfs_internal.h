@@ -38,6 +38,7 @@ struct ptfs_tpage {
 #define PTFS_IN_VERIFIED      BIT(0) // root or direct entries are sound and claimed
 #define PTFS_IN_BAD           BIT(1)
 #define PTFS_IN_LOGGED        BIT(2) // the immutable part is broken, and the log has said so
+#define PTFS_IN_DYING         BIT(3) // free on the medium, and its blocks are still being freed
 #define PTFS_INODES_PER_BLOCK (PTFS_BLOCK / PTFS_INODE_BYTES)
 #define PTFS_INODES_PER_CHUNK (PTFS_CHUNK_BLOCKS * PTFS_INODES_PER_BLOCK)
 
@@ -520,10 +521,9 @@ void ptfs_times_set(struct ptfs_inode *ip, bool modified);
 // set by the transaction that names it. `target` as in ptfs_create_args.
 int ptfs_inode_new(struct ptfs_fs *fs, const struct ptfs_create_args *a, u64 parent,
 		   struct ptfs_inode **out) __must_check;
-// Undo it before the transaction.
-void ptfs_inode_drop_new(struct ptfs_inode *ip);
-// The number may be used again. Takes ialloc_lock.
-void ptfs_inode_number_free(struct ptfs_fs *fs, u64 ino);
+// The number may be used again, and nothing is known any more about the inode at `media_off` (0:
+// nothing was). Takes ialloc_lock.
+void ptfs_inode_number_free(struct ptfs_fs *fs, u64 ino, u64 media_off);
 void ptfs_ialloc_count(struct ptfs_fs *fs, s64 delta);
 
 // ---- dir.c, dirindex.c. The directory lock is held ----

@@ -2,8 +2,10 @@
 //
 // In-kernel tests of ptfs below the VFS: files, names, lifetimes, mounting. Below the VM:
 // mapping_test.c.
+#include "drivers/nvdimm/pmem.h"
 #include "drivers/nvdimm/region.h"
 #include "fs/namei.h"
+#include "fs/ptfs/ptfs_internal.h"
 #include "fs/ptfs_glue/glue_internal.h"
 #include "fs/ptfs_glue/glue_test.h"
 #include "kernel/lib/printf.h"
@@ -88,5 +90,53 @@ KTEST(ptfs_mount_options)
 	ksnprintf(addr, sizeof(addr), "ro,addr=0x%llx", (unsigned long long)r->base.pa);
 	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", addr, 0), 0);
 	EXPECT(!write_file(PLACE "/no", 0, 1, 1));
+	test_fs_close(r);
+}
+
+// Where the record of `name` in the root says which inode it names.
+static phys_t ino_word(struct pmem_region *r, struct inode *root, const char *name)
+{
+	struct ptfs_dir_slot slot;
+	u64 ino;
+
+	mutex_lock(&root->lock);
+	EXPECT_EQ(ptfs_dir_find(glue_ip(root), name, strlen(name), &slot, &ino), 0);
+	mutex_unlock(&root->lock);
+	return PHYS(r->base.pa + slot.off + offsetof(struct ptfs_dirent, ino));
+}
+
+// An image in which one directory has two names, a and b. Each name was a dentry of its own, so the
+// directory's lock had two places in the order of locks: rename("a/x", "b/y") took it twice, and
+// never came back. Now the second name is refused while the first is known.
+KTEST(ptfs_directory_with_two_names)
+{
+	struct pmem_region *r;
+	struct inode *root;
+	struct file *dir, *a;
+	phys_t word;
+
+	if (!test_fs_open(&r))
+		return;
+	EXPECT_EQ(vfs_mkdirat(AT_FDCWD, PLACE "/a", 0755), 0);
+	EXPECT_EQ(vfs_mkdirat(AT_FDCWD, PLACE "/b", 0755), 0);
+	EXPECT(write_file(PLACE "/a/x", 0, 10, 1));
+	EXPECT_EQ(vfs_open(PLACE, O_RDONLY | O_DIRECTORY, 0, &dir), 0);
+	root = dir->inode;
+	word = ino_word(r, root, "b");
+	EXPECT_EQ(vfs_open(PLACE "/a", O_RDONLY | O_DIRECTORY, 0, &a), 0);
+	pmem_store8(word, a->inode->ino);
+	pmem_flush(word, 8);
+	pmem_fence();
+	file_put(a);
+	file_put(dir);
+	EXPECT_EQ(vfs_unmount(PLACE), 0);
+	EXPECT_EQ(vfs_mount(r->name, PLACE, "ptfs", "", 0), 0);
+	EXPECT(file_has(PLACE "/a/x", 0, 10, 1));
+	EXPECT_EQ(vfs_renameat(AT_FDCWD, PLACE "/a/x", AT_FDCWD, PLACE "/b/y", 0), -EUCLEAN);
+	EXPECT_EQ(vfs_renameat(AT_FDCWD, PLACE "/a", AT_FDCWD, PLACE "/b/y", 0), -EUCLEAN);
+	EXPECT_EQ(vfs_rmdirat(AT_FDCWD, PLACE "/b"), -EUCLEAN);
+	EXPECT(file_has(PLACE "/a/x", 0, 10, 1));
+	EXPECT_EQ(vfs_renameat(AT_FDCWD, PLACE "/a/x", AT_FDCWD, PLACE "/a/y", 0), 0);
+	EXPECT_EQ(vfs_unlinkat(AT_FDCWD, PLACE "/a/y"), 0);
 	test_fs_close(r);
 }
