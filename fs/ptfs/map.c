@@ -123,13 +123,14 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 bool ptfs_has_bad(struct ptfs_inode *ip)
 {
 	u64 known = READ_ONCE(ip->bad_answer), now = ptfs_bad_count();
-	u64 blocks = DIV_ROUND_UP(ptfs_size(ip), PTFS_BLOCK), block = 0;
+	u64 block = 0;
 	bool found = false;
 
 	// One word, so that the answer never stands beside the count of another call's.
 	if (likely(known >> 1 == now))
 		return known & 1;
-	while (!found && block < blocks) {
+	// Those behind the end, too: the table leads to them, and the file may grow over them.
+	while (!found && block < PTFS_FILE_MAX >> PTFS_BLOCK_SHIFT) {
 		struct ptfs_extent x;
 		phys_t first;
 

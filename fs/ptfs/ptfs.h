@@ -307,9 +307,9 @@ int ptfs_map_subtree(struct ptfs_inode *ip, u64 off, int level, struct ptfs_map 
 // range is ready; 1: budget used up, call again; -EUCLEAN.
 int ptfs_map_ready(struct ptfs_inode *ip, u64 off, u64 len, unsigned budget) __must_check;
 
-// Does the file use memory that is known to have failed, in its blocks or in its tables? Then it
-// must not be attached. Walks the whole file, once for each time that memory fails, and once more
-// when blocks have left the file since.
+// Does the file use memory that is known to have failed, in its blocks (those behind the end, too)
+// or in its tables? Then it must not be attached. Walks the whole file, once for each time that
+// memory fails, and once more when blocks have left the file since.
 bool ptfs_has_bad(struct ptfs_inode *ip);
 // Writes what is known to have failed into the list on the medium, durably, if it is not there yet:
 // to be called now and then when ptfs_bad_count() has changed. Unmounting does it, too.

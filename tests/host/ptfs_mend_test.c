@@ -330,6 +330,33 @@ static void preallocated(void **state)
 	end(&r);
 }
 
+// Story: a file that had been looked through was said to be free of failed blocks, for the one that
+// it had was behind its end. Then the file grew over it, and was mapped as a whole: each touch was
+// a machine check, after which it was mapped as a whole again. (Nor is it to be reached behind the
+// end, which a table shows as well.)
+static void grown_over(void **state)
+{
+	struct shape s = { .bad = 5 };
+	struct ptfs_inode *ip;
+	struct rig r;
+	u64 off;
+
+	(void)state;
+	start(&r);
+	ip = make_file(r.root, "file");
+	assert_int_equal(write_at(ip, pattern, 100, 0), 100);
+	assert_int_equal(ptfs_fallocate(ip, KIB(16), KIB(48), true), 0);
+	off = fail_block(&r, ip, s.bad);
+	assert_true(ptfs_has_bad(ip));
+	assert_int_equal(ptfs_truncate(ip, KIB(64)), 0);
+	expect_bad(ip, s.bad, off);
+	assert_int_equal(write_at(ip, fresh, BLOCK, s.bad * BLOCK), BLOCK);
+	assert_int_equal(read_at(ip, data, BLOCK, s.bad * BLOCK), BLOCK);
+	assert_memory_equal(data, fresh, BLOCK);
+	expect_mended(&r, &s, ip, off);
+	end(&r);
+}
+
 // Story: an append that came to a failed block went on behind it, in one call, at where the end was
 // then. Others may have appended between the two, and what was written last, and where the next
 // write goes, was not what the caller was told.
@@ -459,6 +486,7 @@ int main(void)
 		cmocka_unit_test(collapsed),
 		cmocka_unit_test(truncated),
 		cmocka_unit_test(preallocated),
+		cmocka_unit_test(grown_over),
 		cmocka_unit_test(appended),
 		cmocka_unit_test(without_space),
 		cmocka_unit_test(punched_without_space),
