@@ -8,10 +8,12 @@
 #include "kernel/console.h"
 #include "kernel/lib/string.h"
 #include "kernel/random.h"
+#include "kernel/sched/thread.h"
 #include "mm/heap.h"
 
-#define MEM_MAJOR 1
-#define KMSG_LINE 1024u
+#define MEM_MAJOR  1
+#define KMSG_LINE  1024u
+#define ZERO_CHUNK KIB(64)
 
 static ssize null_read(struct file *f __unused, struct iov_iter *to __unused, u64 *pos __unused)
 {
@@ -28,11 +30,24 @@ static s64 null_lseek(struct file *f __unused, s64 off __unused, int whence __un
 	return 0;
 }
 
+// A signal ends what is longer than a chunk: a read may be of two GiB.
+static bool interrupted(ssize done)
+{
+	return done && READ_ONCE(thread_current()->signal_pending);
+}
+
 static ssize zero_read(struct file *f __unused, struct iov_iter *to, u64 *pos __unused)
 {
-	size_t want = to->left, n = iov_zero(to, want);
+	ssize done = 0;
 
-	return n || !want ? (ssize)n : -EFAULT;
+	while (to->left && !interrupted(done)) {
+		size_t n = min(to->left, (size_t)ZERO_CHUNK), got = iov_zero(to, n);
+
+		done += (ssize)got;
+		if (got < n)
+			return done ? done : -EFAULT;
+	}
+	return done;
 }
 
 static ssize full_write(struct file *f __unused, struct iov_iter *from __unused, u64 *pos __unused)
@@ -45,7 +60,7 @@ static ssize random_read(struct file *f __unused, struct iov_iter *to, u64 *pos 
 	u8 bytes[256];
 	ssize done = 0;
 
-	while (to->left) {
+	while (to->left && !interrupted(done)) {
 		size_t n = min(to->left, sizeof(bytes)), got;
 
 		random_bytes(bytes, n);

@@ -37,6 +37,7 @@ struct fd_table {
 struct fs_context {
 	u32 refs;                // its thread, and /proc readers [atomic]
 	unsigned nofile;         // RLIMIT_NOFILE [atomic]
+	u64 max_file;            // RLIMIT_FSIZE [atomic]
 	struct fs_place *place;  // constant
 	struct fd_table *fds;    // constant
 	struct credentials cred; // [own thread]

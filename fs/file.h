@@ -21,6 +21,8 @@ int file_sync_range(struct file *f, s64 off, s64 len, unsigned flags);
 int file_truncate(struct file *f, s64 size);
 int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len);
 s64 file_ioctl(struct file *f, unsigned cmd, u64 arg);
+// What sends SIGXFSZ to the current thread; set by kernel/proc.
+void file_set_signal(void (*fn)(void));
 
 // Changes of attributes, with permission checked (fs/attr.c).
 int inode_chmod(struct inode *i, u32 mode);

@@ -17,7 +17,9 @@
 #include "mm/heap.h"
 
 static struct fs_place boot_place = { .users = 1, .umask = 022 };
-struct fs_context fs_boot_context = { .refs = 1, .place = &boot_place, .nofile = FD_MAX };
+struct fs_context fs_boot_context = {
+	.refs = 1, .place = &boot_place, .nofile = FD_MAX, .max_file = ~0ull
+};
 
 void boot_context_set_root(struct dentry *root)
 {
@@ -83,6 +85,7 @@ static struct fs_context *create(const struct fs_context *from, struct fs_place 
 	*c = (struct fs_context){
 		.refs = 1,
 		.nofile = READ_ONCE(from->nofile),
+		.max_file = READ_ONCE(from->max_file),
 		.place = place,
 		.fds = fds,
 		.cred = from->cred,
@@ -134,9 +137,10 @@ unsigned fs_nofile(struct fs_context *c)
 	return READ_ONCE(c->nofile);
 }
 
-void fs_set_nofile(struct fs_context *c, unsigned limit)
+void fs_set_limits(struct fs_context *c, u64 nofile, u64 max_file)
 {
-	WRITE_ONCE(c->nofile, min(limit, (unsigned)FD_MAX));
+	WRITE_ONCE(c->nofile, (unsigned)min(nofile, (u64)FD_MAX));
+	WRITE_ONCE(c->max_file, max_file);
 }
 
 static struct dentry *get_locked(struct dentry **place)

@@ -35,7 +35,8 @@ void fs_context_exec(struct fs_context *c);
 struct credentials *fs_credentials(struct fs_context *c);
 // RLIMIT_NOFILE, at most FD_MAX.
 unsigned fs_nofile(struct fs_context *c);
-void fs_set_nofile(struct fs_context *c, unsigned limit);
+// RLIMIT_NOFILE and RLIMIT_FSIZE.
+void fs_set_limits(struct fs_context *c, u64 nofile, u64 max_file);
 
 // The current thread's context; kernel threads use a boot context at "/" with root's credentials.
 struct fs_context *fs_current(void);

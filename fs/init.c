@@ -38,6 +38,7 @@ static int make_tmp(void)
 void vfs_init(void)
 {
 	rename_init();
+	attr_init();
 	pipe_init();
 	flock_init();
 	fs_register(&ramfs_type);

@@ -83,9 +83,22 @@ void seq_printf(struct seq *s, const char *fmt, ...)
 	s->len += n;
 }
 
+static void text_put(struct seq *s)
+{
+	bool last;
+
+	spin_lock(&text_lock);
+	last = --s->refs == 0;
+	spin_unlock(&text_lock);
+	if (!last)
+		return;
+	kfree(s->text);
+	kfree(s);
+}
+
 int proc_text_open(struct file *f, int (*print)(struct seq *s, struct proc_inode *pi))
 {
-	struct seq *s = kzalloc(sizeof(*s));
+	struct seq *s = kzalloc(sizeof(*s)), *before;
 	int err;
 
 	if (!s)
@@ -100,8 +113,11 @@ int proc_text_open(struct file *f, int (*print)(struct seq *s, struct proc_inode
 	}
 	s->refs = 1;
 	spin_lock(&text_lock);
+	before = f->private;
 	f->private = s;
 	spin_unlock(&text_lock);
+	if (before)
+		text_put(before);
 	return 0;
 }
 
@@ -114,19 +130,6 @@ static struct seq *text_get(struct file *f)
 	s->refs++;
 	spin_unlock(&text_lock);
 	return s;
-}
-
-static void text_put(struct seq *s)
-{
-	bool last;
-
-	spin_lock(&text_lock);
-	last = --s->refs == 0;
-	spin_unlock(&text_lock);
-	if (!last)
-		return;
-	kfree(s->text);
-	kfree(s);
 }
 
 void proc_text_release(struct file *f)
@@ -162,18 +165,6 @@ static int text_open(struct inode *i __unused, struct file *f)
 	return proc_text_open(f, print_node);
 }
 
-// What the file says after a write is what a reader of the same descriptor sees from then on.
-static int text_again(struct file *f)
-{
-	struct seq *before = f->private;
-	int err = proc_text_open(f, print_node);
-
-	if (err)
-		return err;
-	text_put(before);
-	return 0;
-}
-
 static ssize text_write(struct file *f, struct iov_iter *from, u64 *pos)
 {
 	const struct proc_node *n = proc_i(f->inode)->node;
@@ -193,8 +184,8 @@ static ssize text_write(struct file *f, struct iov_iter *from, u64 *pos)
 	if (!err)
 		err = n->store(text, n->arg);
 	kfree(text);
-	if (!err)
-		err = text_again(f);
+	if (!err) // a reader of the same descriptor sees from now on what the file says
+		err = proc_text_open(f, print_node);
 	*pos += want;
 	return err ? err : (ssize)want;
 }

@@ -264,10 +264,13 @@ static const struct file_ops no_ops;
 
 // ---- Text ---------------------------------------------------------------------------------------
 
+// The inode's owner is who had the process, or another one of that number, when it was looked up.
 static int print_task(struct seq *s, struct proc_inode *pi)
 {
 	const struct proc_task_file *t = &files[pi->fd];
 
+	if (t->secret && !task->may_look(pi->pid))
+		return -EACCES;
 	return t->show_thread ? t->show_thread(s, pi->pid, pi->tid) : t->show(s, pi->pid);
 }
 

@@ -14,6 +14,19 @@
 #define POS_MAX  0x7fffffffffffffffll
 #define MOVE_MAX 0x7ffff000u // what Linux moves in one call, at most
 
+static void (*send_sigxfsz)(void);
+
+void file_set_signal(void (*fn)(void))
+{
+	send_sigxfsz = fn;
+}
+
+void file_too_large(void)
+{
+	if (send_sigxfsz)
+		send_sigxfsz();
+}
+
 // Has no position that two users could tread on.
 static bool needs_no_position(const struct file *f)
 {
@@ -47,6 +60,37 @@ static void clamp(struct iov_iter *it)
 		iov_clamp(it, MOVE_MAX);
 }
 
+// RLIMIT_FSIZE. What a file has beyond it can be read, but not written anew. Who appends is asked
+// where the file ends at the moment: one of several who do so at once may get over the limit.
+static __attribute__((noinline)) int keep_limit(const struct file *f, struct iov_iter *from,
+						u64 pos)
+{
+	u64 limit = READ_ONCE(current_context()->max_file);
+	struct inode_attr attr;
+	int err;
+
+	if (!from->left || !S_ISREG(f->inode->mode))
+		return 0;
+	if (f->flags & O_APPEND) {
+		err = vfs_getattr(f->inode, &attr);
+		if (err)
+			return err;
+		pos = attr.size;
+	}
+	if (pos >= limit) {
+		file_too_large();
+		return -EFBIG;
+	}
+	iov_clamp(from, limit - pos);
+	return 0;
+}
+
+static int limit_write(const struct file *f, struct iov_iter *from, u64 pos)
+{
+	return likely(READ_ONCE(current_context()->max_file) == ~0ull) ? 0
+								       : keep_limit(f, from, pos);
+}
+
 ssize file_read(struct file *f, struct iov_iter *to)
 {
 	ssize n = may_read(f);
@@ -74,7 +118,9 @@ ssize file_write(struct file *f, struct iov_iter *from)
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
 		inode_drop_set_id(f->inode);
 	mutex_lock(&f->pos_lock);
-	n = f->ops->write(f, from, &f->pos);
+	n = limit_write(f, from, f->pos);
+	if (likely(!n))
+		n = f->ops->write(f, from, &f->pos);
 	mutex_unlock(&f->pos_lock);
 	return n;
 }
@@ -116,7 +162,8 @@ ssize file_pwrite(struct file *f, struct iov_iter *from, u64 *off)
 		return err;
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
 		inode_drop_set_id(f->inode);
-	return f->ops->write(f, from, off);
+	err = limit_write(f, from, *off);
+	return unlikely(err) ? err : f->ops->write(f, from, off);
 }
 
 ssize file_read_kernel(struct file *f, void *buf, size_t bytes, u64 off)
@@ -306,6 +353,11 @@ int file_fallocate(struct file *f, unsigned mode, s64 off, s64 len)
 		return -EFBIG;
 	if (!f->ops->fallocate)
 		return -EOPNOTSUPP;
+	err = mode & (FALLOC_FL_KEEP_SIZE | FALLOC_FL_COLLAPSE_RANGE)
+		      ? 0
+		      : inode_size_allowed(f->inode, (u64)end);
+	if (err)
+		return err;
 	inode_drop_set_id(f->inode);
 	return f->ops->fallocate(f, mode, (u64)off, (u64)len);
 }

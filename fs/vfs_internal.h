@@ -81,6 +81,10 @@ int inode_open(struct inode *i, struct dentry *d, unsigned flags, struct file **
 // What a write or truncate by somebody but root must not leave: the right to run as the owner, or
 // as the group (inode(7)).
 void inode_drop_set_id(struct inode *i);
+void attr_init(void); // fs/attr.c
+// RLIMIT_FSIZE lets the file have `size` bytes; else -EFBIG, and SIGXFSZ is sent.
+int inode_size_allowed(struct inode *i, u64 size);
+void file_too_large(void);                    // SIGXFSZ, fs/rw.c
 int inode_may_setattr(const struct inode *i); // owner or root: 0 or -EPERM
 
 // fs/rw.c: lseek(2) of a file that knows no holes

@@ -51,10 +51,14 @@ static int check_args(const struct clone_args *args)
 	return 0;
 }
 
-// Stacks cannot be swapped out: without a limit they could take all memory.
+// Stacks cannot be swapped out: without a limit they could take all memory. The last ones are
+// root's.
 static bool memory_has_room(void)
 {
-	return thread_count() < frame_stats().total * PAGE_SIZE / THREAD_MEMORY_SHARE / KSTACK_SIZE;
+	const struct process *me = process_current();
+	u64 room = frame_stats().total * PAGE_SIZE / THREAD_MEMORY_SHARE / KSTACK_SIZE;
+
+	return thread_count() < (me->uid && me->euid ? room - room / 16 : room);
 }
 
 static void copy_process(struct process *child, struct process *parent)
@@ -160,21 +164,28 @@ static void tell_parent_tid(const struct clone_args *args, u32 tid)
 
 void process_vfork_release(struct process *p)
 {
+	u64 flags;
+
+	if (p->vfork_done) // only the process itself sets it
+		return;
+	flags = spin_lock_irqsave(&proc_lock);
 	__atomic_store_n(&p->vfork_done, 1, __ATOMIC_RELEASE);
-	wait_wake_all(&p->vfork_wait);
+	wait_wake_all(&p->parent->cont_wait); // whose it was, or init's if it has ended
+	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
 // I2. SIGKILL ends the wait: who is killed does not return to user mode, and the memory is counted.
+// No other signal does, SIGSTOP neither; so the wait is where who ends a process wakes its threads.
 static void wait_for_vfork(struct process *child)
 {
+	struct process *me = process_current();
 	sigset_t old = signal_set_mask(~(sigset_t)0);
-	int err = wait_event_interruptible(&child->vfork_wait,
-					   __atomic_load_n(&child->vfork_done, __ATOMIC_ACQUIRE));
 
-	if (err && !signal_is_killed()) // SIGSTOP has to wait
-		wait_event(&child->vfork_wait,
-			   __atomic_load_n(&child->vfork_done, __ATOMIC_ACQUIRE));
+	wait_event(&me->cont_wait,
+		   __atomic_load_n(&child->vfork_done, __ATOMIC_ACQUIRE) || signal_is_killed());
 	signal_set_mask(old);
+	// The child may have changed its own limit, which was kept in the memory that both had.
+	WRITE_ONCE(thread_current()->as->limit_bytes, READ_ONCE(me->rlimits[RLIMIT_AS].cur));
 }
 
 // ---- clone --------------------------------------------------------------------------------------
@@ -223,6 +234,7 @@ static s64 clone_process(const struct clone_args *args, const struct trapframe *
 	tell_parent_tid(args, pid);
 	signal_fork(child);
 	child->exit_signal = args->exit_signal;
+	child->vfork_done = !(args->flags & CLONE_VFORK);
 	copy_process(child, parent);
 	process_get(child); // for the wait below: the child may be gone before we look
 	err = process_link_fork(child, parent, t, group_signals); // I1

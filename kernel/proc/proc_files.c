@@ -156,14 +156,30 @@ static const char *state_name(char letter)
 	}
 }
 
+// As Linux does: a name that makes lines of its own would tell what is not true.
+static void show_name(struct seq *q, const char *name)
+{
+	seq_printf(q, "Name:\t");
+	for (; *name; name++) {
+		if (*name == '\n')
+			seq_printf(q, "\\n");
+		else if (*name == '\\')
+			seq_printf(q, "\\\\");
+		else
+			seq_write(q, name, 1);
+	}
+	seq_printf(q, "\n");
+}
+
 static int show_status(struct seq *q, u32 pid, u32 tid)
 {
 	struct snapshot s;
 
 	if (!take_snapshot(pid, tid, &s))
 		return -ESRCH;
-	seq_printf(q, "Name:\t%s\nState:\t%s\nTgid:\t%u\nPid:\t%u\nPPid:\t%u\n", s.name,
-		   state_name(s.state), s.pid, s.tid, s.ppid);
+	show_name(q, s.name);
+	seq_printf(q, "State:\t%s\nTgid:\t%u\nPid:\t%u\nPPid:\t%u\n", state_name(s.state), s.pid,
+		   s.tid, s.ppid);
 	seq_printf(q, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", s.uid, s.euid, s.suid, s.euid,
 		   s.gid, s.gid, s.gid, s.gid);
 	seq_printf(q, "VmSize:\t%8lu kB\nThreads:\t%u\n", s.vm_bytes / 1024, s.nr_threads);
@@ -332,7 +348,8 @@ static bool may_look(u32 pid)
 	if (!me || me->pid == pid || me->euid == 0)
 		return true;
 	p = process_find(pid);
-	yes = p && me->euid == READ_ONCE(p->uid) && me->euid == READ_ONCE(p->suid);
+	yes = p && me->euid == READ_ONCE(p->uid) && me->euid == READ_ONCE(p->euid) &&
+	      me->euid == READ_ONCE(p->suid);
 	if (p)
 		process_put(p);
 	return yes;

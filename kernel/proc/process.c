@@ -23,8 +23,9 @@
 #include "mm/aspace.h"
 #include "mm/heap.h"
 
-#define PROCESS_MAX 4096u // in all; a fork bomb ends here with EAGAIN
-#define HASH_SIZE   256u
+#define PROCESS_MAX   4096u // in all; a fork bomb ends here with EAGAIN
+#define KEPT_FOR_ROOT 64u   // of them; so many are left to end it
+#define HASH_SIZE     256u
 
 struct spinlock proc_lock = SPINLOCK_INIT(RANK_PROC);
 struct list process_list = LIST_INIT(process_list);
@@ -145,13 +146,13 @@ static void init_fields(struct process *p)
 {
 	p->refs = 1;
 	p->exit_signal = SIGCHLD;
+	p->vfork_done = 1;
 	list_init(&p->children);
 	list_init(&p->sibling);
 	list_init(&p->hash_node);
 	list_init(&p->all_node);
 	list_init(&p->threads);
 	wait_queue_init(&p->child_wait);
-	wait_queue_init(&p->vfork_wait);
 	wait_queue_init(&p->cont_wait);
 	wait_queue_init(&p->threads_wait);
 	spin_init(&p->sig_lock, RANK_SIGNAL);
@@ -228,6 +229,11 @@ static struct list *bucket_of(struct list *hash, u32 nr)
 	return bucket;
 }
 
+static void set_file_limits(const struct process *p, struct fs_context *fs)
+{
+	fs_set_limits(fs, p->rlimits[RLIMIT_NOFILE].cur, p->rlimits[RLIMIT_FSIZE].cur);
+}
+
 // `t`, which has its number, becomes one of p's threads. False: they are all to end.
 static REQUIRES(proc_lock) bool add_thread(struct process *p, struct thread *t)
 {
@@ -245,7 +251,7 @@ static REQUIRES(proc_lock) bool add_thread(struct process *p, struct thread *t)
 	WRITE_ONCE(t->signal_pending, p->stopped);
 	// The limit may have changed since the context was copied.
 	if (t->fs)
-		fs_set_nofile(t->fs, (unsigned)min(p->rlimits[RLIMIT_NOFILE].cur, (u64)FD_MAX));
+		set_file_limits(p, t->fs);
 	spin_unlock(&p->sig_lock);
 	return true;
 }
@@ -299,7 +305,8 @@ void process_link(struct process *p, struct process *parent, struct thread *t)
 	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
-// RLIMIT_NPROC counts the threads of a user. Root has as many as there are.
+// RLIMIT_NPROC counts the threads of a user. Root has as many as there are. `me` may be about to
+// get a child, which is in the table by now.
 static REQUIRES(proc_lock) bool has_too_many(const struct process *me)
 {
 	const struct process *p;
@@ -307,6 +314,8 @@ static REQUIRES(proc_lock) bool has_too_many(const struct process *me)
 
 	if (me->uid == 0 || me->euid == 0)
 		return false;
+	if (nr_processes > PROCESS_MAX - KEPT_FOR_ROOT)
+		return true;
 	process_for_each(p)
 		n += p->uid == me->uid ? p->nr_threads : 0;
 	return n >= me->rlimits[RLIMIT_NPROC].cur;
@@ -391,14 +400,14 @@ struct fs_context *process_fs(struct process *p)
 	return fs;
 }
 
-void process_set_nofile_locked(struct process *p, unsigned limit)
+void process_tell_limits_locked(struct process *p)
 {
 	struct thread *t;
 
 	spin_lock(&p->sig_lock);
 	list_for_each(t, &p->threads, proc_node)
 		if (t->fs)
-			fs_set_nofile(t->fs, limit);
+			set_file_limits(p, t->fs);
 	spin_unlock(&p->sig_lock);
 }
 

@@ -74,7 +74,6 @@ struct process {
 	struct list hash_node;        // [proc]
 	struct list all_node;         // [proc]
 	struct wait_queue child_wait; // a child changed its state
-	struct wait_queue vfork_wait; // the parent of a vfork waits for vfork_done
 	u32 vfork_done;               // memory is its own, or given up [atomic]
 
 	struct spinlock sig_lock;
@@ -189,7 +188,7 @@ struct fs_context *process_fs(struct process *p);
 struct aspace *process_swap_aspace(struct aspace *as) __must_check;
 struct fs_context *process_swap_fs(struct fs_context *fs) __must_check;
 // RLIMIT_NOFILE for all its threads. proc_lock held.
-void process_set_nofile_locked(struct process *p, unsigned limit);
+void process_tell_limits_locked(struct process *p);
 // What the current process runs, NULL at its end: takes over a file whose inode has been denied
 // writing (inode_deny_write) and lets go of the old one.
 void process_set_exe(struct file *exe);
@@ -276,9 +275,10 @@ struct wait_result {
 	int status;
 	struct usage usage;
 };
-// `which` as waitpid(2) counts: > 0 a child, 0 my group, -1 any, < -1 a group. 1 with *out filled,
-// 0 (WNOHANG: none yet), -ECHILD, -EINTR.
-int process_wait(s32 which, unsigned options, struct wait_result *out) __must_check;
+// `which`: > 0 a child, 0 my group, WAIT_ANY, < 0 a group. 1 with *out filled, 0 (WNOHANG: none
+// yet), -ECHILD, -EINTR.
+#define WAIT_ANY INT64_MIN
+int process_wait(s64 which, unsigned options, struct wait_result *out) __must_check;
 // After a zombie was taken out by process_unlink_locked().
 void process_reaped(struct process *p);
 

@@ -25,6 +25,7 @@
 #include "kernel/proc/process.h"
 #include "kernel/proc/sigframe.h"
 
+#include "fs/file.h"
 #include "fs/pipe.h"
 #include "fs/tty.h"
 #include "kernel/lib/errno.h"
@@ -578,9 +579,16 @@ static void broken_pipe(void)
 		signal_raise(SIGPIPE);
 }
 
+static void file_size_signal(void)
+{
+	if (thread_current()->proc)
+		signal_raise(SIGXFSZ);
+}
+
 void signal_init(void)
 {
 	tty_set_signal(keyboard_signal);
 	pipe_set_signal(broken_pipe);
+	file_set_signal(file_size_signal);
 	sigdeliver_init();
 }

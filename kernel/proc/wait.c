@@ -9,13 +9,13 @@
 
 #include "kernel/lib/errno.h"
 
-static bool matches(const struct process *me, const struct process *child, s32 which)
+static bool matches(const struct process *me, const struct process *child, s64 which)
 {
 	if (which > 0)
-		return child->pid == (u32)which;
+		return child->pid == (u64)which;
 	if (which == 0)
 		return child->pgid == me->pgid;
-	return which == -1 || child->pgid == (u32)-which;
+	return which == WAIT_ANY || child->pgid == -which;
 }
 
 // What of a living child has not been told yet; 0: nothing.
@@ -52,7 +52,7 @@ static void take(struct process *me, struct process *child, unsigned options,
 
 // 1: *out is filled, and *dead is to be dropped unless NULL; 0: not yet; -ECHILD: nobody to wait
 // for.
-static int look(struct process *me, s32 which, unsigned options, struct wait_result *out,
+static int look(struct process *me, s64 which, unsigned options, struct wait_result *out,
 		struct process **dead)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
@@ -83,7 +83,7 @@ static int look(struct process *me, s32 which, unsigned options, struct wait_res
 	return ret;
 }
 
-int process_wait(s32 which, unsigned options, struct wait_result *out)
+int process_wait(s64 which, unsigned options, struct wait_result *out)
 {
 	struct process *me = process_current(), *dead = NULL;
 	int ret = 0, err;

@@ -41,6 +41,7 @@ enum lock_rank {
 	RANK_MOUNT,    // fs: mount table
 	RANK_FILE_POS, // fs: an open file's position
 	RANK_RENAME,   // fs: directory renames (one global lock)
+	RANK_ATTR,     // fs: modes and owners that are made out of the present ones
 	RANK_DIR,      // fs: a directory's contents; parent before child, else by address
 	RANK_ASPACE,   // mm: an address space (its VMAs)
 	RANK_SYNC,     // mm: writing back what mappings stored to an object

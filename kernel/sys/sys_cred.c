@@ -119,7 +119,10 @@ s64 sys_setuid(const struct syscall_args *a)
 
 	if (id == KEEP)
 		return -EINVAL;
-	return mine()->euid == 0 ? set_uids(id, id, id) : set_uids(KEEP, id, KEEP);
+	if (mine()->euid == 0)
+		return set_uids(id, id, id);
+	// Unlike setresuid: the effective one is nothing to go back to.
+	return id == mine()->uid || id == mine()->suid ? set_uids(KEEP, id, KEEP) : -EPERM;
 }
 
 s64 sys_setgid(const struct syscall_args *a)
@@ -128,7 +131,9 @@ s64 sys_setgid(const struct syscall_args *a)
 
 	if (id == KEEP)
 		return -EINVAL;
-	return mine()->euid == 0 ? set_gids(id, id, id) : set_gids(KEEP, id, KEEP);
+	if (mine()->euid == 0)
+		return set_gids(id, id, id);
+	return id == mine()->gid || id == mine()->sgid ? set_gids(KEEP, id, KEEP) : -EPERM;
 }
 
 // The saved one follows the effective one if the real one is set, or the effective one to something

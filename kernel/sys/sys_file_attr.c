@@ -221,7 +221,7 @@ static int get_timespecs(uva_t user, struct times *t)
 s64 sys_utimensat(const struct syscall_args *args)
 {
 	unsigned flags = (unsigned)args->a[3];
-	struct inode *i;
+	struct file *f;
 	struct times t;
 	s64 err;
 
@@ -232,13 +232,15 @@ s64 sys_utimensat(const struct syscall_args *args)
 		return err;
 	if (!t.set[0] && !t.set[1])
 		return 0;
-	if (args->a[1])
+	if (args->a[1] || (int)args->a[0] == AT_FDCWD)
 		return times_at((int)args->a[0], UVA(args->a[1]), &t, flags);
-	err = fd_inode((int)args->a[0], &i); // futimens(3)
-	if (err)
-		return err;
-	err = set_times(i, &t);
-	inode_put(i);
+	if (flags)
+		return -EINVAL;
+	f = attr_file((int)args->a[0]); // futimens(3)
+	if (!f)
+		return -EBADF;
+	err = set_times(f->inode, &t);
+	file_put(f);
 	return err;
 }
 

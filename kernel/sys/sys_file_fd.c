@@ -301,6 +301,10 @@ s64 sys_flock(const struct syscall_args *args)
 
 	if (!f)
 		return -EBADF;
+	if (f->flags & O_PATH) {
+		file_put(f);
+		return -EBADF;
+	}
 	switch (op & ~LOCK_NB) {
 	case LOCK_SH: err = flock_file(f, LOCK_READ, !(op & LOCK_NB)); break;
 	case LOCK_EX: err = flock_file(f, LOCK_WRITE, !(op & LOCK_NB)); break;

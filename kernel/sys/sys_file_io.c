@@ -214,7 +214,7 @@ s64 sys_sendfile(const struct syscall_args *args)
 	s64 off = 0, n = -EBADF;
 
 	if (out && in) {
-		n = S_ISREG(in->inode->mode) ? 0 : -EINVAL;
+		n = S_ISREG(in->inode->mode) && !(out->flags & O_APPEND) ? 0 : -EINVAL;
 		if (!n && user_off.va && copy_from_user(&off, user_off, sizeof(off)))
 			n = -EFAULT;
 		if (!n)
@@ -295,7 +295,9 @@ s64 sys_fadvise64(const struct syscall_args *args)
 
 	if (!u.file)
 		return -EBADF;
-	if (S_ISFIFO(u.file->inode->mode))
+	if (u.file->flags & O_PATH)
+		err = -EBADF;
+	else if (S_ISFIFO(u.file->inode->mode))
 		err = -ESPIPE;
 	else if ((s64)args->a[2] < 0 || args->a[3] > 5)
 		err = -EINVAL;

@@ -65,7 +65,7 @@ struct abi_sysinfo {
 	u64 loads[3], totalram, freeram, sharedram, bufferram, totalswap, freeswap;
 	u16 procs, pad;
 	u64 totalhigh, freehigh;
-	u32 mem_unit;
+	u32 mem_unit, pad2; // named, so that it is zero
 };
 _Static_assert(sizeof(struct abi_sysinfo) == 112, "ABI");
 
@@ -97,6 +97,13 @@ static s64 set_limit(struct process *p, unsigned which, const struct rlimit *new
 	return 0;
 }
 
+// Who is as privileged as the other one in every respect, or root.
+static bool may_limit(const struct process *me, const struct process *p)
+{
+	return p == me || me->euid == 0 ||
+	       (me->uid == p->uid && me->uid == p->euid && me->uid == p->suid && me->gid == p->gid);
+}
+
 static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *old)
 {
 	struct process *me = process_current(), *p;
@@ -109,13 +116,13 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 	p = pid ? process_of_number_locked((u32)pid) : me;
 	if (!p)
 		ret = -ESRCH;
-	else if (p != me && me->euid != 0 && me->uid != p->uid)
+	else if (!may_limit(me, p))
 		ret = -EPERM;
 	if (!ret) {
 		*old = p->rlimits[which];
 		ret = new ? set_limit(p, (unsigned)which, new) : 0;
-		if (!ret && new &&which == RLIMIT_NOFILE)
-			process_set_nofile_locked(p, (unsigned)new->cur);
+		if (!ret && new && (which == RLIMIT_NOFILE || which == RLIMIT_FSIZE))
+			process_tell_limits_locked(p);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);
 	// Address spaces keep their limit themselves; another process's takes it over at its

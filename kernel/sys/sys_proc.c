@@ -82,7 +82,7 @@ s64 sys_wait4(const struct syscall_args *a)
 		return -EINVAL;
 	if ((s32)a->a[0] == INT32_MIN)
 		return -ESRCH;
-	ret = process_wait((s32)a->a[0], options | WEXITED, &r);
+	ret = process_wait((s32)a->a[0] == -1 ? WAIT_ANY : (s32)a->a[0], options | WEXITED, &r);
 	if (ret <= 0)
 		return ret;
 	if (a->a[1] && copy_to_user(UVA(a->a[1]), &r.status, sizeof(r.status)))
@@ -95,15 +95,12 @@ s64 sys_wait4(const struct syscall_args *a)
 
 enum { P_ALL, P_PID, P_PGID };
 
-static s64 waitid_which(u64 type, u64 id, s32 *which)
+static s64 waitid_which(u64 type, u64 id, s64 *which)
 {
 	switch (type) {
-	case P_ALL: *which = -1; return 0;
+	case P_ALL: *which = WAIT_ANY; return 0;
 	case P_PID: *which = (s32)id; return (s32)id > 0 ? 0 : -EINVAL;
-	case P_PGID:
-		// "-1" would be "any" to process_wait; no group has the number 1 but init's.
-		*which = (s32)id ? -(s32)id : 0;
-		return (s32)id >= 0 ? 0 : -EINVAL;
+	case P_PGID: *which = -(s64)(s32)id; return (s32)id >= 0 ? 0 : -EINVAL;
 	default: return -EINVAL;
 	}
 }
@@ -132,7 +129,7 @@ s64 sys_waitid(const struct syscall_args *a)
 	struct siginfo info = { 0 };
 	struct wait_result r;
 	struct abi_rusage usage;
-	s32 which;
+	s64 which;
 	s64 ret = waitid_which(a->a[0], a->a[1], &which);
 
 	if (ret)

@@ -124,8 +124,10 @@ static s64 sleep_relative(u64 ns, u64 left_uva)
 	if (err && left_uva) {
 		now_ns = time_now_ns();
 		left = abi_timespec_of(deadline_ns > now_ns ? deadline_ns - now_ns : 0);
-		if (copy_to_user(UVA(left_uva), &left, sizeof(left)))
+		if (copy_to_user(UVA(left_uva), &left, sizeof(left))) {
+			u->restart_deadline_ns = 0; // it does not begin again
 			return -EFAULT;
+		}
 	}
 	return err;
 }
