@@ -31,10 +31,10 @@
 #define SIGTTOU      22
 
 struct tty ttys[SERIAL_PORTS];
-static void (*send_signal)(u32 pgrp, int sig);
+static void (*send_signal)(u32 session, u32 pgrp, int sig);
 const struct tty_process_ops *tty_process;
 
-void tty_set_signal(void (*fn)(u32 pgrp, int sig))
+void tty_set_signal(void (*fn)(u32 session, u32 pgrp, int sig))
 {
 	send_signal = fn;
 }
@@ -44,10 +44,10 @@ void tty_set_process(const struct tty_process_ops *ops)
 	tty_process = ops;
 }
 
-void tty_signal(u32 group, int sig)
+void tty_signal(u32 session, u32 group, int sig)
 {
-	if (send_signal && group)
-		send_signal(group, sig);
+	if (send_signal && session && group)
+		send_signal(session, group, sig);
 }
 
 // ---- Input --------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ static void digest(struct tty *t)
 
 		changed = true;
 		if (sig)
-			tty_signal(READ_ONCE(t->group), sig);
+			tty_signal(t->session, t->group, sig);
 	}
 	mutex_unlock(&t->lock);
 	if (was_stopped && !t->ld.stopped)
@@ -166,7 +166,9 @@ int tty_check_foreground(struct tty *t, int sig)
 		return 0;
 	if (tty_process->shuns(sig))
 		return sig == SIGTTIN ? -EIO : 0;
-	tty_signal(group, sig);
+	if (tty_process->is_orphaned())
+		return -EIO;
+	tty_signal(tty_process->session(), group, sig);
 	return -ERESTARTSYS;
 }
 

@@ -38,10 +38,11 @@ extern struct tty ttys[SERIAL_PORTS];
 extern const struct tty_process_ops *tty_process; // NULL until kernel/proc is there
 
 // The signal to a process group; nothing while there is nobody to deliver it.
-void tty_signal(u32 group, int sig);
+void tty_signal(u32 session, u32 group, int sig);
 
 // Job control: a process in the background may not do this. -ERESTARTSYS after it was sent `sig`
-// (SIGTTIN, SIGTTOU); -EIO for a read if it shuns that; else 0.
+// (SIGTTIN, SIGTTOU); -EIO if nobody could continue it then, or for a read if it shuns the signal;
+// else 0.
 int tty_check_foreground(struct tty *t, int sig);
 
 // fs/tty_ioctl.c

@@ -3,6 +3,7 @@
 // What: what programs ask of a terminal: settings, size, whose it is.
 // Not here: input and output (fs/tty.c).
 #include "fs/chrdev.h"
+#include "fs/fs_context.h"
 #include "fs/ioctls.h"
 #include "fs/tty_internal.h"
 #include "kernel/lib/string.h"
@@ -34,6 +35,7 @@ static s64 set_termios(struct tty *t, u64 arg, bool flush)
 static s64 set_size(struct tty *t, u64 arg)
 {
 	struct winsize new;
+	u32 session, group;
 	bool changed;
 
 	if (copy_from_user(&new, UVA(arg), sizeof(new)))
@@ -41,19 +43,25 @@ static s64 set_size(struct tty *t, u64 arg)
 	mutex_lock(&t->lock);
 	changed = memcmp(&new, &t->size, sizeof(new)) != 0;
 	t->size = new;
+	session = t->session;
+	group = t->group;
 	mutex_unlock(&t->lock);
 	if (changed)
-		tty_signal(READ_ONCE(t->group), SIGWINCH);
+		tty_signal(session, group, SIGWINCH);
 	return 0;
 }
 
+// A session has one terminal. Only root takes one away from another session.
 static s64 take_session(struct tty *t, bool steal)
 {
-	u32 session = tty_process ? tty_process->session() : 0;
+	u32 session = tty_process ? tty_process->session() : 0, group;
 	s64 err = 0;
 
 	if (!session || !tty_process->is_leader())
 		return -EPERM;
+	if (tty_of_session(session, &group) && !tty_is_mine(t))
+		return -EPERM;
+	steal = steal && !fs_credentials(fs_current())->euid;
 	mutex_lock(&t->lock);
 	if (t->session && t->session != session && !steal) {
 		err = -EPERM;
@@ -144,6 +152,8 @@ s64 tty_ioctl(struct file *f, unsigned cmd, u64 arg)
 	struct tty *t = f->private;
 	s64 err = changes_something(cmd) ? tty_check_foreground(t, SIGTTOU) : 0;
 
+	if (err == -EIO && cmd == TIOCSPGRP)
+		return -ENOTTY;
 	if (err)
 		return err;
 	switch (cmd) {
@@ -180,8 +190,8 @@ void tty_session_ended(u32 session)
 			t->session = t->group = 0;
 		}
 		mutex_unlock(&t->lock);
-		tty_signal(group, SIGHUP);
-		tty_signal(group, SIGCONT);
+		tty_signal(session, group, SIGHUP);
+		tty_signal(session, group, SIGCONT);
 	}
 }
 

@@ -139,6 +139,15 @@ static void ready_put(struct ldisc *ld, unsigned entry)
 	ld->ends += (entry & (END | EOF_MARK)) != 0;
 }
 
+// There is nothing, or the newest entry ends a line: with one mark at most for each key, ldisc_room()
+// knows of all that comes.
+static bool ends_line(const struct ldisc *ld)
+{
+	unsigned last = ld->ready[(ld->head + LDISC_READY - 1) % LDISC_READY];
+
+	return ld->head == ld->tail || (last & (END | EOF_MARK));
+}
+
 // The edited line becomes readable, with `last` behind it.
 static void finish_line(struct ldisc *ld, unsigned last)
 {
@@ -214,7 +223,7 @@ void ldisc_set_termios(struct ldisc *ld, const struct termios *t)
 		for (unsigned k = 0; k < ld->line_len; k++)
 			ready_put(ld, ld->line[k]);
 		ld->line_len = 0;
-	} else if (!was_canonical && local(ld, ICANON) && ld->head != ld->tail) {
+	} else if (!was_canonical && local(ld, ICANON) && !ends_line(ld)) {
 		ready_put(ld, EOF_MARK); // what was typed before is a line of its own
 	}
 	if (!(t->iflag & IXON))

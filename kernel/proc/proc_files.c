@@ -345,11 +345,10 @@ static bool may_look(u32 pid)
 	struct process *p;
 	bool yes;
 
-	if (!me || me->pid == pid || me->euid == 0)
+	if (!me || me->euid == 0)
 		return true;
 	p = process_find(pid);
-	yes = p && me->euid == READ_ONCE(p->uid) && me->euid == READ_ONCE(p->euid) &&
-	      me->euid == READ_ONCE(p->suid);
+	yes = p && process_may_look(me->euid, p);
 	if (p)
 		process_put(p);
 	return yes;

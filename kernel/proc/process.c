@@ -411,6 +411,15 @@ void process_tell_limits_locked(struct process *p)
 	spin_unlock(&p->sig_lock);
 }
 
+bool process_may_look(u32 uid, const struct process *p)
+{
+	const struct process *me = process_current();
+
+	return p == me || me->euid == 0 ||
+	       (uid == READ_ONCE(p->uid) && uid == READ_ONCE(p->euid) && uid == READ_ONCE(p->suid) &&
+		me->gid == READ_ONCE(p->gid));
+}
+
 struct aspace *process_swap_aspace(struct aspace *as)
 {
 	struct thread *t = thread_current();

@@ -75,8 +75,8 @@ void session_link_lost(const struct process *child, const struct process *parent
 		stopped |= p->pgid == pgrp && p->state == PROCESS_ALIVE && READ_ONCE(p->stopped);
 	if (!stopped || !session_group_is_orphaned(pgrp))
 		return;
-	signal_send_group_locked(pgrp, &hup);
-	signal_send_group_locked(pgrp, &cont);
+	signal_send_group_locked(child->sid, pgrp, &hup);
+	signal_send_group_locked(child->sid, pgrp, &cont);
 }
 
 static bool shuns(int sig)
@@ -92,7 +92,16 @@ static bool shuns(int sig)
 	yes = p->actions[sig - 1].handler == SIG_IGN ||
 	      (thread_current()->user->blocked & SIGMASK(sig));
 	spin_unlock(&p->sig_lock);
-	yes = yes || session_group_is_orphaned(p->pgid);
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return yes;
+}
+
+static bool is_orphaned(void)
+{
+	u64 flags = spin_lock_irqsave(&proc_lock);
+	const struct process *p = process_current();
+	bool yes = !p || session_group_is_orphaned(p->pgid);
+
 	spin_unlock_irqrestore(&proc_lock, flags);
 	return yes;
 }
@@ -109,6 +118,7 @@ static const struct tty_process_ops ops = {
 	.is_leader = is_leader,
 	.group_in_session = group_in_session,
 	.shuns = shuns,
+	.is_orphaned = is_orphaned,
 };
 
 void session_init(void)

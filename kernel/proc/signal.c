@@ -347,23 +347,23 @@ int signal_send_thread(struct thread *t, const struct siginfo *info)
 	return err;
 }
 
-void signal_send_group_locked(u32 pgid, const struct siginfo *info)
+void signal_send_group_locked(u32 sid, u32 pgid, const struct siginfo *info)
 {
 	struct process *p;
 
 	process_for_each(p) {
-		if (p->pgid != pgid || p->state != PROCESS_ALIVE)
+		if (p->pgid != pgid || p->sid != sid || p->state != PROCESS_ALIVE)
 			continue;
 		p->group_signals++;
 		(void)signal_send(p, info);
 	}
 }
 
-void signal_send_group(u32 pgid, const struct siginfo *info)
+void signal_send_group(u32 sid, u32 pgid, const struct siginfo *info)
 {
 	u64 flags = spin_lock_irqsave(&proc_lock);
 
-	signal_send_group_locked(pgid, info);
+	signal_send_group_locked(sid, pgid, info);
 	spin_unlock_irqrestore(&proc_lock, flags);
 }
 
@@ -566,11 +566,11 @@ void signal_clone(struct uthread *user, bool alt_stack)
 	user->alt_flags = me->alt_flags;
 }
 
-static void keyboard_signal(u32 pgrp, int sig)
+static void keyboard_signal(u32 session, u32 pgrp, int sig)
 {
 	struct siginfo info = { .signo = sig, .code = SI_KERNEL };
 
-	signal_send_group(pgrp, &info);
+	signal_send_group(session, pgrp, &info);
 }
 
 static void broken_pipe(void)

@@ -118,10 +118,7 @@ s64 sys_get_robust_list(const struct syscall_args *a)
 
 	t = (s32)a->a[0] ? thread_find_locked((u32)a->a[0]) : thread_current();
 	if (t) {
-		const struct process *me = process_current(), *p = t->proc;
-
-		ret = p == me || !me->euid || (me->uid == p->uid && me->uid == p->suid) ? 0
-											: -EPERM;
+		ret = process_may_look(process_current()->uid, t->proc) ? 0 : -EPERM;
 		head = READ_ONCE(t->user->robust_list.va);
 	}
 	spin_unlock_irqrestore(&proc_lock, flags);

@@ -97,13 +97,6 @@ static s64 set_limit(struct process *p, unsigned which, const struct rlimit *new
 	return 0;
 }
 
-// Who is as privileged as the other one in every respect, or root.
-static bool may_limit(const struct process *me, const struct process *p)
-{
-	return p == me || me->euid == 0 ||
-	       (me->uid == p->uid && me->uid == p->euid && me->uid == p->suid && me->gid == p->gid);
-}
-
 static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *old)
 {
 	struct process *me = process_current(), *p;
@@ -116,7 +109,7 @@ static s64 limit(s32 pid, u64 which, const struct rlimit *new, struct rlimit *ol
 	p = pid ? process_of_number_locked((u32)pid) : me;
 	if (!p)
 		ret = -ESRCH;
-	else if (!may_limit(me, p))
+	else if (!process_may_look(me->uid, p))
 		ret = -EPERM;
 	if (!ret) {
 		*old = p->rlimits[which];

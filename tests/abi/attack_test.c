@@ -138,6 +138,8 @@ static pid_t victim;
 static int look_at_victim(void)
 {
 	struct rlimit r = { 10, 10 };
+	size_t bytes;
+	void *head;
 	char path[64], to[256];
 	int bad = become_user();
 
@@ -149,6 +151,7 @@ static int look_at_victim(void)
 	bad += may(open(path, O_RDONLY), EACCES, "its memory");
 	bad += may(prlimit(victim, RLIMIT_NOFILE, &r, NULL), EPERM, "set its limits");
 	bad += may(prlimit(victim, RLIMIT_NOFILE, NULL, &r), EPERM, "ask for them");
+	bad += may((int)syscall(SYS_get_robust_list, victim, &head, &bytes), EPERM, "its locks");
 	bad += may(kill(victim, 0), 0, "though signals are allowed");
 	return bad;
 }

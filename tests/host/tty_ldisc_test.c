@@ -246,6 +246,26 @@ static void test_raw(void **state)
 	expect_read("xy");
 }
 
+// Each change to lines put a mark behind what had been typed before, whether there was one or not. A
+// program that went to and fro filled the ring with them until it looked empty, while lines were
+// still counted: every read was an end of file from then on.
+static void test_to_and_fro(void **state)
+{
+	(void)state;
+	set_local(0, ICANON);
+	type("xy");
+	for (unsigned n = 0; n < 3 * LDISC_READY; n++) {
+		set_local(ICANON, 0);
+		set_local(0, ICANON);
+	}
+	assert_int_equal(ldisc_readable(&ld), 2);
+	set_local(ICANON, 0);
+	expect_read("xy");
+	assert_false(ldisc_has_input(&ld));
+	type("next\r");
+	expect_read("next\n");
+}
+
 static void test_cr_nl(void **state)
 {
 	struct termios t = ld.t;
@@ -387,6 +407,7 @@ int main(void)
 		cmocka_unit_test_setup(test_literal_next, start),
 		cmocka_unit_test_setup(test_no_echo, start),
 		cmocka_unit_test_setup(test_raw, start),
+		cmocka_unit_test_setup(test_to_and_fro, start),
 		cmocka_unit_test_setup(test_cr_nl, start),
 		cmocka_unit_test_setup(test_output, start),
 		cmocka_unit_test_setup(test_stop_and_start, start),
