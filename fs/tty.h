@@ -15,8 +15,9 @@ void tty_register(void);
 // The input side. When threads can be made and interrupts routed.
 void tty_init(void);
 
-// Signals from the keyboard: set by kernel/proc. `pgrp` is the terminal's foreground process group; if
-// that has ended, its number may be that of a group of another session by now, which gets nothing.
+// Signals from the keyboard: set by kernel/proc. `pgrp` is the terminal's foreground process group;
+// if that has ended, its number may be that of a group of another session by now, which gets
+// nothing.
 void tty_set_signal(void (*fn)(u32 session, u32 pgrp, int sig));
 
 // Whose terminal it is; set by kernel/proc. The current process's session and group; 0: none.
@@ -25,7 +26,7 @@ struct tty_process_ops {
 	u32 (*group)(void);
 	bool (*is_leader)(void); // of its session
 	bool (*group_in_session)(u32 pgrp, u32 session);
-	bool (*shuns)(int sig); // the current thread ignores or blocks it
+	bool (*shuns)(int sig);    // the current thread ignores or blocks it
 	bool (*is_orphaned)(void); // nobody could continue the current process's group
 };
 void tty_set_process(const struct tty_process_ops *ops);

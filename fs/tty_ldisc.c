@@ -139,8 +139,8 @@ static void ready_put(struct ldisc *ld, unsigned entry)
 	ld->ends += (entry & (END | EOF_MARK)) != 0;
 }
 
-// There is nothing, or the newest entry ends a line: with one mark at most for each key, ldisc_room()
-// knows of all that comes.
+// There is nothing, or the newest entry ends a line: with one mark at most for each key,
+// ldisc_room() knows of all that comes.
 static bool ends_line(const struct ldisc *ld)
 {
 	unsigned last = ld->ready[(ld->head + LDISC_READY - 1) % LDISC_READY];

@@ -416,8 +416,8 @@ bool process_may_look(u32 uid, const struct process *p)
 	const struct process *me = process_current();
 
 	return p == me || me->euid == 0 ||
-	       (uid == READ_ONCE(p->uid) && uid == READ_ONCE(p->euid) && uid == READ_ONCE(p->suid) &&
-		me->gid == READ_ONCE(p->gid));
+	       (uid == READ_ONCE(p->uid) && uid == READ_ONCE(p->euid) &&
+		uid == READ_ONCE(p->suid) && me->gid == READ_ONCE(p->gid));
 }
 
 struct aspace *process_swap_aspace(struct aspace *as)

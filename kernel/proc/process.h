@@ -189,8 +189,8 @@ struct aspace *process_swap_aspace(struct aspace *as) __must_check;
 struct fs_context *process_swap_fs(struct fs_context *fs) __must_check;
 // RLIMIT_NOFILE for all its threads. proc_lock held.
 void process_tell_limits_locked(struct process *p);
-// Is `p` what the calling process is, or may be looked at by user `uid`: root, or whose it is in every
-// respect (ptrace(2), "Ptrace access mode checking")? proc_lock held, or a reference.
+// Is `p` what the calling process is, or may be looked at by user `uid`: root, or whose it is in
+// every respect (ptrace(2), "Ptrace access mode checking")? proc_lock held, or a reference.
 bool process_may_look(u32 uid, const struct process *p);
 // What the current process runs, NULL at its end: takes over a file whose inode has been denied
 // writing (inode_deny_write) and lets go of the old one.

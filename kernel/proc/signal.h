@@ -132,10 +132,10 @@ struct trapframe;
 void sigpending_init(struct sigpending *p);
 void sigpending_flush(struct sigpending *p); // sig_lock held, or nobody else knows it
 
-// Send to a process, to one thread of it, or to all members of a process group of a session. Any context; the
-// first two need proc_lock held or a reference. What the receiver ignores is dropped at once. 0, or
-// -EAGAIN: there is no room for a real-time signal, and it comes neither from the kernel nor by
-// kill(2), which are content with less (RLIMIT_SIGPENDING).
+// Send to a process, to one thread of it, or to all members of a process group of a session. Any
+// context; the first two need proc_lock held or a reference. What the receiver ignores is dropped
+// at once. 0, or -EAGAIN: there is no room for a real-time signal, and it comes neither from the
+// kernel nor by kill(2), which are content with less (RLIMIT_SIGPENDING).
 int signal_send(struct process *p, const struct siginfo *info);
 int signal_send_thread(struct thread *t, const struct siginfo *info);
 void signal_send_group(u32 sid, u32 pgid, const struct siginfo *info);

@@ -246,8 +246,8 @@ static void test_raw(void **state)
 	expect_read("xy");
 }
 
-// Each change to lines put a mark behind what had been typed before, whether there was one or not. A
-// program that went to and fro filled the ring with them until it looked empty, while lines were
+// Each change to lines put a mark behind what had been typed before, whether there was one or not.
+// A program that went to and fro filled the ring with them until it looked empty, while lines were
 // still counted: every read was an end of file from then on.
 static void test_to_and_fro(void **state)
 {

@@ -210,6 +210,7 @@ static int open_files(void)
 	mknod("zero", S_IFCHR | 0666, makedev(1, 5));
 	mknod("full", S_IFCHR | 0666, makedev(1, 7));
 	mknod("random", S_IFCHR | 0666, makedev(1, 9));
+	mknod("fifo", S_IFIFO | 0666, 0);
 	null = open("/dev/null", O_RDWR);
 	if (null < 0)
 		_exit(4);
@@ -228,6 +229,7 @@ static int open_files(void)
 		return -1;
 	if (pipe2(fds, O_NONBLOCK))
 		return -1;
+	open("fifo", O_RDWR | O_NONBLOCK);
 	return open("b", O_RDWR);
 }
 
@@ -297,6 +299,7 @@ static void child(uint64_t seed)
 			_exit(1);
 	}
 	sigaction(SIGALRM, &act, NULL);
+	sigaction(SIGXFSZ, &act, NULL); // RLIMIT_FSIZE is set by chance
 	act = (struct sigaction){ .sa_handler = repair, .sa_flags = SA_NODEFER };
 	sigaction(SIGSEGV, &act, NULL);
 	sigaction(SIGBUS, &act, NULL);

@@ -28,7 +28,8 @@
 
 // Arguments by call, as far as a hint helps to get past the first check:
 //   f descriptor  p buffer  l length  s path  a mapped address  n small number  g flags  S signal
-//   P process  o offset  c flags of clone  b break  m flags of mmap  r anything
+//   P process  o offset  c flags of clone  b break  m flags of mmap  u user or group
+//   i command of ioctl  F command of fcntl  r anything
 static const struct hint {
 	short nr;
 	char kinds[7];
@@ -36,15 +37,19 @@ static const struct hint {
 	{ 0, "fpl" },     { 1, "fpl" },      { 2, "sgn" },      { 3, "f" },       { 4, "sp" },
 	{ 5, "fp" },      { 6, "sp" },       { 7, "pnn" },      { 8, "fon" },     { 9, "alnmfo" },
 	{ 10, "aln" },    { 11, "al" },      { 12, "b" },       { 13, "Sppn" },   { 14, "nppn" },
-	{ 16, "frp" },    { 17, "fplo" },    { 18, "fplo" },    { 19, "fpn" },    { 20, "fpn" },
+	{ 16, "fip" },    { 17, "fplo" },    { 18, "fplo" },    { 19, "fpn" },    { 20, "fpn" },
 	{ 21, "sn" },     { 22, "p" },       { 23, "npppp" },   { 25, "allga" },  { 26, "aln" },
 	{ 27, "alp" },    { 28, "aln" },     { 32, "f" },       { 33, "fn" },     { 35, "pp" },
 	{ 36, "np" },     { 38, "npp" },     { 40, "ffpl" },    { 56, "cpppp" },  { 59, "spp" },
-	{ 61, "Ppnp" },   { 63, "p" },       { 72, "fnr" },     { 73, "fn" },     { 74, "f" },
+	{ 61, "Ppnp" },   { 63, "p" },       { 72, "fFp" },     { 73, "fn" },     { 74, "f" },
 	{ 75, "f" },      { 76, "so" },      { 77, "fo" },      { 79, "pl" },     { 80, "s" },
 	{ 81, "f" },      { 82, "ss" },      { 83, "sn" },      { 84, "s" },      { 85, "sn" },
 	{ 86, "ss" },     { 87, "s" },       { 88, "ss" },      { 89, "spl" },    { 90, "sn" },
-	{ 91, "fn" },     { 92, "snn" },     { 93, "fnn" },     { 96, "pp" },     { 97, "np" },
+	{ 91, "fn" },     { 92, "suu" },     { 93, "fuu" },     { 94, "suu" },    { 95, "n" },
+	{ 96, "pp" },     { 97, "np" },      { 105, "u" },      { 106, "u" },     { 112, "" },
+	{ 113, "uu" },    { 114, "uu" },     { 117, "uuu" },    { 118, "ppp" },   { 119, "uuu" },
+	{ 120, "ppp" },   { 121, "P" },      { 122, "u" },      { 123, "u" },     { 124, "P" },
+	{ 37, "n" },      { 201, "p" },      { 306, "f" },      { 141, "nnn" },   { 140, "nn" },
 	{ 98, "np" },     { 99, "p" },       { 100, "p" },      { 103, "npl" },   { 109, "PP" },
 	{ 115, "np" },    { 116, "np" },     { 127, "pn" },     { 128, "pppn" },  { 129, "PSp" },
 	{ 130, "pn" },    { 131, "pp" },     { 132, "sp" },     { 133, "snr" },   { 137, "sp" },
@@ -53,7 +58,7 @@ static const struct hint {
 	{ 191, "sspl" },  { 203, "Plp" },    { 202, "pnnppn" }, { 204, "Plp" },   { 217, "fpl" },
 	{ 218, "p" },     { 221, "fool" },   { 228, "np" },     { 229, "np" },    { 230, "nnpp" },
 	{ 235, "sp" },    { 247, "nPpnp" },  { 257, "fsgn" },   { 258, "fsn" },   { 259, "fsnr" },
-	{ 260, "fsnng" }, { 262, "fspg" },   { 263, "fsg" },    { 264, "fsfs" },  { 265, "fsfsg" },
+	{ 260, "fsuug" }, { 262, "fspg" },   { 263, "fsg" },    { 264, "fsfs" },  { 265, "fsfsg" },
 	{ 266, "sfs" },   { 267, "fspl" },   { 268, "fsn" },    { 269, "fsn" },   { 273, "pn" },
 	{ 274, "Ppp" },   { 270, "nppppp" }, { 271, "pnppl" },  { 280, "fspg" },  { 285, "fnoo" },
 	{ 292, "fng" },   { 293, "pg" },     { 295, "fpno" },   { 296, "fpno" },  { 302, "Pnpp" },
@@ -99,7 +104,11 @@ static const char *paths[] = { "a",
 			       "proc",
 			       "ptfs",
 			       "devtmpfs",
-			       "program" };
+			       "program",
+			       "fifo",
+			       "/proc/1/cwd",
+			       "/proc/1/maps",
+			       "/proc/self/task" };
 static char *long_path;
 
 static uint64_t pick_pointer(void)
@@ -172,6 +181,8 @@ static uint64_t pick_flags(void)
 				    O_NONBLOCK,
 				    O_PATH,
 				    O_EXCL | O_CREAT,
+				    O_TMPFILE | O_RDWR,
+				    O_NOFOLLOW,
 				    MAP_PRIVATE,
 				    MAP_SHARED,
 				    MAP_PRIVATE | MAP_ANONYMOUS,
@@ -242,12 +253,38 @@ static uint64_t pick_clone_flags(void)
 	return (rng_next() & words) | (rng_below(2) ? thread : (rng_next() & thread) | SIGCHLD);
 }
 
+static uint64_t pick_ioctl(void)
+{
+	static const unsigned short some[] = { 0x5401, 0x5402, 0x5403, 0x5404, 0x5409, 0x540b,
+					       0x540e, 0x540f, 0x5410, 0x5411, 0x5413, 0x5414,
+					       0x541b, 0x5421, 0x5422, 0x5429, 0x5450, 0x5451 };
+
+	return rng_below(4) ? some[rng_below(sizeof(some) / sizeof(some[0]))] : rng_next();
+}
+
+static uint64_t pick_fcntl(void)
+{
+	switch (rng_below(4)) {
+	case 0: return 36 + rng_below(3); // locks of open files
+	case 1: return 1030 + rng_below(3);
+	default: return rng_below(11);
+	}
+}
+
+// Mostly those that the children have, or no change.
+static uint64_t pick_user(void)
+{
+	static const uint32_t some[] = { 0, 1000, 1000, 1001, ~0u, ~0u };
+
+	return rng_below(16) ? some[rng_below(6)] : rng_next();
+}
+
 static uint64_t pick(char kind)
 {
 	switch (kind) {
 	case 'f':
 		return rng_below(8)
-			       ? 3 + rng_below(14)
+			       ? 3 + rng_below(15)
 			       : (uint64_t)(int64_t[]){ -1,  AT_FDCWD, 0x7fffffff,
 							999, -9999,    0x100000003 }[rng_below(6)];
 	case 'p': return pick_pointer();
@@ -262,6 +299,9 @@ static uint64_t pick(char kind)
 	case 'm': return pick_mmap_flags();
 	case 'b': return pick_break();
 	case 'S': return rng_below(70);
+	case 'i': return pick_ioctl();
+	case 'F': return pick_fcntl();
+	case 'u': return pick_user();
 	case 'c': return pick_clone_flags();
 	case 'P': return rng_below(3) ? 0 : 0x3ffffffu;
 	case 'o': return rng_below(3) ? rng_below(1u << 24) : pick_length();
