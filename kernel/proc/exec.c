@@ -231,6 +231,7 @@ static void set_identity(struct exec *x, const char *path)
 	strlcpy(t->name, slash ? slash + 1 : path, sizeof(t->name));
 	memcpy(p->name, t->name, sizeof(p->name));
 	p->has_execed = true;
+	p->exit_signal = SIGCHLD; // what clone(2) chose was the old program's affair
 	p->uid = cred->uid;
 	p->euid = cred->euid;
 	p->suid = cred->suid;

@@ -65,7 +65,7 @@ struct process {
 	enum process_state state;     // [proc]
 	int wait_status;              // as wait4(2) reports it [proc]
 	u32 group_signals;            // sent to it as one of several [proc]
-	int exit_signal;              // to the parent at the end; 0: none. Constant
+	int exit_signal;              // to the parent at the end; 0: none [proc]
 	bool has_execed;              // its parent may no longer change its group [proc]
 	struct process *parent;       // NULL: init, or reaped [proc]
 	u32 ppid;                     // its number, 0: none [proc]

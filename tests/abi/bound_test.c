@@ -7,6 +7,8 @@
 //   processes  one user could have all processes that there are: root could make none to end them.
 //   file size  RLIMIT_FSIZE was kept and not looked at.
 //   kill       a read of two GiB of random numbers was ended by no signal: minutes.
+//   clone      the signal that it chose for the end of a child came from the program that the child
+//              had begun by execve, too: with none, or another one, the parent waited for SIGCHLD.
 //   nanosleep  with a bad pointer for the rest said EFAULT, and the next sleep took the old
 //              deadline for its own.
 #define _GNU_SOURCE
@@ -339,8 +341,40 @@ static void test_sleep(void)
 	ok(now_ms() - begin < 2000, "is as long as it says (%ld ms)", now_ms() - begin);
 }
 
-int main(void)
+static volatile sig_atomic_t ends, others;
+
+static void on_end(int sig)
 {
+	if (sig == SIGCHLD)
+		ends++;
+	else
+		others++;
+}
+
+static void test_end_signal(void)
+{
+	static char self[] = "/proc/self/exe", leave[] = "--leave";
+	char *argv[] = { self, leave, NULL };
+	long pid;
+
+	signal(SIGCHLD, on_end);
+	signal(SIGUSR1, on_end);
+	pid = syscall(SYS_clone, SIGUSR1, NULL, NULL, NULL, NULL);
+	if (pid == 0) {
+		execv(self, argv);
+		_exit(1);
+	}
+	while (waitpid((pid_t)pid, NULL, __WALL) < 0 && errno == EINTR)
+		continue;
+	ok(ends == 1 && others == 0, "a program that was begun by execve ends with SIGCHLD");
+	signal(SIGCHLD, SIG_DFL);
+	signal(SIGUSR1, SIG_DFL);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1 && strcmp(argv[1], "--leave") == 0)
+		return 0;
 	enter_scratch_folder();
 	umask(0);
 	if (getuid() != 0) {
@@ -352,6 +386,7 @@ int main(void)
 	test_file_size();
 	test_kill();
 	test_sleep();
+	test_end_signal();
 	test_processes();
 	leave_scratch_folder();
 	return tap_done();
