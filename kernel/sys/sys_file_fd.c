@@ -273,6 +273,8 @@ static s64 lock_call(struct file *f, int fd, int cmd, uva_t user)
 		return err;
 	if (ofd && l.pid)
 		return -EINVAL;
+	if (ofd) // no process has it: F_GETLK says -1
+		range.pid = ~0u;
 	if (cmd == F_GETLK || cmd == F_OFD_GETLK) {
 		if (range.kind == LOCK_NONE)
 			return -EINVAL;

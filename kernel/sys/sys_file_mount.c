@@ -104,13 +104,16 @@ s64 sys_sync(const struct syscall_args *args __unused)
 
 s64 sys_syncfs(const struct syscall_args *args)
 {
-	struct inode *i;
-	s64 err = fd_inode((int)args->a[0], &i);
+	struct file *f = fd_get((int)args->a[0]);
+	struct super *s;
+	s64 err = -EBADF;
 
-	if (err)
+	if (!f)
 		return err;
-	if (i->super->ops && i->super->ops->sync)
-		err = i->super->ops->sync(i->super);
-	inode_put(i);
+	if (!(f->flags & O_PATH)) {
+		s = f->inode->super;
+		err = s->ops && s->ops->sync ? s->ops->sync(s) : 0;
+	}
+	file_put(f);
 	return err;
 }

@@ -232,7 +232,9 @@ static int link_dentry(int dirfd, uva_t path, struct dentry **out)
 		err = path_at(dirfd, p.str, 0, out);
 	} else { // a link opened with O_PATH | O_NOFOLLOW
 		f = fd_get(dirfd);
-		err = !f ? -EBADF : f->dentry && S_ISLNK(f->inode->mode) ? 0 : -ENOENT;
+		err = !f ? (dirfd == AT_FDCWD ? -ENOENT : -EBADF)
+		      : f->dentry && S_ISLNK(f->inode->mode) ? 0
+							     : -ENOENT;
 		if (!err)
 			*out = dentry_get(f->dentry);
 		if (f)

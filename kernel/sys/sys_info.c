@@ -158,14 +158,17 @@ s64 sys_setrlimit(const struct syscall_args *a)
 
 // ---- Random numbers, place, power ---------------------------------------------------------------
 
-#define GRND_KNOWN 7u // NONBLOCK, RANDOM, INSECURE: all the same here
+#define GRND_RANDOM   2u
+#define GRND_INSECURE 4u
+#define GRND_KNOWN    7u // and NONBLOCK: all the same here
 
 s64 sys_getrandom(const struct syscall_args *a)
 {
 	u64 left = min(a->a[1], (u64)INT32_MAX), done = 0;
 	u8 buf[256];
 
-	if ((u32)a->a[2] & ~GRND_KNOWN)
+	if (((u32)a->a[2] & ~GRND_KNOWN) ||
+	    ((u32)a->a[2] & (GRND_RANDOM | GRND_INSECURE)) == (GRND_RANDOM | GRND_INSECURE))
 		return -EINVAL;
 	while (done < left && !(done && signal_pending())) {
 		size_t n = min(left - done, (u64)sizeof(buf));

@@ -382,15 +382,36 @@ s64 sys_sched_setaffinity(const struct syscall_args *a)
 	return 0;
 }
 
+enum { PRIO_PROCESS, PRIO_PGRP, PRIO_USER };
+
+// 0 if `who` is somebody: a thread, a group, or a user with processes; 0 is the caller's.
+static s64 find_prio(u32 which, u32 who)
+{
+	const struct process *me = process_current(), *p;
+	u64 flags;
+	bool found = who == 0;
+
+	if (which > PRIO_USER)
+		return -EINVAL;
+	flags = spin_lock_irqsave(&proc_lock);
+	found |= which == PRIO_USER && who == me->uid;
+	found |= which == PRIO_PROCESS && thread_find_locked(who);
+	process_for_each(p)
+		found |= p->state == PROCESS_ALIVE && which != PRIO_PROCESS &&
+			 (which == PRIO_PGRP ? p->pgid : p->uid) == who;
+	spin_unlock_irqrestore(&proc_lock, flags);
+	return found ? 0 : -ESRCH;
+}
+
 // Every thread has the same priority; setting the one that it has is allowed.
 s64 sys_getpriority(const struct syscall_args *a)
 {
-	(void)a;
-	return 20; // the system call says 20 - nice
+	s64 err = find_prio((u32)a->a[0], (u32)a->a[1]);
+
+	return err ? err : 20; // the system call says 20 - nice
 }
 
 s64 sys_setpriority(const struct syscall_args *a)
 {
-	(void)a;
-	return 0;
+	return find_prio((u32)a->a[0], (u32)a->a[1]);
 }

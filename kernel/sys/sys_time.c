@@ -148,7 +148,7 @@ s64 sys_clock_nanosleep(const struct syscall_args *a)
 	s64 ret;
 
 	if (clock != CLOCK_REALTIME && clock != CLOCK_MONOTONIC && clock != CLOCK_BOOTTIME)
-		return -EINVAL;
+		return clock <= CLOCK_BOOTTIME ? -EOPNOTSUPP : -EINVAL;
 	ret = get_timespec(a->a[2], &ns);
 	if (ret)
 		return ret;

@@ -12,7 +12,7 @@
 //   name       a process that called itself "x\nUid:\t0" had such a line in /proc/PID/status.
 //   setuid     gave the effective number, which is nothing that one may go back to.
 //   waitid     took group 1 for "any child".
-//   O_PATH     such descriptors were good for flock, posix_fadvise and futimens.
+//   O_PATH     such descriptors were good for flock, posix_fadvise, futimens and syncfs.
 //   /proc      two writes by one descriptor at once freed the text that it showed twice: a panic.
 //
 // Limits and signals are the subject of bound_test.c.
@@ -239,6 +239,7 @@ static int ids(void)
 static void test_calls(void)
 {
 	struct timespec t[2] = { { 1, 0 }, { 1, 0 } };
+	struct flock lock = { .l_type = F_WRLCK };
 	siginfo_t info;
 	pid_t pid;
 	int fd, path, end;
@@ -259,6 +260,15 @@ static void test_calls(void)
 	fails(syscall(SYS_utimensat, path, NULL, t, 0), EBADF, "futimens by O_PATH");
 	fails(syscall(SYS_utimensat, AT_FDCWD, NULL, t, 0), EFAULT, "utimensat of no path");
 	fails(syscall(SYS_utimensat, fd, NULL, t, AT_SYMLINK_NOFOLLOW), EINVAL, "and with a flag");
+	fails(syscall(SYS_syncfs, path), EBADF, "syncfs by O_PATH");
+	fails(syscall(SYS_readlink, "", &info, 1), ENOENT, "readlink of no path");
+	fails(syscall(SYS_getrandom, &info, 1, 6), EINVAL, "getrandom, both kinds at once");
+	fails(syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC_RAW, 0, t, NULL), EOPNOTSUPP,
+	      "a clock that nobody sleeps by");
+	fails(getpriority(9, 0), EINVAL, "getpriority of what");
+	fails(getpriority(PRIO_PROCESS, 99999), ESRCH, "getpriority of nobody");
+	is(fcntl(fd, F_OFD_SETLK, &lock), 0, "a lock of an open file");
+	is(fcntl(end, F_GETLK, &lock) ? 0 : lock.l_pid, -1, "is no process's");
 	fails(sendfile(end, fd, NULL, 1), EINVAL, "sendfile to the end of a file");
 	close(fd);
 	close(path);
