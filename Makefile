@@ -298,9 +298,9 @@ $(BUILD)/%.iso: $(BUILD)/%.cfg $(DAX64_KERNEL) $(BUILD)/initrd.cpio
 
 # Rewritten when the kernel parameters are others than last time. Bochs has no NVDIMM.
 $(DAX64_ISO:.iso=.cfg): PARAMETERS = $(APPEND)
-$(BUILD)/bochs.cfg: PARAMETERS = pmem=64M@0x10000000 $(APPEND)
+$(BUILD)/bochs.cfg: PARAMETERS = pmem=64M@0x10000000 format $(APPEND)
 $(BUILD)/bochs-ktest.cfg: PARAMETERS = pmem=64M@0x10000000 testexit ktest=*
-$(BUILD)/bochs-stress.cfg: PARAMETERS = pmem=64M@0x10000000 console=ttyS1 exec
+$(BUILD)/bochs-stress.cfg: PARAMETERS = pmem=64M@0x10000000 format console=ttyS1 exec
 $(BUILD)/bochs-stress.iso: INITRD = $(BUILD)/stress.cpio
 $(BUILD)/bochs-stress.iso: $(BUILD)/stress.cpio
 

@@ -15,6 +15,7 @@ static const struct {
 	{ "crash", "panic, null, stack, irq, exec, hang: crash on purpose (tests of the panic)" },
 	{ "exec", "init runs /run/exec.sh, reports its status and powers off" },
 	{ "forceattach", "plain shared mappings attach, too, where whole units fit (tests)" },
+	{ "format", "what pmem= carves out of RAM gets an empty file system if it is blank" },
 	{ "init", "PATH of the first program (/sbin/init)" },
 	{ "ktest", "GLOB: run the in-kernel tests whose names match, then exit" },
 	{ "loglevel", "0-7: which log lines go to the console (6: all but debugging)" },

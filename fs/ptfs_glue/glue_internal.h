@@ -56,6 +56,9 @@ static inline struct ptfs_iter *glue_iter(struct iov_iter *it)
 	return container_of(it, struct ptfs_iter, iov);
 }
 
+// Nobody uses the region, and it has nothing where a file system begins (super.c).
+bool glue_region_is_blank(const struct pmem_region *r);
+
 static inline struct glue_super *glue_super(struct super *s)
 {
 	return container_of(s, struct glue_super, vfs);

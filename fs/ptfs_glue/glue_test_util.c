@@ -11,22 +11,10 @@
 #include "mm/heap.h"
 #include "mm/test_util.h"
 
-static bool region_is_blank(const struct pmem_region *r)
-{
-	const u64 *word = r->virt;
-
-	if (!r->usable || r->read_only || r->in_use || r->len < MIB(16))
-		return false;
-	for (unsigned i = 0; i < PTFS_BLOCK / 8; i++)
-		if (word[i])
-			return false;
-	return true;
-}
-
 static struct pmem_region *blank_region(void)
 {
 	for (unsigned i = 0; i < pmem_region_count(); i++)
-		if (region_is_blank(pmem_region_get(i)))
+		if (glue_region_is_blank(pmem_region_get(i)))
 			return pmem_region_get(i);
 	log_info("ptfs test: no blank region, nothing tested");
 	return NULL;

@@ -13,5 +13,6 @@
 void ptfs_glue_init(void);
 
 // Mounts pmem0 at /pmem, pmem1 at /pmem1 and so on; makes the directories. A region that cannot be
-// mounted is logged and left out. Kernel thread, root mounted.
+// mounted is logged and left out. With the boot parameter `format`, one that was carved out of RAM
+// and is blank gets an empty file system first. Kernel thread, root mounted.
 void ptfs_mount_regions(void);

@@ -10,9 +10,11 @@
 #include "drivers/nvdimm/region.h"
 #include "fs/namei.h"
 #include "fs/ptfs_glue/glue_internal.h"
+#include "kernel/bootinfo.h"
 #include "kernel/console.h"
 #include "kernel/lib/printf.h"
 #include "kernel/panic.h"
+#include "kernel/random.h"
 #include "mm/heap.h"
 
 #define PTFS_STATFS_TYPE 0x50544653 // "PTFS"
@@ -186,6 +188,34 @@ void ptfs_glue_init(void)
 	glue_epoch_init();
 }
 
+bool glue_region_is_blank(const struct pmem_region *r)
+{
+	const u64 *word = r->virt;
+
+	if (!r->usable || r->read_only || r->in_use || r->len < MIB(16))
+		return false;
+	for (unsigned i = 0; i < PTFS_BLOCK / 8; i++)
+		if (word[i])
+			return false;
+	return true;
+}
+
+// Boot parameter `format`, for machines without persistent memory: what was carved out of RAM
+// begins empty each time, and nobody on the host can put a file system there.
+static void format_blank(const struct pmem_region *r)
+{
+	const struct ptfs_region region = { r->virt, r->base, r->len, false };
+	struct ptfs_format_options o = { .label = "carved" };
+	int err;
+
+	if (r->origin != PMEM_CARVED || !glue_region_is_blank(r))
+		return;
+	random_bytes(o.uuid, sizeof(o.uuid));
+	err = ptfs_format(&region, &o);
+	if (err)
+		log_err("ptfs %s: formatting failed, error %d", r->name, -err);
+}
+
 void ptfs_mount_regions(void)
 {
 	for (unsigned i = 0; i < pmem_region_count(); i++) {
@@ -195,6 +225,8 @@ void ptfs_mount_regions(void)
 
 		if (!r->usable)
 			continue;
+		if (bootparam_present("format"))
+			format_blank(r);
 		if (i)
 			ksnprintf(path, sizeof(path), "/pmem%u", i);
 		err = vfs_mkdirat(AT_FDCWD, path, 0755);

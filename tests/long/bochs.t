@@ -6,6 +6,7 @@ unmapped address and keeps global pages over a load of CR3, which QEMU forgives.
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -41,6 +42,9 @@ def survives_stress():
     console = bochs("bochs-stress.iso", "stress: done", 2, 1500)
     for program in ("vmstress", "ephstress"):
         assert f"{program} survived" in console, console[-3000:]
+    for mechanism in ("attach_pte_page", "attach_direct", "attach_splits", "arena_maps"):
+        count = int(re.search(rf"^{mechanism} +(\d+)", console, re.MULTILINE)[1])
+        assert count > 100, f"{mechanism}: {count}"
 
 
 tap.attempt("the shell's prompt", reaches_prompt)

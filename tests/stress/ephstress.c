@@ -121,17 +121,25 @@ static void look(const struct range *r)
 		wrong("wrong word", r, page, word);
 }
 
-// A slot's addresses may be those of the thread's next mapping, which shows the file around the
-// range, too. A range that crosses 2 MiB has a slot of 1 GiB, however short it is: that it had one
-// of 2 MiB was assumed here, and once in a hundred runs a file was reported that was shown rightly.
+// Addresses of `r` may be what ranges that were unmapped had: they are no canaries any more. All
+// of its slot is meant, which shows the file around the range, too; one of 1 GiB if it crosses
+// 2 MiB of the file, however short it is. (That it had one of 2 MiB was assumed here, and once in a
+// hundred runs a file was reported that was shown rightly. So it was where mappings are ordinary
+// ones, as there is no slot or no table, and lie across multiples of 2 MiB: only where a range
+// begins was looked at.)
 static void forget_recent(const struct range *r)
 {
 	unsigned last = r->first + r->pages - 1;
 	uintptr_t unit = r->first / 512 == last / 512 ? 1ul << 21 : 1ul << 30;
+	uintptr_t lo = (uintptr_t)r->at & -unit;
+	uintptr_t hi = ((uintptr_t)r->at + r->pages * PAGE + unit - 1) & -unit;
 
-	for (unsigned i = 0; i < RECENT; i++)
-		if ((uintptr_t)recent[i].at / unit == (uintptr_t)r->at / unit)
+	for (unsigned i = 0; i < RECENT; i++) {
+		uintptr_t at = (uintptr_t)recent[i].at;
+
+		if (at < hi && at + recent[i].pages * PAGE > lo)
 			recent[i].at = NULL;
+	}
 }
 
 static void look_at_recent(void)

@@ -113,6 +113,16 @@ def carved():
            guest.log)
 
 
+def carved_and_formatted():
+    """Nothing else can be put there before it is looked for: so the stress programs ran in Bochs
+    for weeks on the RAM file system that lies under an empty /pmem."""
+    guest = run(Config(append="pmem=32M@0x10000000 format"),
+                "grep /pmem /proc/mounts; cp /bin/busybox /pmem/b && cmp /bin/busybox /pmem/b &&"
+                "umount /pmem && mount -t ptfs pmem0 /pmem && ls /pmem")
+    tap.equal(guest.output.splitlines(), ["pmem0 /pmem ptfs rw 0 0", "b"],
+              "carved and formatted: files stay")
+
+
 def unmount():
     """An open file keeps it mounted; afterwards it is clean, and can be mounted again."""
     with make_image(files=HELLO) as image:
@@ -130,7 +140,8 @@ def unmount():
     tap.ok(lines[-1] != "0", "a region is mounted once only", guest.output)
 
 
-for test in (no_dimm, one_dimm, unarmed, two_dimms, two_mounts, unaligned, carved, unmount):
+for test in (no_dimm, one_dimm, unarmed, two_dimms, two_mounts, unaligned, carved,
+             carved_and_formatted, unmount):
     tap.attempt(test.__name__, test)
 tap.attempt("persistence cpu", persistence, "cpu", "none:")
 tap.attempt("persistence mem-ctrl", persistence, "mem-ctrl", "CLWB")
