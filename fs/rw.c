@@ -62,8 +62,7 @@ static void clamp(struct iov_iter *it)
 
 // RLIMIT_FSIZE. What a file has beyond it can be read, but not written anew. Who appends is asked
 // where the file ends at the moment: one of several who do so at once may get over the limit.
-static __attribute__((noinline)) int keep_limit(const struct file *f, struct iov_iter *from,
-						u64 pos)
+static int keep_limit(const struct file *f, struct iov_iter *from, u64 pos)
 {
 	u64 limit = READ_ONCE(current_context()->max_file);
 	struct inode_attr attr;
@@ -85,10 +84,20 @@ static __attribute__((noinline)) int keep_limit(const struct file *f, struct iov
 	return 0;
 }
 
-static int limit_write(const struct file *f, struct iov_iter *from, u64 pos)
+static __attribute__((noinline)) ssize write_limited(struct file *f, struct iov_iter *from,
+						     u64 *pos)
 {
-	return likely(READ_ONCE(current_context()->max_file) == ~0ull) ? 0
-								       : keep_limit(f, from, pos);
+	int err = keep_limit(f, from, *pos);
+
+	return err ? err : f->ops->write(f, from, pos);
+}
+
+// Apart, so that who has no limit saves no registers for it.
+static ssize write_at(struct file *f, struct iov_iter *from, u64 *pos)
+{
+	if (unlikely(READ_ONCE(current_context()->max_file) != ~0ull))
+		return write_limited(f, from, pos);
+	return f->ops->write(f, from, pos);
 }
 
 ssize file_read(struct file *f, struct iov_iter *to)
@@ -118,9 +127,7 @@ ssize file_write(struct file *f, struct iov_iter *from)
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
 		inode_drop_set_id(f->inode);
 	mutex_lock(&f->pos_lock);
-	n = limit_write(f, from, f->pos);
-	if (likely(!n))
-		n = f->ops->write(f, from, &f->pos);
+	n = write_at(f, from, &f->pos);
 	mutex_unlock(&f->pos_lock);
 	return n;
 }
@@ -162,8 +169,7 @@ ssize file_pwrite(struct file *f, struct iov_iter *from, u64 *off)
 		return err;
 	if (unlikely(f->inode->mode & (S_ISUID | S_ISGID)))
 		inode_drop_set_id(f->inode);
-	err = limit_write(f, from, *off);
-	return unlikely(err) ? err : f->ops->write(f, from, off);
+	return write_at(f, from, off);
 }
 
 ssize file_read_kernel(struct file *f, void *buf, size_t bytes, u64 off)
