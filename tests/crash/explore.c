@@ -7,6 +7,7 @@
 //              [--stride N]            (every N-th pair only)
 //              [--without N]           (place N does nothing)
 //              [--site N] [--last N]   (mutation: these places)
+//              [--random N] [--seed S] (so many random sequences, those from number S on)
 //
 // Speaks TAP; the figures stand in comment lines.
 #include <sys/mman.h>
@@ -16,7 +17,8 @@
 
 #include "tests/crash/crash.h"
 
-#define SEQUENCE_MAX 9u
+#define SEQUENCE_MAX 10u
+#define RANDOM_MIN   5u // calls of a random sequence; at most SEQUENCE_MAX
 
 struct explorer ex;
 
@@ -29,6 +31,7 @@ static const struct effort pair_effort = { 6, 6, 8, 6, 6, 256, 1, 3, 16 };
 static const struct effort quick_effort = { 5, 3, 3, 3, 3, 128, 0, 2, 32 };
 static const struct effort long_effort = { 10, 12, 40, 16, 24, 64, 2, 4, 8 };
 static const struct effort long_pair_effort = { 10, 20, 100, 32, 48, 64, 2, 4, 8 };
+static const struct effort random_effort = { 5, 4, 6, 4, 6, 256, 4, 2, 16 };
 static const struct effort mutate_effort = { 6, 6, 6, 6, 6, 64, 6, 5, 16 };
 
 static void sequence_name(char *out, size_t bytes, const struct op *const *list, unsigned n)
@@ -135,6 +138,7 @@ static u64 *next_task; // shared by the workers
 static struct {
 	const char *only;
 	unsigned jobs, stride, site, last;
+	u64 random, seed;
 } how = { .jobs = 2, .last = SITES_MAX - 1 };
 
 static bool wanted(const struct op *const *list, unsigned n)
@@ -180,6 +184,35 @@ static bool pair_run(u64 task)
 	list[1] = &ops[task % n];
 	if (wanted(list, 2))
 		sequence_run(list, 2, 1);
+	return true;
+}
+
+// xorshift64*, without the low bits, which are the weak ones.
+static u32 pick(u64 *state, u32 below)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return (u32)(*state * 2685821657736338717ull >> 32) % below;
+}
+
+// What nobody has thought of: each number is a sequence, on every machine the same.
+static bool random_run(u64 task)
+{
+	const struct op *list[SEQUENCE_MAX];
+	u64 state = (how.seed + task + 1) * 0x9e3779b97f4a7c15ull;
+	unsigned n;
+
+	if (task >= how.random)
+		return false;
+	pick(&state, 2);
+	n = RANDOM_MIN + pick(&state, SEQUENCE_MAX - RANDOM_MIN + 1);
+	for (unsigned i = 0; i < n; i++)
+		do // what promises nothing may leave stores in the cache, which later calls show
+			list[i] = &ops[pick(&state, op_count())];
+		while (list[i]->promise == PROMISE_ANY);
+	if (wanted(list, n))
+		sequence_run(list, n, 0);
 	return true;
 }
 
@@ -318,6 +351,10 @@ int main(int argc, char **argv)
 			without = (unsigned)strtoul(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--stride") && more)
 			how.stride = (unsigned)strtoul(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--random") && more)
+			how.random = strtoull(argv[++i], NULL, 0);
+		else if (!strcmp(argv[i], "--seed") && more)
+			how.seed = strtoull(argv[++i], NULL, 0);
 		else if (!strcmp(argv[i], "--only") && more)
 			how.only = argv[++i];
 		else
@@ -340,16 +377,23 @@ int main(int argc, char **argv)
 	}
 	start(base);
 	site_switch_off(without);
+	if (how.random) {
+		printf("1..1\n");
+		phase("random sequences", random_run, &random_effort);
+		return ex.totals->failures ? 1 : 0;
+	}
 	if (!strcmp(mode, "--mutate"))
 		return mutation();
 	if (!how.stride)
 		how.stride = !strcmp(mode, "--quick") ? 7 : 1;
-	printf("1..3\n");
+	how.random = !strcmp(mode, "--quick") ? 60 : !strcmp(mode, "--long") ? 4000 : 1000;
+	printf("1..4\n");
 	phase("single calls", single_run, strcmp(mode, "--quick") ? &single_effort : &pair_effort);
 	phase("sequences", sequence_nr_run, strcmp(mode, "--quick") ? &long_effort : &pair_effort);
 	phase("pairs of calls", pair_run,
 	      !strcmp(mode, "--quick")  ? &quick_effort
 	      : !strcmp(mode, "--long") ? &long_pair_effort
 					: &pair_effort);
+	phase("random sequences", random_run, &random_effort);
 	return ex.totals->failures ? 1 : 0;
 }
