@@ -162,7 +162,7 @@ int inode_size_allowed(struct inode *i, u64 size)
 	return -EFBIG;
 }
 
-int inode_truncate(struct inode *i, s64 size)
+int inode_truncate(struct inode *i, s64 size, bool touch)
 {
 	struct inode_attr attr = { .size = (u64)size };
 	int err;
@@ -177,7 +177,7 @@ int inode_truncate(struct inode *i, s64 size)
 	err = inode_size_allowed(i, (u64)size);
 	if (!err) {
 		inode_drop_set_id(i);
-		err = set(i, ATTR_SIZE, &attr);
+		err = set(i, ATTR_SIZE | (touch ? ATTR_TOUCH : 0), &attr);
 	}
 	inode_end_write(i);
 	return err;

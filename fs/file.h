@@ -30,5 +30,7 @@ int inode_chown(struct inode *i, u32 uid, u32 gid); // ~0u: leave
 // NULL: leave. `now`: both become the present time, for which write permission is enough; anything
 // else takes the owner.
 int inode_set_times(struct inode *i, const u64 *atime_ns, const u64 *mtime_ns, bool now);
-int inode_truncate(struct inode *i, s64 size); // permission is the caller's
+// Permission is the caller's. `touch`: the times change even if the size does not (ftruncate,
+// O_TRUNC; with truncate(2) they do not).
+int inode_truncate(struct inode *i, s64 size, bool touch);
 int inode_access(struct inode *i, unsigned mask, bool effective);

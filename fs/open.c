@@ -200,7 +200,7 @@ static int open_here(struct walk *w, struct dentry *d, unsigned flags, bool crea
 	}
 	err = do_open(d->inode, d, flags, out);
 	if (!err && (flags & O_TRUNC) && !created && S_ISREG(d->inode->mode)) {
-		err = inode_truncate(d->inode, 0);
+		err = inode_truncate(d->inode, 0, true);
 		if (err)
 			file_put(*out);
 	}

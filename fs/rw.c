@@ -317,7 +317,7 @@ int file_truncate(struct file *f, s64 size)
 		return -EBADF;
 	if (size < 0 || !S_ISREG(f->inode->mode) || (f->flags & O_ACCMODE) == O_RDONLY)
 		return -EINVAL;
-	return inode_truncate(f->inode, size);
+	return inode_truncate(f->inode, size, true);
 }
 
 // Which of the flags go together (fallocate(2)). What a file system lacks it refuses itself.

@@ -44,7 +44,16 @@ struct inode_attr {
 	u32 blksize;
 };
 
-enum { ATTR_MODE = 1, ATTR_UID = 2, ATTR_GID = 4, ATTR_SIZE = 8, ATTR_ATIME = 16, ATTR_MTIME = 32 };
+enum {
+	ATTR_MODE = 1,
+	ATTR_UID = 2,
+	ATTR_GID = 4,
+	ATTR_SIZE = 8,
+	ATTR_ATIME = 16,
+	ATTR_MTIME = 32,
+	// With ATTR_SIZE: mtime and ctime are now, also if the size stays.
+	ATTR_TOUCH = 64
+};
 
 // One call per entry that readdir found, "." and ".." excepted (the VFS emits them; positions 0 and
 // 1 are theirs, so a file system's own begin at 2). False: the caller's buffer is full, stop before

@@ -69,7 +69,8 @@ static int truncate_down(struct ptfs_inode *ip, u64 size)
 	err = ptfs_map_part(ip, from);
 	if (err && err != -ENOSPC && err != -ENOMEM && size)
 		return err;
-	ptfs_times_set(ip, true);
+	if (size != ip->size) // else only what was kept behind the end goes
+		ptfs_times_set(ip, true);
 	ptfs_size_set(ip, size);
 	// The zeros need no fence of their own: a crash before they are durable leaves bytes behind
 	// EOF, and the scan makes them zero.

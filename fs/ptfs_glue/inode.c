@@ -248,6 +248,14 @@ static int glue_getattr(struct inode *i, struct inode_attr *out)
 	return 0;
 }
 
+static int resize(struct ptfs_inode *ip, u64 size, bool touch)
+{
+	bool stays = READ_ONCE(ip->size) == size;
+	int err = ptfs_truncate(ip, size);
+
+	return !err && touch && stays ? ptfs_touch(ip) : err;
+}
+
 static int glue_setattr(struct inode *i, unsigned which, const struct inode_attr *attr)
 {
 	static const struct {
@@ -273,7 +281,7 @@ static int glue_setattr(struct inode *i, unsigned which, const struct inode_attr
 			core |= bits[k].core;
 	// The size first: it can fail for want of space, and then nothing has changed.
 	if (which & ATTR_SIZE)
-		err = ptfs_truncate(glue_ip(i), attr->size);
+		err = resize(glue_ip(i), attr->size, which & ATTR_TOUCH);
 	if (!err && core)
 		err = ptfs_setattr(glue_ip(i), core, &a);
 	refresh(i);

@@ -263,7 +263,7 @@ s64 sys_truncate(const struct syscall_args *args)
 	else
 		err = inode_permission(i, MAY_WRITE);
 	if (!err)
-		err = inode_truncate(i, (s64)args->a[1]);
+		err = inode_truncate(i, (s64)args->a[1], false);
 	inode_put(i);
 	return err;
 }
