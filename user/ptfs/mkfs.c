@@ -86,8 +86,11 @@ static void parse(int argc, char **argv, struct options *o)
 			break;
 		case 'B': o->base = tool_number(optarg); break;
 		case 'F':
-			if (o->nr_fallocate < FALLOCATE_MAX)
-				o->fallocate[o->nr_fallocate++] = optarg;
+			if (o->nr_fallocate == FALLOCATE_MAX) {
+				fprintf(stderr, "--fallocate: at most %u of them\n", FALLOCATE_MAX);
+				exit(2);
+			}
+			o->fallocate[o->nr_fallocate++] = optarg;
 			break;
 		default: fputs(usage, c == 'h' ? stdout : stderr); exit(c == 'h' ? 0 : 2);
 		}
