@@ -67,6 +67,25 @@ DAMAGE(itable_root_level)
 {
 	change8(r, S(itable_root), 0, PTFS_E_LEVEL);
 }
+// Whoever follows it takes inodes for a table. With no way to the files nothing but this voted on
+// what chunks are for; the chunk of inodes became one of tables, and the repair ended, content,
+// with an empty root.
+DAMAGE(itable_root_inodes)
+{
+	u64 root = ptfs_word(r->fs, S(itable_root)),
+	    off = ALIGN_DOWN(inode_at(r, "/paged"), PTFS_BLOCK);
+
+	put8(r, S(itable_root), (root & ~PTE_ADDR) | ptfs_pa(r->fs, off).pa);
+}
+// The same by way of a table page that is another file's: its blocks seemed to hold inodes.
+DAMAGE(itable_page_of_a_file)
+{
+	u64 from = ALIGN_DOWN(slot_at(r, "/paged", 0, PT_PTE), PTFS_BLOCK);
+	u64 to = ALIGN_DOWN(slot_at(r, NULL, 0, PT_PTE), PTFS_BLOCK);
+
+	for (u64 i = 0; i < PTFS_BLOCK; i += 8)
+		put8(r, to + i, ptfs_word(r->fs, from + i));
+}
 DAMAGE(size_and_level)
 {
 	put8(r, inode_at(r, "/paged") + D(size), ~0ull);
@@ -431,6 +450,8 @@ static const struct damage damages[] = {
 	W(itable_root_zero, ""),
 	W(itable_root_outside, ""),
 	W(itable_root_level, ""),
+	W(itable_root_inodes, ""),
+	W(itable_page_of_a_file, ""),
 	W(inode_dead, "/fifo"),
 	W(mode_high_bits, ""),
 	W(size_and_level, "/paged"),

@@ -216,20 +216,28 @@ static u32 vote_weight(const struct votes *v, const struct ptfs_ref *ref, int le
 	return good > bad ? PTFS_CHUNK_BLOCKS : 1;
 }
 
+// True: nobody has been there.
+static bool see(struct votes *v, u64 off)
+{
+	u64 block = off >> PTFS_BLOCK_SHIFT;
+	u8 bit = (u8)(1u << block % 8);
+	bool first = !(v->seen[block / 8] & bit);
+
+	v->seen[block / 8] |= bit;
+	return first;
+}
+
 static void vote_entry(struct votes *v, u64 e, int level, u64 va, u8 leaf_type)
 {
 	struct ptfs_fs *fs = v->x->fs;
 	struct ptfs_ref ref;
-	u64 block;
 
 	if (!e || ptfs_entry_decode(fs, e, level, &ref))
 		return;
 	v->of[ref.off >> PTFS_CHUNK_SHIFT][ref.leaf ? leaf_type : PTFS_CHUNK_TABLE] +=
 		vote_weight(v, &ref, level, va, leaf_type);
-	block = ref.off >> PTFS_BLOCK_SHIFT;
-	if (v->seen[block / 8] >> block % 8 & 1)
+	if (!see(v, ref.off))
 		return;
-	v->seen[block / 8] |= (u8)(1u << block % 8);
 	if (ref.leaf && leaf_type == PTFS_CHUNK_INODE)
 		vote_inodes(v, ref.off, va >> PTFS_BLOCK_SHIFT);
 	for (unsigned i = 0; !ref.leaf && i < PT_ENTRIES; i++)
@@ -253,6 +261,28 @@ static void vote_file(struct votes *v, const struct ptfs_dinode *d)
 		vote_root(v, le64(d->root), type);
 	for (unsigned i = 0; type && !le64(d->root) && i < PTFS_DIRECT; i++)
 		vote_entry(v, le64(d->direct[i]), PT_PTE, i * PTFS_BLOCK, type);
+}
+
+// Blocks that say themselves that they hold inodes, in chunks that are said to: these vote first,
+// and so do the files in them. The way to them from the superblock may be lost or lead elsewhere;
+// then it makes no votes but wrong ones, one of which would be enough where there is no other.
+static void vote_found_inodes(struct votes *v)
+{
+	struct ptfs_fs *fs = v->x->fs;
+	const u8 *stored = ptfs_at(fs, fs->chunk_map_off, fs->chunks);
+
+	for (u64 off = fs->system_bytes; off < fs->region.bytes; off += PTFS_BLOCK) {
+		u64 nr = off >> PTFS_CHUNK_SHIFT, place;
+
+		if (stored[nr] != PTFS_CHUNK_INODE)
+			continue;
+		place = fix_iblock_place(v->x, off);
+		if (place == PTFS_NOTHING)
+			continue;
+		v->of[nr][PTFS_CHUNK_INODE] += PTFS_CHUNK_BLOCKS;
+		if (see(v, off))
+			vote_inodes(v, off, place);
+	}
 }
 
 // What the chunk should be, as far as votes and what is stored tell.
@@ -301,6 +331,7 @@ int fix_types(struct fix *x)
 
 	fix_progress(x, 2, 0, 1);
 	if (!err) {
+		vote_found_inodes(&v);
 		vote_root(&v, ptfs_word(fs, SUPER(itable_root)), PTFS_CHUNK_INODE);
 		types_apply(x, &v);
 	}
