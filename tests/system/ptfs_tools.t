@@ -157,6 +157,10 @@ def refusals(folder, tree, image):
     foreign_for_real(folder, tree)
     tap.equal(tool("mkfs.ptfs", "-U", "12", other).returncode, 2, "a UUID has 32 digits")
     tap.equal(tool("mkfs.ptfs", "-s", "12Q", other).returncode, 2, "sizes have known suffixes")
+    # These made an image of 1 GiB, and 65 files of which the last was forgotten.
+    tap.equal(tool("mkfs.ptfs", "-s", "17179869185G", other).returncode, 2, "and fit 64 bits")
+    many = [word for n in range(65) for word in ("--fallocate", f"/{n}:4K")]
+    tap.equal(tool("mkfs.ptfs", "-f", *many, other).returncode, 2, "at most 64 --fallocate")
     tap.equal(tool("fsck.ptfs", tree / "dir" / "large").returncode, 8, "fsck: not a ptfs: 8")
     tap.equal(tool("fsck.ptfs").returncode, 16, "fsck: usage: 16")
 

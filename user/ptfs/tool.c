@@ -96,16 +96,19 @@ u64 tool_number(const char *text)
 	static const char units[] = "KMGT";
 	char *end;
 	const char *unit;
+	unsigned shift;
 	u64 n;
 
 	errno = 0;
 	n = strtoull(text, &end, 0);
 	unit = *end ? strchr(units, *end & ~0x20) : NULL;
-	if (end == text || errno || (*end && (!unit || end[1]))) {
-		fprintf(stderr, "not a number: %s\n", text);
+	shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	if (end == text || errno || (*end && (!unit || end[1])) || strchr(text, '-') ||
+	    n > ~0ull >> shift) {
+		fprintf(stderr, "not a number, or too large: %s\n", text);
 		exit(2);
 	}
-	return unit ? n << 10 * (unit - units + 1) : n;
+	return n << shift;
 }
 
 int tool_write(struct ptfs_inode *ip, const void *data, u64 bytes, u64 pos)
