@@ -330,11 +330,13 @@ static int mutation(void)
 	return 0;
 }
 
-int main(int argc, char **argv)
+static unsigned without = SITES_MAX; // this place does nothing
+static u64 base = OTHER_BASE;
+
+// The mode; options go where they belong.
+static const char *arguments(int argc, char **argv)
 {
 	const char *mode = "--full";
-	unsigned without = SITES_MAX;
-	u64 base = OTHER_BASE;
 
 	for (int i = 1; i < argc; i++) {
 		bool more = i + 1 < argc;
@@ -360,6 +362,13 @@ int main(int argc, char **argv)
 		else
 			mode = argv[i];
 	}
+	return mode;
+}
+
+int main(int argc, char **argv)
+{
+	const char *mode = arguments(argc, argv);
+
 	if (!strcmp(mode, "--places")) {
 		sites_init();
 		for (u32 i = 0; i < site_count(); i++)

@@ -86,6 +86,13 @@ DAMAGE(itable_page_of_a_file)
 	for (u64 i = 0; i < PTFS_BLOCK; i += 8)
 		put8(r, to + i, ptfs_word(r->fs, from + i));
 }
+// A line of a slot, and the slot is closed; the image is not clean. It could be neither mounted nor
+// repaired.
+DAMAGE(journal_unreadable)
+{
+	put8(r, r->fs->journal_off + 2 * PTFS_JOURNAL_SLOT_BYTES + 192, PTFS_FAILED);
+	put8(r, r->fs->snapshot_off + offsetof(struct ptfs_snapshot, clean), 0);
+}
 DAMAGE(size_and_level)
 {
 	put8(r, inode_at(r, "/paged") + D(size), ~0ull);
@@ -465,6 +472,7 @@ static const struct damage damages[] = {
 	W(type_system, ""),
 	W(type_huge, ""),
 	W(journal_head, ""),
+	W(journal_unreadable, ""),
 	W(journal_count, ""),
 	W(bitmap_leak, ""),
 	W(bitmap_missing, ""),

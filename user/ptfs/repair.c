@@ -67,6 +67,24 @@ static void journal_look(struct fix *x)
 	}
 }
 
+// Memory that has failed there keeps a mount from recovering, for the transaction may be an open
+// one. Here nothing depends on that: what it has changed in part is looked at like everything else.
+// A store to the whole line makes it good again, if anything does.
+static void journal_mend(struct fix *x)
+{
+	for (u64 s = 0; s < PTFS_JOURNAL_SLOTS; s++) {
+		u64 off = x->fs->journal_off + s * PTFS_JOURNAL_SLOT_BYTES;
+
+		if (ptfs_loadable(x->fs, off, PTFS_JOURNAL_SLOT_BYTES))
+			continue;
+		fix_found(x, "journal slot that cannot be read: slot", 0, s, 0);
+		fix_begin(x);
+		x->result->written = true;
+		pmem_memset_nt(ptfs_pa(x->fs, off), 0, PTFS_JOURNAL_SLOT_BYTES);
+		pmem_fence();
+	}
+}
+
 // What the bitmap of a clean image says against what was claimed.
 static void bitmap_compare(struct fix *x)
 {
@@ -128,6 +146,7 @@ static int tables_and_names(struct fix *x)
 		fix_begin(x);
 		ptfs_journal_recover(fs);
 	}
+	journal_mend(x);
 	fix_itable_claim(x);
 	fix_inodes(x);
 	fix_dups(x);
