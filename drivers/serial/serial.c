@@ -27,6 +27,7 @@ enum uart_register {
 #define LCR_8N1          0x03
 #define LCR_DLAB         0x80
 #define MCR_DTR_RTS_OUT2 0x0b // OUT2 gates the interrupt line on PCs
+#define MCR_LOOP         0x10 // the receiver is taken off the line
 #define LSR_RECEIVED     0x01
 #define LSR_SEND_EMPTY   0x20
 #define DIVISOR_115200   1
@@ -75,7 +76,8 @@ static bool wait_ready(const struct uart *u)
 	return false;
 }
 
-// What was typed while the machine started would go with the FIFOs that are cleared.
+// What was typed while the machine started would go with the FIFOs that are cleared. The port is in
+// loopback mode: nothing comes after it until they are.
 static void keep_early_bytes(struct uart *u)
 {
 	while (u->nr_early < FIFO_BYTES && (asm_inb(u->base + UART_LSR) & LSR_RECEIVED))
@@ -151,6 +153,7 @@ void serial_init(void)
 	for (struct uart *u = uart; u < uart + SERIAL_PORTS; u++) {
 		if (!probe(u))
 			continue;
+		asm_outb(u->base + UART_MCR, MCR_LOOP);
 		keep_early_bytes(u);
 		asm_outb(u->base + UART_IER, 0);
 		asm_outb(u->base + UART_LCR, LCR_DLAB);

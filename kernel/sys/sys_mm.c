@@ -221,12 +221,13 @@ s64 sys_munmap(const struct syscall_args *a)
 {
 	struct aspace *as = current_as();
 
-	if (aspace_unmap_has_begun(as)) { // by light_munmap
+	if (aspace_in_arenas(as, a->a[0])) { // then the lock is not even looked at
+		if (READ_ONCE(as->arenas) && arena_unmap_fast(as, a->a[0], a->a[1]))
+			return 0;
+	} else if (aspace_unmap_has_begun(as)) { // by light_munmap
 		aspace_unmap_rest(as);
 		return 0;
 	}
-	if (READ_ONCE(as->arenas) && arena_unmap_fast(as, a->a[0], a->a[1]))
-		return 0;
 	return aspace_unmap(as, UVA(a->a[0]), a->a[1]);
 }
 

@@ -102,7 +102,8 @@ def second_boot(config):
 
 def typed_early():
     """What was typed before the kernel had set up the port lost its first byte with the FIFO, and
-    the shell's first answer to a person in a hurry was "cho: not found"."""
+    the shell's first answer to a person in a hurry was "cho: not found". With that byte kept, now
+    and then the next one took its place before the FIFO was cleared: "eho: not found"."""
     with Machine(Config(extra=["-S"]), "session-early", timeout=90) as machine:
         machine.send("echo typed early\n")
         deadline = time.time() + 60
