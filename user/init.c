@@ -43,8 +43,10 @@ __attribute__((format(printf, 1, 2))) static void kernel_log(const char *fmt, ..
 	va_list ap;
 	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
 
-	if (fd < 0)
+	if (fd < 0) {
+		perror("init: /dev/kmsg");
 		return;
+	}
 	va_start(ap, fmt);
 	vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);

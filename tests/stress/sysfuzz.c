@@ -364,10 +364,12 @@ static bool watch(struct job *job, unsigned number, bool tell)
 	return false;
 }
 
+// Follows no links: one to /proc/1/cwd led to the root, and /dev was unmounted.
 static void empty_folder(const char *path, int depth)
 {
 	DIR *dir = opendir(path);
 	struct dirent *entry;
+	struct stat st;
 
 	while (dir && (entry = readdir(dir))) {
 		char name[600];
@@ -375,12 +377,13 @@ static void empty_folder(const char *path, int depth)
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
 			continue;
 		snprintf(name, sizeof(name), "%.250s/%s", path, entry->d_name);
+		if (unlink(name) == 0 || lstat(name, &st) != 0 || !S_ISDIR(st.st_mode))
+			continue;
 		while (umount2(name, MNT_DETACH) == 0)
 			;
 		if (depth < 4)
 			empty_folder(name, depth + 1);
-		if (unlink(name) != 0)
-			rmdir(name);
+		rmdir(name);
 	}
 	if (dir)
 		closedir(dir);
