@@ -263,9 +263,34 @@ static void vote_file(struct votes *v, const struct ptfs_dinode *d)
 		vote_entry(v, le64(d->direct[i]), PT_PTE, i * PTFS_BLOCK, type);
 }
 
+// True: the table has another block for the inodes that the one at `off` says it holds.
+static bool place_taken(const struct fix *x, const u8 *stored, u64 place, u64 off)
+{
+	u64 root = ptfs_word(x->fs, SUPER(itable_root)), va = place << PTFS_BLOCK_SHIFT, is;
+	int level = ptfs_root_level(root);
+	u64 e = root & ~PTFS_E_LEVEL;
+	struct ptfs_ref ref;
+
+	if (level < PTFS_ROOT_LEVEL_MIN || level > PTFS_ROOT_LEVEL_MAX || va >= pt_span(level))
+		return false;
+	for (; level > PT_PTE; level--) {
+		if (!e || ptfs_entry_decode(x->fs, e, level, &ref) || ref.leaf ||
+		    stored[ref.off >> PTFS_CHUNK_SHIFT] != PTFS_CHUNK_TABLE)
+			return false;
+		e = ptfs_word(x->fs, ref.off + 8 * pt_index(va, level - 1));
+	}
+	if (!e || ptfs_entry_decode(x->fs, e, PT_PTE, &ref) || ref.off == off ||
+	    stored[ref.off >> PTFS_CHUNK_SHIFT] != PTFS_CHUNK_INODE)
+		return false;
+	is = fix_iblock_place(x, ref.off);
+	return is == PTFS_NOTHING || is == place;
+}
+
 // Blocks that say themselves that they hold inodes, in chunks that are said to: these vote first,
 // and so do the files in them. The way to them from the superblock may be lost or lead elsewhere;
 // then it makes no votes but wrong ones, one of which would be enough where there is no other.
+// Not those whose place in the table is another block's: they are what an earlier block has left,
+// nothing will lead to them (iblocks_rescue()), and what their files name may be free.
 static void vote_found_inodes(struct votes *v)
 {
 	struct ptfs_fs *fs = v->x->fs;
@@ -277,7 +302,7 @@ static void vote_found_inodes(struct votes *v)
 		if (stored[nr] != PTFS_CHUNK_INODE)
 			continue;
 		place = fix_iblock_place(v->x, off);
-		if (place == PTFS_NOTHING)
+		if (place == PTFS_NOTHING || place_taken(v->x, stored, place, off))
 			continue;
 		v->of[nr][PTFS_CHUNK_INODE] += PTFS_CHUNK_BLOCKS;
 		if (see(v, off))
