@@ -13,7 +13,6 @@
 //              deadline for its own.
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <grp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -22,48 +21,10 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
-#include <sys/utsname.h>
-#include <time.h>
 
+#include "tests/abi/clock.h"
 #include "tests/abi/tap.h"
-
-#define USER 1000
-
-static int become_user(void)
-{
-	return setgroups(0, NULL) || setgid(USER) || setuid(USER);
-}
-
-static int may(int result, int expected_errno, const char *what)
-{
-	if (expected_errno == 0 ? result >= 0 : result == -1 && errno == expected_errno)
-		return 0;
-	printf("# %s: result %d, errno %d, expected %d\n", what, result, errno, expected_errno);
-	fflush(stdout);
-	return 1;
-}
-
-static bool on_linux(void)
-{
-	struct utsname u;
-
-	return uname(&u) != 0 || !strstr(u.release, "dax64");
-}
-
-static void sleep_ms(long ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	nanosleep(&t, NULL);
-}
-
-static long now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
+#include "tests/abi/user.h"
 
 // Has it ended within `ms`?
 static bool ends_within(pid_t pid, long ms)

@@ -6,8 +6,9 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "tests/abi/clock.h"
 
 #define FUTEX_WAIT           0
 #define FUTEX_WAKE           1
@@ -38,14 +39,6 @@ static inline const void *number(long n)
 static inline int my_tid(void)
 {
 	return (int)syscall(SYS_gettid);
-}
-
-static inline void sleep_ms(long ms)
-{
-	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
-
-	while (nanosleep(&t, &t) != 0 && errno == EINTR)
-		;
 }
 
 static inline uint32_t load(volatile uint32_t *p)

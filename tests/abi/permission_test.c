@@ -3,25 +3,11 @@
 // What a user who is not root may do. Runs as root, and becomes user 1000 in children.
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <grp.h>
 #include <sys/time.h>
 #include <utime.h>
 
 #include "tests/abi/tap.h"
-
-static int become_user(void)
-{
-	return setgroups(0, NULL) || setgid(1000) || setuid(1000);
-}
-
-static int may(int result, int expected_errno, const char *what)
-{
-	if (expected_errno == 0 ? result >= 0 : result == -1 && errno == expected_errno)
-		return 0;
-	printf("# %s: result %d, errno %d, expected %d\n", what, result, errno, expected_errno);
-	fflush(stdout);
-	return 1;
-}
+#include "tests/abi/user.h"
 
 static int as_other(void)
 {

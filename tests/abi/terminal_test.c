@@ -13,19 +13,11 @@
 //              the terminal's session were told to that one: SIGHUP ended it.
 #define _GNU_SOURCE
 #include <fcntl.h>
-#include <grp.h>
 #include <sys/ioctl.h>
-#include <sys/utsname.h>
 #include <termios.h>
 
 #include "tests/abi/tap.h"
-
-static bool on_linux(void)
-{
-	struct utsname u;
-
-	return uname(&u) != 0 || !strstr(u.release, "dax64");
-}
+#include "tests/abi/user.h"
 
 static int open_terminal(void)
 {
@@ -41,20 +33,11 @@ static int open_terminal(void)
 
 static int terminal, second;
 
-static int may(int result, int expected_errno, const char *what)
-{
-	if (expected_errno == 0 ? result >= 0 : result == -1 && errno == expected_errno)
-		return 0;
-	printf("# %s: result %d, errno %d, expected %d\n", what, result, errno, expected_errno);
-	fflush(stdout);
-	return 1;
-}
-
 // ---- Whose it is --------------------------------------------------------------------------------
 
 static int steal_as_user(void)
 {
-	int bad = setgroups(0, NULL) || setgid(1000) || setuid(1000) || setsid() < 0;
+	int bad = become_user() || setsid() < 0;
 
 	bad += may(ioctl(terminal, TIOCSCTTY, 0), EPERM, "take another session's terminal");
 	bad += may(ioctl(terminal, TIOCSCTTY, 1), EPERM, "steal it");
